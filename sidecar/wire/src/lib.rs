@@ -1,0 +1,207 @@
+//! What sidecar and issuer say to each other. Plain JSON over TLS; the sidecar proves itself by its projected
+//! service account token in `Authorization: Bearer`.
+//!
+//! | call | answer |
+//! |---|---|
+//! | `POST /v1/credential` with [`CredentialRequest`] | 200 [`CredentialResponse`], else a status of 4xx or 5xx and [`Refusal`] |
+//! | `GET /v1/stream` | 200, one [`StreamMessage`] a line (`application/x-ndjson`), open until either side leaves |
+//!
+//! Unknown fields are ignored and unknown message types are skipped, so that an issuer may be two minor versions
+//! newer or older than a sidecar.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Path of the call that returns a credential.
+pub const CREDENTIAL_PATH: &str = "/v1/credential";
+/// Path of the stream that carries session state.
+pub const STREAM_PATH: &str = "/v1/stream";
+/// Header with the holder key: a random value made at each sidecar start, hex, 32 bytes. Two live keys for one pod are refused.
+pub const HOLDER_HEADER: &str = "x-exeat-holder";
+
+/// Asks for the credential of the calling pod's session.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialRequest {
+    /// Version of the calling sidecar, for logs and skew checks.
+    #[serde(default)]
+    pub sidecar_version: String,
+}
+
+/// A minted credential and what the sidecar must know to serve and renew it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialResponse {
+    /// Name of the session, as `kubectl get credentialsessions` shows it.
+    pub session: String,
+    /// Name of the policy.
+    pub policy: String,
+    /// Digest of the grant that the credential was minted under, as in [`StreamMessage::Active`]. Empty: an issuer that
+    /// does not tell; the sidecar then takes the digest that the stream names first.
+    #[serde(default)]
+    pub digest: String,
+    /// When the credential itself ends, RFC 3339 UTC.
+    pub expires_at: String,
+    /// When the session ends: no credential outlives it. RFC 3339 UTC.
+    pub session_expires_at: String,
+    /// Seconds without contact to any issuer after which the sidecar stops serving, at most the credential's expiry.
+    pub offline_grace_seconds: u64,
+    /// The credential.
+    pub credential: Credential,
+}
+
+/// A credential in its provider's own shape.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Credential {
+    /// Temporary AWS keys.
+    Aws(AwsCredential),
+    /// A Kubernetes service account token.
+    Kubernetes(KubernetesCredential),
+}
+
+/// Temporary keys of AWS STS.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsCredential {
+    /// `AccessKeyId`.
+    pub access_key_id: String,
+    /// `SecretAccessKey`.
+    pub secret_access_key: Secret,
+    /// `SessionToken`.
+    pub session_token: Secret,
+    /// Account number, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<String>,
+}
+
+/// A bound service account token and the API server it is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesCredential {
+    /// `https://host[:port]` of the API server.
+    pub server: String,
+    /// PEM bundle that the API server's certificate is checked against.
+    pub certificate_authority: String,
+    /// Namespace that a client uses when none is named.
+    pub namespace: String,
+    /// The token.
+    pub token: Secret,
+}
+
+/// Why there is no credential. `code` is stable and in CamelCase, `message` is for people and names the fix.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// Stable reason code, the same as in the session's condition.
+    pub code: String,
+    /// One sentence for people.
+    pub message: String,
+    /// Whether waiting may help. `false`: the sidecar answers its SDKs with 4xx at once.
+    #[serde(default)]
+    pub retryable: bool,
+    /// Seconds to wait before the next try, where waiting may help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
+    /// Name of the session, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// One line of the stream.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+pub enum StreamMessage {
+    /// Sent at least every 10 s: the issuer is there and its view of sessions is fresh.
+    Heartbeat,
+    /// The session may be served: fetch now if nothing is held, or if `session` differs from what is held.
+    Active {
+        /// Name of the session.
+        session: String,
+        /// Digest of the grant. A credential that was minted under another digest must be fetched again.
+        digest: String,
+    },
+    /// No session yet, or one that waits. What is held of an earlier session must no longer be served.
+    Waiting(Refusal),
+    /// The session has ended or may not be served: drop what is held, answer with this refusal.
+    Stopped(Refusal),
+    /// A type this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A secret string that serializes (to the wire) and never shows in `Debug`.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes the value; it is zeroized on drop.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(SecretString::from(value.into()))
+    }
+
+    /// The value itself, for the one place that hands it on.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_credential_hides_its_secrets() {
+        let credential = Credential::Aws(AwsCredential {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: Secret::new("very-secret"),
+            session_token: Secret::new("very-token"),
+            account_id: None,
+        });
+        let shown = format!("{credential:?}");
+        assert!(!shown.contains("very-secret") && !shown.contains("very-token"), "{shown}");
+    }
+
+    #[test]
+    fn messages_of_a_newer_issuer_are_skipped() {
+        let message: StreamMessage = serde_json::from_str(r#"{"type":"somethingNew"}"#).unwrap();
+        assert_eq!(message, StreamMessage::Unknown);
+    }
+
+    #[test]
+    fn stopped_is_one_flat_object() {
+        let refusal = Refusal {
+            code: "SessionRevoked".into(),
+            message: "revoked".into(),
+            retryable: false,
+            retry_after_seconds: None,
+            session: Some("s-1".into()),
+        };
+        let line = serde_json::to_string(&StreamMessage::Stopped(refusal.clone())).unwrap();
+        assert_eq!(
+            line,
+            r#"{"type":"stopped","code":"SessionRevoked","message":"revoked","retryable":false,"session":"s-1"}"#
+        );
+        assert_eq!(serde_json::from_str::<StreamMessage>(&line).unwrap(), StreamMessage::Stopped(refusal));
+    }
+}
