@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Builds the images that tests and demo run as agents; prints the path of each archive. Built before: found in the cache.
+#   build.sh [pause|agent|agent-old]...      all of them by default
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+store=$CACHE/images
+bin=$("$cluster_dir/build.sh" --print)
+
+suite=bookworm
+python=3.11 # of that suite
+
+inputs() { # what an image's content depends on
+  cat "${BASH_SOURCE[0]}"
+  case $1 in
+    pause) cat "$here/pause.c" ;;
+    agent) cat "$here/aws" "$here/agent-requirements.txt"; readlink "$bin/kubectl" ;;
+  esac
+}
+archive_of() { echo "$store/$1-$(inputs "$1" | sha256sum | cut -c1-16).tar"; }
+
+# pack NAME ROOTFS.tar|FOLDER CONFIG...: one layer, no base image, in a storage of its own that goes again.
+pack() {
+  local name=$1 content=$2 c; shift 2
+  bud() { STORAGE_DRIVER=overlay BUILDAH_ISOLATION=chroot buildah --root "$tmp/root" --runroot "$tmp/run" "$@"; }
+  c=$(bud from scratch)
+  bud add -q "$c" "$content" / >/dev/null
+  bud config "$@" "$c"
+  bud commit -q "$c" "exeat.test/$name" >/dev/null
+  bud push -q "exeat.test/$name" "docker-archive:$tmp/image.tar:exeat.test/$name"
+  bud rm "$c" >/dev/null
+}
+
+# root_fs PACKAGES: a Debian root with busybox for everything that the packages leave out.
+root_fs() {
+  mmdebstrap --quiet --variant=extract --include="$1,busybox-static" --format=directory "$suite" "$tmp/fs"
+  rm -rf "$tmp"/fs/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/man,usr/share/locale}/*
+  local applet box=$tmp/fs/bin/busybox
+  for applet in $("$box" --list); do
+    [[ -e $tmp/fs/usr/bin/$applet || -e $tmp/fs/bin/$applet || -e $tmp/fs/sbin/$applet || -e $tmp/fs/usr/sbin/$applet ]] ||
+      ln -s /bin/busybox "$tmp/fs/usr/bin/$applet"
+  done
+  [[ -e $tmp/fs/usr/bin/python3 ]] || ln -s "python$python" "$tmp/fs/usr/bin/python3"
+  printf 'root:x:0:0:root:/root:/bin/sh\nagent:x:1000:1000:agent:/tmp:/bin/sh\n' >"$tmp/fs/etc/passwd"
+  printf 'root:x:0:\nagent:x:1000:\n' >"$tmp/fs/etc/group"
+  chmod 1777 "$tmp/fs/tmp"
+}
+
+build_pause() {
+  mkdir "$tmp/fs"
+  cc -Os -static -s -o "$tmp/fs/pause" "$here/pause.c"
+  pack pause:1 "$tmp/fs" --entrypoint '["/pause"]' --user 65535:65535
+}
+
+build_agent() { # the SDKs of today
+  root_fs python3,curl
+  local lib=$tmp/fs/usr/local/lib/python$python/dist-packages
+  python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-compile --no-deps --require-hashes \
+    --only-binary=:all: --implementation cp --python-version "$python" --platform manylinux2014_x86_64 --platform any \
+    --target "$lib" -r "$here/agent-requirements.txt" >&2
+  rm -rf "${lib:?}"/bin "$lib"/awscli/examples
+  install -m 755 "$here/aws" "$bin/kubectl" "$tmp/fs/usr/local/bin/"
+  pack agent:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1
+}
+
+build_agent_old() { # an SDK that predates AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE
+  root_fs python3,python3-boto3
+  pack agent-old:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1
+}
+
+if (($# == 0)); then set -- pause agent agent-old; fi
+mkdir -p "$store"
+exec 9>"$store/.lock"; flock 9
+for image; do
+  archive=$(archive_of "$image")
+  if [[ ! -e $archive ]]; then
+    step "building image $image"; began=$SECONDS
+    tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-image.XXXXXX")
+    # Overlay storage leaves a bind mount of itself behind.
+    trap 'umount -l "$tmp/root/overlay" 2>/dev/null || true; rm -rf --one-file-system "$tmp"' EXIT
+    "build_${image//-/_}"
+    mv "$tmp/image.tar" "$archive.tmp"; mv "$archive.tmp" "$archive"
+    umount -l "$tmp/root/overlay" 2>/dev/null || true
+    rm -rf --one-file-system "$tmp"; trap - EXIT
+    step "built image $image in $((SECONDS - began)) s, $(du -h "$archive" | cut -f1)"
+  fi
+  echo "$archive"
+done

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Builds the project's images from binaries that cargo builds here, into archives: target/images/exeat-{operator,webhook,sidecar}-VERSION.tar
+#   project.sh dev|release [--load]      VERSION (default: dev) is the tag; --load imports them into the cluster NAME
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+version=${VERSION:-dev}
+case ${1:-dev} in
+  dev) profile=dev folder=debug ;;
+  release) profile=release folder=release ;;
+  *) fail "usage: project.sh dev|release [--load]" ;;
+esac
+
+cd "$root"
+target=${CARGO_TARGET_DIR:-$root/target}
+# With a target named, what the static linking needs does not reach build scripts and proc macros.
+export CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+step "building the project's binaries ($profile)"
+cargo build --locked --profile "$profile" -p exeat-operator -p exeat-webhook -p exeat-sidecar >&2
+
+tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-image.XXXXXX")
+# Overlay storage leaves a bind mount of itself behind.
+trap 'umount -l "$tmp/root/overlay" 2>/dev/null || true; rm -rf --one-file-system "$tmp"' EXIT
+mkdir -p "$tmp/build/out" "$target/images"
+for program in exeat-controller exeat-issuer exeat-webhook exeat-sidecar; do
+  # Debug information is most of a debug binary, and no test reads it.
+  strip -o "$tmp/build/out/$program" "$target/$CARGO_BUILD_TARGET/$folder/$program"
+done
+cp /etc/ssl/certs/ca-certificates.crt "$tmp/build/out/"
+
+export STORAGE_DRIVER=overlay BUILDAH_ISOLATION=chroot
+archives=()
+for image in operator webhook sidecar; do
+  name=exeat/$image:$version archive=$target/images/exeat-$image-$version.tar
+  # An empty context: everything comes from the stand-in for the build stage.
+  mkdir -p "$tmp/context"
+  buildah --root "$tmp/root" --runroot "$tmp/run" bud -q --timestamp 0 -f "$root/Dockerfile" --build-context "build=$tmp/build" \
+    --target "$image" -t "$name" "$tmp/context" >/dev/null
+  rm -f "$archive"
+  buildah --root "$tmp/root" --runroot "$tmp/run" push -q "$name" "docker-archive:$archive:$name"
+  archives+=("$archive")
+  step "$name: $(du -h "$archive" | cut -f1)"
+done
+if [[ ${2:-} == --load ]]; then "$root/e2e/images/load.sh" "${archives[@]}"; else printf '%s\n' "${archives[@]}"; fi

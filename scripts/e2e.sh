@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Runs the e2e tests on a fresh cluster: start, images, backends, tests, teardown. Arguments go to every test binary.
+#   E2E_NAME   the cluster's name (default: test)     E2E_KEEP=1    leaves it running
+#   E2E_LIMIT  the most that the tests may take, in seconds (default: 2400)
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+NAME=${E2E_NAME:-test} VERSION=${VERSION:-dev}
+export NAME VERSION
+# shellcheck source-path=SCRIPTDIR source=../e2e/cluster/lib.sh
+source e2e/cluster/lib.sh
+CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+export CARGO_BUILD_TARGET
+
+# shellcheck disable=SC2317  # called by the trap
+finish() {
+  local status=$?
+  trap - EXIT INT TERM
+  if ((status)); then step "e2e failed; the state of cluster $NAME:"; cluster_dump | tail -n 300 || true; fi
+  [[ -n ${E2E_KEEP:-} ]] || e2e/cluster/down.sh || status=1
+  exit "$status"
+}
+
+# Built before the cluster starts: compilers and a starting control plane don't fit on a small machine together.
+step "building the tests"
+messages=$(cargo test --locked -p exeat-e2e --no-run --message-format=json-render-diagnostics)
+mapfile -t binaries < <(jq -r 'select(.profile.test == true and .executable != null) | .executable' <<<"$messages")
+((${#binaries[@]})) || fail "exeat-e2e has no test binaries"
+mapfile -t archives < <(e2e/images/project.sh dev)
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+e2e/cluster/down.sh
+e2e/cluster/up.sh
+e2e/images/load.sh
+e2e/images/load.sh "${archives[@]}"
+e2e/backends/up.sh
+
+limit=$((SECONDS + ${E2E_LIMIT:-2400}))
+export EXEAT_E2E=1 EXEAT_IMAGE_TAG=$VERSION EXEAT_ROOT=$root CARGO_MANIFEST_DIR=$root/e2e
+cd e2e # as cargo test does
+failed=0
+for binary in "${binaries[@]}"; do
+  left=$((limit - SECONDS))
+  ((left > 0)) || { echo "error: no time left for $(basename "$binary")"; failed=1; break; }
+  step "running $(basename "$binary")"
+  in_cluster timeout --kill-after=20 "$left" "$binary" "$@" </dev/null || { echo "error: $(basename "$binary") ended with status $?"; failed=1; }
+done
+exit "$failed"

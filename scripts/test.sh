@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Everything that CI runs, in stages: test.sh [STAGE...]. A failed stage does not keep the others from running.
+# The last line sums up all tests: "N passed, N failed".
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+all=(fmt shell prefetch clippy docs generated deny helm unit e2e)
+if (($# == 0)); then set -- "${all[@]}"; fi
+
+CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+export CARGO_BUILD_TARGET CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+cache=${EXEAT_CACHE:-$HOME/.cache/exeat}
+work=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-test.XXXXXX")
+results=$work/results; : >"$results"
+prefetch_pid=
+finish() {
+  if [[ -n $prefetch_pid ]]; then kill -- "-$prefetch_pid" 2>/dev/null || true; fi
+  rm -rf "$work"
+}
+trap finish EXIT
+
+stage_fmt() { cargo fmt --all --check; }
+stage_shell() { git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x; }
+stage_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+stage_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace; }
+stage_generated() { cargo run --locked -q -p exeat-crds --bin exeat-crdgen -- --check; }
+stage_unit() { cargo test --locked --workspace --exclude exeat-e2e 2>&1 | tee -a "$results"; }
+stage_e2e() { scripts/e2e.sh 2>&1 | tee -a "$results"; }
+
+# The slow builds that only e2e needs run beside the first stages; e2e waits for them.
+stage_prefetch() {
+  set -m
+  (e2e/cluster/build.sh && e2e/cluster/build.sh backends && e2e/images/build.sh && e2e/backends/install.sh) >"$work/prefetch.log" 2>&1 </dev/null &
+  prefetch_pid=$!
+  set +m
+}
+
+stage_deny() {
+  local version=0.20.2 tool
+  tool=$cache/tools/cargo-deny-$version
+  if [[ ! -x $tool/bin/cargo-deny ]]; then
+    echo "building cargo-deny $version"
+    # From another folder and without our settings: it is a tool of the host.
+    (cd / && env -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$cache/tools/build" \
+      cargo install -q --locked "cargo-deny@$version" --root "$tool.tmp")
+    mkdir -p "$tool/bin" && mv "$tool.tmp/bin/cargo-deny" "$tool/bin/cargo-deny"
+    rm -rf "$tool.tmp" "$cache/tools/build"
+  fi
+  "$tool/bin/cargo-deny" --locked check bans licenses sources
+}
+
+stage_helm() {
+  local helm values rendered
+  helm=$(e2e/cluster/build.sh)/helm
+  "$helm" lint --strict charts/exeat
+  for values in "" charts/exeat/ci/*.yaml; do
+    [[ -z $values || -e $values ]] || continue
+    echo "helm template ${values:-with the default values}"
+    rendered=$work/rendered.yaml
+    "$helm" template exeat charts/exeat -n exeat-system ${values:+-f "$values"} >"$rendered"
+    [[ -s $rendered ]]
+  done
+}
+
+failed=() timings=()
+for stage; do
+  began=$SECONDS
+  echo "=== $stage"
+  # In a subshell of its own with errexit on: "if stage" would switch errexit off inside it.
+  if [[ $stage == prefetch ]]; then stage_prefetch; continue; fi
+  set +e; (set -eo pipefail; "stage_$stage"); status=$?; set -e
+  took=$((SECONDS - began)) verdict=ok
+  if ((status)); then verdict=FAILED; failed+=("$stage"); fi
+  timings+=("$(printf '%-10s %6d s  %s' "$stage" "$took" "$verdict")")
+  echo "=== $stage: $verdict after $took s"
+done
+
+echo
+printf '%s\n' "${timings[@]}"
+printf '%-10s %6d s\n' total "$SECONDS"
+if ((${#failed[@]})); then echo "failed stages: ${failed[*]}"; fi
+read -r passed broken < <(awk '/^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }
+  END { print p + 0, f + 0 }' "$results")
+ran_tests=
+for stage; do if [[ $stage == unit || $stage == e2e ]]; then ran_tests=1; fi; done
+if [[ -n $ran_tests ]]; then echo "$passed passed, $broken failed"; fi
+if ((${#failed[@]} || broken)) || [[ -n $ran_tests && $passed == 0 ]]; then exit 1; fi
