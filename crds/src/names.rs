@@ -1,0 +1,99 @@
+//! The names that Exeat puts on objects: one place for all of them.
+
+/// Pod annotation: the policy that this pod asks for.
+pub const POLICY: &str = "exeat.dev/policy";
+/// Pod annotation: a shorter session than the policy's.
+pub const DURATION: &str = "exeat.dev/duration";
+/// Pod annotation: less than the policy allows.
+pub const ALLOW: &str = "exeat.dev/allow";
+/// Pod annotation: why, in the author's words.
+pub const JUSTIFICATION: &str = "exeat.dev/justification";
+/// Pod annotation: the sidecar's loopback port.
+pub const PORT: &str = "exeat.dev/port";
+/// Pod annotation: what the start-up probe waits for. Not built yet.
+pub const WAIT: &str = "exeat.dev/wait";
+/// Pod annotation: `Env` hands the loopback secret to SDKs that are too old for a token file.
+pub const AWS_TOKEN: &str = "exeat.dev/aws-token";
+/// Pod annotation: container names, comma separated, that get no credentials.
+pub const SKIP_CONTAINERS: &str = "exeat.dev/skip-containers";
+/// Pod annotation: container names whose `envFrom` the author has checked for shadowing variables.
+pub const ALLOW_ENV_FROM: &str = "exeat.dev/allow-env-from";
+/// Prefix of our pod annotations; they are frozen after admission.
+pub const ANNOTATION_PREFIX: &str = "exeat.dev/";
+/// Prefix of annotations that give single containers a policy. Not built yet.
+pub const CONTAINER_POLICY_PREFIX: &str = "policy.exeat.dev/";
+
+/// Pod label, stamped by the webhook and frozen by admission policy: the controller watches these pods only.
+pub const INJECTED_LABEL: &str = "exeat.dev/injected";
+/// Session label: UID of the pod that holds it.
+pub const POD_UID_LABEL: &str = "exeat.dev/pod-uid";
+/// Label on what a provider made for a session: the session's UID.
+pub const SESSION_UID_LABEL: &str = "exeat.dev/session-uid";
+
+/// Finalizer of sessions with something to revoke at their provider.
+pub const REVOKE_FINALIZER: &str = "exeat.dev/revoke";
+
+/// Field manager of the controller.
+pub const CONTROLLER: &str = "exeat-controller";
+/// Field manager of the issuer.
+pub const ISSUER: &str = "exeat-issuer";
+/// Field manager of the webhook.
+pub const WEBHOOK: &str = "exeat-webhook";
+
+/// Name of the injected container.
+pub const SIDECAR: &str = "exeat-sidecar";
+/// Volume with the identity token, mounted in the sidecar alone.
+pub const IDENTITY_VOLUME: &str = "exeat-id";
+/// Memory volume that sidecar and agent share.
+pub const RUN_VOLUME: &str = "exeat-run";
+/// Where the identity token is: the service account path, so that the API server does not mount the agent's own token there.
+pub const IDENTITY_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Where the shared memory volume is.
+pub const RUN_PATH: &str = "/var/run/exeat";
+/// The sidecar's port unless the pod names another.
+pub const DEFAULT_PORT: u16 = 9911;
+/// Audience of identity tokens unless the installation has its own.
+pub const DEFAULT_AUDIENCE: &str = "exeat.dev";
+/// Namespace of the accounts that the Kubernetes provider makes.
+pub const GRANTS_NAMESPACE: &str = "exeat-grants";
+
+/// ConfigMap in our own namespace with the issuer's public root (key `ca.crt`).
+pub const ISSUER_ROOT_CONFIG_MAP: &str = "exeat-issuer-root";
+/// Secret in our own namespace with the issuer's root key and certificate.
+pub const ISSUER_ROOT_SECRET: &str = "exeat-issuer-root";
+/// Secret in our own namespace with the webhook's root key and certificate.
+pub const WEBHOOK_ROOT_SECRET: &str = "exeat-webhook-root";
+
+/// Longest session name; it is also an AWS role session name (64) and a label value (63).
+const MAX_SESSION_NAME: usize = 63;
+/// Longest part of the pod's name in a session's name.
+const MAX_POD_PART: usize = 40;
+
+/// Name of the `number`-th session of a pod: `<pod, at most 40 characters>-<hash of pod UID and policy>-<number>`.
+pub fn session_name(pod: &str, pod_uid: &str, policy: &str, number: i32) -> String {
+    let mut part: String = pod.chars().take(MAX_POD_PART).collect();
+    while part.ends_with(['-', '.']) {
+        part.pop();
+    }
+    let hash = crate::digest::sha256_hex(format!("{pod_uid}/{policy}").as_bytes());
+    let name = format!("{part}-{}-{number}", &hash[..8]);
+    debug_assert!(name.len() <= MAX_SESSION_NAME);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_names_fit_and_differ_by_pod_policy_and_number() {
+        let long = "a".repeat(39) + "-" + &"b".repeat(200);
+        let name = session_name(&long, "uid", "policy", i32::MAX);
+        assert!(name.len() <= 63, "{name}");
+        assert!(!name.contains("--"), "{name}");
+        let one = session_name("pod", "uid", "p", 1);
+        assert_ne!(one, session_name("pod", "uid", "p", 2));
+        assert_ne!(one, session_name("pod", "uid2", "p", 1));
+        assert_ne!(one, session_name("pod", "uid", "q", 1));
+    }
+}

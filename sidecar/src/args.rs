@@ -1,0 +1,215 @@
+//! Command line of the sidecar. Every setting is a flag and an environment variable.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use exeat_runtime::args::TelemetryArgs;
+use http::Uri;
+
+/// Serves the credential of this pod's session on loopback, in each SDK's own protocol.
+#[derive(Debug, Parser)]
+#[command(name = "exeat-sidecar", version)]
+pub struct Cli {
+    /// What to do; `serve` where none is named.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings of `serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM (the default).
+    Serve(Box<ServeArgs>),
+    /// Ask the sidecar of this pod whether its first credential is held or its denial is known: exit status 0 or 1.
+    Probe(PortArgs),
+}
+
+/// Where the sidecar listens.
+#[derive(Args, Clone, Debug)]
+pub struct PortArgs {
+    /// Port on 127.0.0.1.
+    #[arg(long, env = "EXEAT_LISTEN_PORT", value_name = "PORT", default_value_t = 9911, value_parser = clap::value_parser!(u16).range(1..))]
+    pub listen_port: u16,
+}
+
+/// Settings of `serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Where to listen.
+    #[command(flatten)]
+    pub port: PortArgs,
+    /// Address of the issuer: https://host[:port].
+    #[arg(long, env = "EXEAT_ISSUER_URL", value_name = "URL", default_value = "https://exeat-issuer.exeat-system.svc:443")]
+    pub issuer_url: Uri,
+    /// Roots that the issuer's certificate is checked against, as PEM text. No other root is trusted.
+    #[arg(long, env = "EXEAT_ISSUER_CA", value_name = "PEM", hide_env_values = true)]
+    pub issuer_ca: Option<String>,
+    /// The projected service account token that proves this pod; read again at each call.
+    #[arg(
+        long,
+        env = "EXEAT_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    )]
+    pub token_file: PathBuf,
+    /// Memory volume shared with the agent: the loopback secret and, for Kubernetes, kubeconfig and token.
+    #[arg(long, env = "EXEAT_RUN_DIR", value_name = "FOLDER", default_value = "/var/run/exeat")]
+    pub run_dir: PathBuf,
+    /// Kind of provider that the pod's policy names: which protocol is served.
+    #[arg(long, env = "EXEAT_PROVIDER", value_name = "KIND")]
+    pub provider: Option<Provider>,
+    /// Accept the pod's UID as the AWS loopback secret, for SDKs that are too old for a token file.
+    #[arg(long, env = "EXEAT_ACCEPT_POD_UID", requires = "pod_uid")]
+    pub accept_pod_uid: bool,
+    /// UID of this pod (downward API metadata.uid).
+    #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
+    pub pod_uid: Option<String>,
+    /// Log output.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// Kind of provider behind the pod's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Provider {
+    /// AWS: container credentials.
+    Aws,
+    /// Kubernetes: kubeconfig and token files.
+    Kubernetes,
+}
+
+impl Provider {
+    /// As the flag writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
+}
+
+/// Why the settings can't be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SettingsError {
+    /// A setting without default is missing.
+    #[error("--{flag} (environment variable {variable}) is missing; the webhook sets it, so inject the pod again")]
+    Missing {
+        /// Name of the flag.
+        flag: &'static str,
+        /// Name of the environment variable.
+        variable: &'static str,
+    },
+    /// The issuer's address would send the pod's token in clear text.
+    #[error("--issuer-url {0}: must be https://host[:port] without a path")]
+    IssuerUrl(Uri),
+    /// The pod's UID is no secret when it is empty.
+    #[error("--accept-pod-uid: --pod-uid (environment variable POD_UID) is empty; set it from the downward API metadata.uid")]
+    PodUid,
+}
+
+/// Checked settings of `serve`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Port on 127.0.0.1.
+    pub port: u16,
+    /// Address of the issuer, https.
+    pub issuer_url: Uri,
+    /// PEM text of the issuer's roots.
+    pub issuer_ca: String,
+    /// The projected service account token.
+    pub token_file: PathBuf,
+    /// Memory volume shared with the agent.
+    pub run_dir: PathBuf,
+    /// Which protocol is served.
+    pub provider: Provider,
+    /// The pod's UID, where it is accepted as the AWS loopback secret.
+    pub pod_uid: Option<String>,
+}
+
+impl TryFrom<ServeArgs> for Settings {
+    type Error = SettingsError;
+
+    fn try_from(args: ServeArgs) -> Result<Self, SettingsError> {
+        let url = &args.issuer_url;
+        if url.scheme_str() != Some("https") || url.authority().is_none() || !matches!(url.path(), "" | "/") {
+            return Err(SettingsError::IssuerUrl(args.issuer_url));
+        }
+        let issuer_ca =
+            args.issuer_ca.ok_or(SettingsError::Missing { flag: "issuer-ca", variable: "EXEAT_ISSUER_CA" })?;
+        let provider = args.provider.ok_or(SettingsError::Missing { flag: "provider", variable: "EXEAT_PROVIDER" })?;
+        let pod_uid = if args.accept_pod_uid {
+            Some(args.pod_uid.filter(|uid| !uid.trim().is_empty()).ok_or(SettingsError::PodUid)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            port: args.port.listen_port,
+            issuer_url: args.issuer_url,
+            issuer_ca,
+            token_file: args.token_file,
+            run_dir: args.run_dir,
+            provider,
+            pod_uid,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(arguments: &[&str]) -> Result<Settings, SettingsError> {
+        let cli = Cli::try_parse_from([&["exeat-sidecar"], arguments].concat()).unwrap();
+        let serve = match cli.command {
+            Some(Command::Serve(serve)) => *serve,
+            _ => cli.serve,
+        };
+        serve.try_into()
+    }
+
+    #[test]
+    fn serve_is_the_default_and_has_defaults_for_all_but_root_and_provider() {
+        for start in [vec![], vec!["serve"]] {
+            let arguments = [start, vec!["--issuer-ca", "pem", "--provider", "aws"]].concat();
+            let settings = settings(&arguments).unwrap();
+            assert_eq!((settings.port, settings.provider, settings.pod_uid), (9911, Provider::Aws, None));
+        }
+    }
+
+    #[test]
+    fn the_probe_needs_no_other_setting() {
+        let cli = Cli::try_parse_from(["exeat-sidecar", "probe", "--listen-port", "1234"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Probe(PortArgs { listen_port: 1234 }))), "{cli:?}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_by_flag_and_variable() {
+        let message = settings(&["--provider", "aws"]).unwrap_err().to_string();
+        assert!(message.contains("--issuer-ca") && message.contains("EXEAT_ISSUER_CA"), "{message}");
+        let message = settings(&["--issuer-ca", "pem"]).unwrap_err().to_string();
+        assert!(message.contains("--provider") && message.contains("EXEAT_PROVIDER"), "{message}");
+    }
+
+    #[test]
+    fn an_issuer_without_tls_or_with_a_path_is_refused() {
+        for url in ["http://issuer:443", "https://issuer/path", "/only-a-path"] {
+            let refused = settings(&["--issuer-ca", "pem", "--provider", "aws", "--issuer-url", url]).unwrap_err();
+            assert_eq!(refused, SettingsError::IssuerUrl(url.parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn an_empty_pod_uid_is_no_secret() {
+        let base = ["--issuer-ca", "pem", "--provider", "aws", "--accept-pod-uid", "--pod-uid"];
+        assert_eq!(settings(&[&base[..], &[" "]].concat()).unwrap_err(), SettingsError::PodUid);
+        assert_eq!(settings(&[&base[..], &["u-1"]].concat()).unwrap().pod_uid.as_deref(), Some("u-1"));
+        assert_eq!(
+            settings(&["--issuer-ca", "pem", "--provider", "aws", "--pod-uid", "u-1"]).unwrap().pod_uid,
+            None,
+            "a UID is accepted only when asked for"
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! The sidecar: serves one pod's credential on loopback, in each SDK's own protocol.
+//!
+//! ```text
+//!  SDK ──127.0.0.1──▶ server ─▶ router ─▶ guard ─▶ protocol ──reads──▶ snapshot
+//!                                                                        ▲ publishes
+//!  issuer ◀──TLS── issuer (fetch) ◀──────────── agent ◀─▶ machine (pure: what is served, what comes next)
+//!         ──TLS──▶ stream (revocation, change) ───▲
+//! ```
+//!
+//! [`machine`], [`guard`] and [`refresh`] decide and do no I/O; [`agent`] is the one task that acts on them.
+
+pub mod agent;
+pub mod app;
+pub mod args;
+pub mod files;
+pub mod guard;
+pub mod issuer;
+pub mod lines;
+pub mod machine;
+pub mod metrics;
+pub mod probe;
+pub mod protocol;
+pub mod refresh;
+pub mod router;
+pub mod secret;
+pub mod server;
+pub mod snapshot;
+pub mod stream;
