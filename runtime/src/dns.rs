@@ -1,48 +1,65 @@
 //! Name look-ups in pure Rust: a static binary has no `getaddrinfo` worth using.
 
 use std::future::Future;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverOpts, ServerOrderingStrategy};
+use hickory_resolver::config::{LookupIpStrategy, ServerOrderingStrategy};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::system_conf::parse_resolv_conf;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
-pub use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+pub use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 
 /// Answers kept per process: a handful of names is looked up, in IPv4 and IPv6.
 const CACHED_ANSWERS: u64 = 64;
 
-/// Looks names up as the system is configured: `/etc/resolv.conf` with its search domains and `ndots`, and
-/// `/etc/hosts`. Clones share the cache.
-#[derive(Clone, Debug, Default)]
+/// Looks names up as a `resolv.conf` file says, with its search domains, `ndots` and time-outs, and as `/etc/hosts`
+/// says. Clones share the cache.
+#[derive(Clone, Debug)]
 pub struct Resolver {
-    built: Arc<Mutex<Option<TokioResolver>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    file: PathBuf,
+    built: Mutex<Option<TokioResolver>>,
+}
+
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::system()
+    }
 }
 
 impl Resolver {
-    /// A resolver that reads the system's configuration at its first look-up. Where that fails the look-up fails,
-    /// and the next one reads again.
+    /// As the system is configured, by `/etc/resolv.conf`.
     pub fn system() -> Self {
-        Self::default()
+        Self::from_file("/etc/resolv.conf")
     }
 
-    /// A resolver with a configuration of its own. `ndots` as in `resolv.conf(5)`.
+    /// As `file` says, which is read at the first look-up. Where that fails the look-up fails, and the next one reads
+    /// again.
+    pub fn from_file(file: impl Into<PathBuf>) -> Self {
+        Self { shared: Arc::new(Shared { file: file.into(), built: Mutex::default() }) }
+    }
+
+    /// With a configuration of its own. `options` as in `resolv.conf(5)`.
     ///
     /// # Errors
     /// When no resolver can be built from it.
-    pub fn from_config(config: ResolverConfig, ndots: usize) -> io::Result<Self> {
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        builder.options_mut().ndots = ndots;
-        adjust(builder.options_mut());
-        let resolver = builder.build().map_err(io_error)?;
-        Ok(Self { built: Arc::new(Mutex::new(Some(resolver))) })
+    pub fn from_config(config: ResolverConfig, options: ResolverOpts) -> io::Result<Self> {
+        let resolver = build(config, options)?;
+        Ok(Self { shared: Arc::new(Shared { file: PathBuf::new(), built: Mutex::new(Some(resolver)) }) })
     }
 
     /// The addresses of `host`, a name or an IP address.
@@ -65,23 +82,28 @@ impl Resolver {
     }
 
     fn resolver(&self) -> io::Result<TokioResolver> {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut built = self.shared.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(resolver) = &*built {
             return Ok(resolver.clone());
         }
-        let mut builder = TokioResolver::builder_tokio().map_err(io_error)?;
-        adjust(builder.options_mut());
-        let resolver = builder.build().map_err(io_error)?;
+        let file = &self.shared.file;
+        let unusable = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+        let content = fs::read(file).map_err(unusable)?;
+        let (config, options) = parse_resolv_conf(content).map_err(io_error).map_err(unusable)?;
+        let resolver = build(config, options)?;
         *built = Some(resolver.clone());
         Ok(resolver)
     }
 }
 
-/// What a pod expects: both families, and the servers in the order in which they are written.
-fn adjust(options: &mut ResolverOpts) {
+/// Adds what a pod expects: both address families, and the servers in the order in which they are written.
+fn build(config: ResolverConfig, mut options: ResolverOpts) -> io::Result<TokioResolver> {
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
     options.cache_size = CACHED_ANSWERS;
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
+    builder.build().map_err(io_error)
 }
 
 fn io_error(error: NetError) -> io::Error {

@@ -39,6 +39,8 @@ pub fn router(readiness: Readiness, shutdown: Shutdown, registry: Registry) -> R
 
 /// Serves `router` on `listener` until `shutdown`, then lets requests in flight end, for at most five seconds.
 ///
+/// To stay observable while it drains, a process gives this server a shutdown of its own and triggers it last.
+///
 /// # Errors
 /// When the listener fails for good.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> io::Result<()> {
@@ -72,5 +74,84 @@ async fn metrics(State(health): State<Health>) -> Response {
             tracing::error!(%error, "metrics can't be encoded");
             (StatusCode::INTERNAL_SERVER_ERROR, "metrics can't be encoded; see the log\n").into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::IntCounter;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    struct Running {
+        readiness: Readiness,
+        process: Shutdown,
+        server: Shutdown,
+        address: std::net::SocketAddr,
+        task: tokio::task::JoinHandle<io::Result<()>>,
+    }
+
+    async fn start() -> Running {
+        let (readiness, process, server) = (Readiness::new(), Shutdown::manual(), Shutdown::manual());
+        let registry = Registry::new();
+        let counter = IntCounter::new("exeat_starts_total", "Starts.").unwrap();
+        counter.inc();
+        registry.register(Box::new(counter)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = router(readiness.clone(), process.clone(), registry);
+        let task = tokio::spawn(serve(listener, app, server.clone()));
+        Running { readiness, process, server, address, task }
+    }
+
+    async fn get(running: &Running, path: &str) -> String {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn readyz_names_what_is_not_ready_while_livez_is_well() {
+        let running = start().await;
+        let cache = running.readiness.latch("cache");
+        let certificate = running.readiness.latch("certificate");
+        let answer = get(&running, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nnot ready: cache, certificate\n"), "{answer}");
+        assert!(get(&running, "/livez").await.starts_with("HTTP/1.1 200 "));
+        drop((cache, certificate));
+        assert!(get(&running, "/readyz").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_in_the_prometheus_text_format() {
+        let answer = get(&start().await, "/metrics").await;
+        assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+        assert!(answer.ends_with("# TYPE exeat_starts_total counter\nexeat_starts_total 1\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_draining_process_is_not_ready_but_still_observable() {
+        let running = start().await;
+        running.process.trigger();
+        assert!(get(&running, "/readyz").await.ends_with("not ready: shutting down\n"));
+        assert!(get(&running, "/livez").await.starts_with("HTTP/1.1 200 "));
+        running.server.trigger();
+        running.task.await.unwrap().unwrap();
+        assert!(TcpStream::connect(running.address).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_keeps_its_request_open_does_not_hold_the_drain_up() {
+        let running = start().await;
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
+        running.server.trigger();
+        running.task.await.unwrap().unwrap();
     }
 }

@@ -110,6 +110,11 @@ impl Leadership {
         }
     }
 
+    /// Whether the candidacy is over.
+    pub fn has_ended(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Ended(_))
+    }
+
     /// Closes the gate, then gives the Lease up so that another replica takes over at once. To be called when the
     /// writers have drained. Best effort: without an answer the others wait the lease out.
     pub async fn release(self) -> LeaseEnd {

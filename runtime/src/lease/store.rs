@@ -10,7 +10,7 @@ use super::LeaseConfig;
 /// Why a request about the Lease failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The object changed since it was read, or exists already. The request changed nothing.
+    /// The object changed or vanished since it was read, or exists already. The request changed nothing.
     #[error("the lease was changed by another writer")]
     Conflict,
     /// No answer, or an answer that says nothing about the object. The request may have taken effect.
@@ -25,7 +25,7 @@ pub trait LeaseStore: Send + Sync + 'static {
     fn get(&self) -> impl Future<Output = Result<Option<Lease>, StoreError>> + Send;
     /// Stores a new Lease and returns it with its version.
     fn create(&self, lease: &Lease) -> impl Future<Output = Result<Lease, StoreError>> + Send;
-    /// Replaces the version that `lease` was read at, and returns the new one.
+    /// Replaces the version that `lease` was read at, and returns the new one. A vanished Lease is a conflict.
     fn replace(&self, lease: &Lease) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 }
 
@@ -53,7 +53,10 @@ impl LeaseStore for KubeLease {
     }
 
     async fn replace(&self, lease: &Lease) -> Result<Lease, StoreError> {
-        self.api.replace(&self.name, &PostParams::default(), lease).await.map_err(store_error)
+        match self.api.replace(&self.name, &PostParams::default(), lease).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Err(StoreError::Conflict),
+            result => result.map_err(store_error),
+        }
     }
 }
 
