@@ -197,3 +197,10 @@ spec:
       {{- include "exeat.selector" . | nindent 6 }}
 {{- end }}
 {{- end }}
+
+{{/* Annotations of what runs before an uninstall; the argument is its place in the order. */}}
+{{- define "exeat.hook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
