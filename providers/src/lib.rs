@@ -13,6 +13,7 @@ use exeat_crds::v1alpha1::CredentialProviderSpec;
 use exeat_runtime::dns::Resolver;
 
 mod error;
+pub mod guard;
 
 pub use error::ProviderError;
 
