@@ -61,12 +61,10 @@ matchExpressions:
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: EXEAT_LOG
   value: {{ .Values.logLevel | quote }}
-- name: EXEAT_AUDIENCE
-  value: {{ .Values.audience | quote }}
 {{- end }}
 
 {{/*
-The Deployment of one program: {root, component, values, image, command, ports, env, volumes, mounts}. All three differ in
+The Deployment of one program: {root, component, values, image, ports, env, annotations, volumes, mounts}. All three differ in
 these alone. `env`, `volumes` and `mounts` are YAML text.
 */}}
 {{- define "exeat.deployment" -}}
@@ -97,6 +95,9 @@ spec:
         {{- end }}
       annotations:
         kubectl.kubernetes.io/default-container: {{ .component }}
+        {{- with .annotations }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
         {{- with .values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
