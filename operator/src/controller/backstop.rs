@@ -1,0 +1,99 @@
+//! The admission policies hold when the webhook does not, so they must stand: the leader compares them with what was installed and puts
+//! them back. A binding whose policy is gone admits everything, silently.
+
+use super::context::Context;
+use super::error::Error;
+use exeat_crds::names;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::ApiResource;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::fmt::Debug;
+use std::path::Path;
+use std::time::Duration;
+
+/// They are looked at this often even if no change is seen.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Keeps the admission policies of `folder` as they were installed. Without a folder there is nothing to do.
+///
+/// # Errors
+/// A manifest that can't be read.
+pub(super) async fn watch(context: &Context, folder: Option<&Path>) -> Result<(), Error> {
+    let Some(folder) = folder else {
+        tracing::warn!("no --admission-policies: changed or removed admission policies will not be put back");
+        return futures::future::pending().await;
+    };
+    let wanted = read(folder)?;
+    let mut changes = futures::stream::select(
+        touched::<ValidatingAdmissionPolicy>(context),
+        touched::<ValidatingAdmissionPolicyBinding>(context),
+    );
+    loop {
+        for manifest in &wanted {
+            let healthy = heal(context, manifest).await;
+            let name = manifest.name_any();
+            match healthy {
+                Ok(healed) => {
+                    context.metrics.set_backstop(&name, true);
+                    if healed {
+                        tracing::warn!(%name, "BackstopMissing: an admission policy was changed or missing; it was put back");
+                    }
+                }
+                Err(error) => {
+                    context.metrics.set_backstop(&name, false);
+                    tracing::error!(%name, %error, "BackstopMissing: an admission policy is not as installed and can't be put back");
+                }
+            }
+        }
+        tokio::select! {
+            _ = changes.next() => {}
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+fn touched<K>(context: &Context) -> impl futures::Stream<Item = ()> + Send + Unpin + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let config = watcher::Config::default().labels("app.kubernetes.io/name=exeat");
+    let events = watcher(Api::<K>::all(context.client.clone()), config).default_backoff().touched_objects();
+    Box::pin(events.map_ok(|_| ()).map(|_| ()))
+}
+
+/// Applies the manifest. Returns whether the API server's copy changed by it.
+async fn heal(context: &Context, manifest: &DynamicObject) -> Result<bool, Error> {
+    let types = manifest.types.clone().unwrap_or_default();
+    let kind = GroupVersionKind::try_from(&types).map_err(|e| Error::Manifest(e.to_string()))?;
+    let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &ApiResource::from_gvk(&kind));
+    let name = manifest.name_any();
+    let before = api.get_opt(&name).await?;
+    context.gate.check()?;
+    let params = PatchParams::apply(names::CONTROLLER).force();
+    let after = api.patch(&name, &params, &Patch::Apply(manifest)).await?;
+    Ok(before.is_none_or(|b| b.data.get("spec") != after.data.get("spec")))
+}
+
+fn read(folder: &Path) -> Result<Vec<DynamicObject>, Error> {
+    let invalid = |path: &Path, e: &dyn std::fmt::Display| Error::Manifest(format!("--admission-policies {}: {e}", path.display()));
+    let mut manifests = Vec::new();
+    let entries = std::fs::read_dir(folder).map_err(|e| invalid(folder, &e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| invalid(folder, &e))?.path();
+        if path.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|e| invalid(&path, &e))?;
+        for document in text.split("\n---").filter(|d| d.lines().any(|l| !l.trim().is_empty() && !l.starts_with(['#', '-']))) {
+            let value: Value = serde_saphyr::from_str(document).map_err(|e| invalid(&path, &e))?;
+            manifests.push(serde_json::from_value(value).map_err(|e| invalid(&path, &e))?);
+        }
+    }
+    Ok(manifests)
+}

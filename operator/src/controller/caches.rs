@@ -1,0 +1,94 @@
+//! What the controller watches, and the index over it.
+
+use super::session::end::{AgentEnd, End, of_pod};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Ends of deleted pods that are remembered: more than can be under way at once.
+const REMEMBERED_ENDS: usize = 20_000;
+
+/// Read side of all watches.
+pub struct Caches {
+    /// All providers.
+    pub providers: Store<CredentialProvider>,
+    /// All policies.
+    pub policies: Store<AgentCredentialPolicy>,
+    /// All sessions.
+    pub sessions: Store<CredentialSession>,
+    /// Injected pods, pruned.
+    pub pods: Store<Pod>,
+    ends: Mutex<Ends>,
+}
+
+#[derive(Default)]
+struct Ends {
+    by_uid: HashMap<String, End>,
+    order: VecDeque<String>,
+}
+
+impl Caches {
+    /// Over these stores.
+    pub fn new(
+        providers: Store<CredentialProvider>,
+        policies: Store<AgentCredentialPolicy>,
+        sessions: Store<CredentialSession>,
+        pods: Store<Pod>,
+    ) -> Self {
+        Self { providers, policies, sessions, pods, ends: Mutex::default() }
+    }
+
+    /// A policy by name.
+    pub fn policy(&self, namespace: &str, name: &str) -> Option<Arc<AgentCredentialPolicy>> {
+        self.policies.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// A provider by name.
+    pub fn provider(&self, name: &str) -> Option<Arc<CredentialProvider>> {
+        self.providers.get(&ObjectRef::new(name))
+    }
+
+    /// The sessions of a pod.
+    pub fn sessions_of(&self, pod_uid: &str) -> Vec<Arc<CredentialSession>> {
+        self.sessions.state_filter(|s| s.spec.request.agent.pod.uid == pod_uid)
+    }
+
+    /// How a pod ended, if its deletion was seen.
+    pub fn end_of(&self, pod_uid: &str) -> Option<End> {
+        self.lock().by_uid.get(pod_uid).cloned()
+    }
+
+    /// Keeps how a deleted pod ended: the last event carries the exit codes, and the cache forgets the pod at once.
+    pub fn remember_deleted(&self, pod: &Pod) {
+        let (Some(uid), AgentEnd::Ended(end)) = (pod.uid(), of_pod(pod, true)) else { return };
+        let mut ends = self.lock();
+        if ends.by_uid.insert(uid.clone(), end).is_none() {
+            ends.order.push_back(uid);
+        }
+        while ends.order.len() > REMEMBERED_ENDS {
+            if let Some(oldest) = ends.order.pop_front() {
+                ends.by_uid.remove(&oldest);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops what no decision reads: a cluster has many pods, and each is large.
+pub fn prune(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.annotations_mut().retain(|key, _| key.starts_with(names::ANNOTATION_PREFIX));
+    if let Some(spec) = pod.spec.take() {
+        pod.spec = Some(PodSpec { service_account_name: spec.service_account_name, ..PodSpec::default() });
+    }
+    if let Some(status) = &mut pod.status {
+        status.conditions = None;
+        status.pod_ips = None;
+    }
+}

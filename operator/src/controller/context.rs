@@ -1,0 +1,60 @@
+use super::caches::Caches;
+use super::retention::Retention;
+use crate::audit::Audit;
+use crate::events::Events;
+use crate::metrics::ControllerMetrics;
+use exeat_runtime::clock::Clock;
+use exeat_runtime::lease::WriteGate;
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything is looked at again after this long, told or not.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// What reconciles share.
+#[derive(Clone)]
+pub struct Context {
+    /// Client of the API server.
+    pub client: kube::Client,
+    /// Watched objects.
+    pub caches: Arc<Caches>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Open only while this replica leads: checked before every write.
+    pub gate: WriteGate,
+    /// Audit log.
+    pub audit: Arc<Audit>,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: ControllerMetrics,
+    /// How long history is kept.
+    pub retention: Retention,
+}
+
+/// What an apply did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was to be done.
+    Unchanged,
+    /// Something was written.
+    Changed,
+    /// The object is gone.
+    Gone,
+}
+
+impl Context {
+    /// When to look at an object again.
+    pub fn next_look(&self, outcome: Outcome, at: Option<Timestamp>, now: Timestamp) -> Action {
+        match (outcome, at) {
+            (Outcome::Gone, _) => Action::await_change(),
+            (_, None) => Action::requeue(RESYNC),
+            (_, Some(at)) => {
+                let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+                Action::requeue(left.min(RESYNC) + Duration::from_millis(100))
+            }
+        }
+    }
+}

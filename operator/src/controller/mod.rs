@@ -1,0 +1,18 @@
+//! The controller: one leader decides, the other replicas stand by with nothing to lose.
+
+pub mod args;
+mod backstop;
+pub mod caches;
+pub mod context;
+pub mod error;
+pub mod pod;
+pub mod policy;
+pub mod provider;
+pub mod retention;
+mod run;
+pub mod session;
+mod uninstall;
+mod watches;
+
+pub use run::{RunError, run};
+pub use uninstall::uninstall;

@@ -1,0 +1,59 @@
+//! Pods: an injected pod has the session that it should have.
+
+pub mod plan;
+
+use super::context::{Context, Outcome};
+use super::error::Error;
+use super::session::end::{AgentEnd, of_pod};
+use crate::audit::AuditEvent;
+use exeat_crds::{CredentialSession, authority, names};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
+use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
+use plan::{Facts, Plan, plan};
+use std::sync::Arc;
+
+/// Opens the next session of a pod where one is due.
+///
+/// # Errors
+/// What the API server refused; it is tried again.
+pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, Error> {
+    let _timer = context.metrics.reconcile_timer("pod");
+    let now = context.clock.now();
+    if of_pod(&pod, false) != AgentEnd::Alive || pod.meta().deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let Some(uid) = pod.uid() else { return Ok(Action::await_change()) };
+    let sessions = context.caches.sessions_of(&uid);
+    let policy = pod
+        .annotations()
+        .get(names::POLICY)
+        .and_then(|name| context.caches.policy(&pod.namespace().unwrap_or_default(), name));
+    let provider = policy.as_ref().and_then(|p| context.caches.provider(&p.spec.provider_ref.name));
+    let authority = policy.as_ref().and_then(|p| authority::resolve(p, provider.as_deref()).ok());
+    let facts = Facts { pod: &pod, sessions: &sessions, policy: policy.as_deref(), authority: authority.as_ref() };
+    match plan(&facts, now) {
+        Plan::Wait(at) => Ok(context.next_look(Outcome::Unchanged, at, now)),
+        Plan::Open(session) => {
+            create(&session, &context).await?;
+            Ok(context.next_look(Outcome::Changed, None, now))
+        }
+    }
+}
+
+/// The name is derived from pod, policy and number: a second try finds the first one's object.
+async fn create(session: &CredentialSession, context: &Context) -> Result<(), Error> {
+    context.gate.check()?;
+    let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
+    match api.create(&PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() }, session).await {
+        Ok(created) => {
+            let event = AuditEvent::session_created(&created);
+            context.audit.record(&event, context.clock.now());
+            context.events.publish(&created, &event, context.clock.now()).await;
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

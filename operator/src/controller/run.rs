@@ -1,0 +1,193 @@
+//! Start, lead, end.
+
+use super::args::Args;
+use super::backstop;
+use super::context::Context;
+use super::error::Error;
+use super::retention::Retention;
+use super::watches::{Queues, watches};
+use super::{pod, policy, provider, session};
+use crate::audit::Audit;
+use crate::events::Events;
+use crate::metrics::ControllerMetrics;
+use exeat_crds::v1alpha1::Phase;
+use exeat_runtime::clock::{Clock, SystemClock};
+use exeat_runtime::lease::{KubeLease, LeaseEnd, elect};
+use exeat_runtime::readiness::Readiness;
+use exeat_runtime::shutdown::Shutdown;
+use exeat_runtime::{health, telemetry};
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use jiff::SignedDuration;
+use kube::Resource;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Controller, watcher};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the controller ended other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A setting or the machine is not as needed.
+    #[error("{0}")]
+    Setup(String),
+    /// Another replica decides now: this one starts again, with nothing remembered.
+    #[error("leadership ended: {0}")]
+    Lease(#[from] LeaseEnd),
+    /// A part that must run for good has ended.
+    #[error("{0} ended")]
+    PartEnded(&'static str),
+}
+
+/// Turns any error of setting up into one line.
+fn setup(error: impl std::fmt::Display) -> RunError {
+    RunError::Setup(error.to_string())
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// What ended it otherwise; the process should exit and be started again.
+pub async fn run(args: Args) -> Result<(), RunError> {
+    telemetry::init(&args.telemetry);
+    let shutdown = Shutdown::on_signals().map_err(setup)?;
+    let client = args.client.client().await.map_err(setup)?;
+    let registry = prometheus::Registry::new();
+    let metrics = ControllerMetrics::register(&registry).map_err(setup)?;
+    let readiness = Readiness::new();
+    let connected = readiness.latch("Kubernetes API");
+    let listener = tokio::net::TcpListener::bind(args.health.health_listen).await.map_err(setup)?;
+    let served = health::serve(listener, health::router(readiness, shutdown.clone(), registry), shutdown.clone());
+    let config = args.lease.config("exeat-controller", &args.pod).map_err(setup)?;
+    let leadership = elect(KubeLease::new(client.clone(), &config), config, SystemClock);
+    let boot = hex::encode(rand::random::<[u8; 8]>());
+    let context = |caches| Context {
+        client: client.clone(),
+        caches,
+        clock: Arc::new(SystemClock) as Arc<dyn Clock>,
+        gate: leadership.gate(),
+        audit: Arc::new(Audit::new(&args.pod.pod_name, &boot, &args.cluster_name, Box::new(std::io::stdout()))),
+        events: Events::new(client.clone(), "controller", &args.pod.pod_name),
+        metrics: metrics.clone(),
+        retention: Retention {
+            age: SignedDuration::try_from(args.session_retention_age).unwrap_or(SignedDuration::MAX),
+            count: args.session_retention_count,
+        },
+    };
+    let work = async {
+        client.apiserver_version().await.map_err(setup)?;
+        connected.release();
+        leadership.acquired().await?;
+        metrics.set_leader(true);
+        tracing::info!("this replica decides now");
+        let (caches, queues, drivers) = watches(&client);
+        let context = Arc::new(context(caches));
+        lead(context, queues, drivers, &args).await
+    };
+    let ended = tokio::select! {
+        () = shutdown.wait() => Ok(()),
+        end = leadership.ended() => Err(end.into()),
+        result = work => result,
+        result = served => Err(RunError::Setup(format!("health server: {result:?}"))),
+    };
+    metrics.set_leader(false);
+    leadership.release().await;
+    ended
+}
+
+/// Runs all controllers. No decision is made before every cache is whole: an empty cache looks like a deleted policy.
+async fn lead(
+    context: Arc<Context>,
+    queues: Queues,
+    drivers: Vec<BoxFuture<'static, ()>>,
+    args: &Args,
+) -> Result<(), RunError> {
+    let watching = futures::future::select_all(drivers);
+    let c = Arc::clone(&context);
+    let controllers = async {
+        wait_for_caches(&c).await?;
+        tracing::info!(sessions = c.caches.sessions.len(), pods = c.caches.pods.len(), "all watched objects are known");
+        let n = args.concurrency;
+        tokio::select! {
+            () = control("provider", queues.providers, c.caches.providers.clone(), provider::reconcile, &c, n) => {},
+            () = control("policy", queues.policies, c.caches.policies.clone(), policy::reconcile, &c, n) => {},
+            () = control("session", queues.sessions, c.caches.sessions.clone(), session::reconcile, &c, n) => {},
+            () = control("pod", queues.pods, c.caches.pods.clone(), pod::reconcile, &c, n) => {},
+        }
+        Err(RunError::PartEnded("a controller"))
+    };
+    tokio::select! {
+        _ = watching => Err(RunError::PartEnded("a watch")),
+        result = controllers => result,
+        () = count_active(&context) => Err(RunError::PartEnded("the session count")),
+        result = backstop::watch(&context, args.admission_policies.as_deref()) => result.map_err(setup),
+    }
+}
+
+async fn wait_for_caches(context: &Context) -> Result<(), RunError> {
+    let caches = &context.caches;
+    let ready = futures::future::try_join4(
+        caches.providers.wait_until_ready(),
+        caches.policies.wait_until_ready(),
+        caches.sessions.wait_until_ready(),
+        caches.pods.wait_until_ready(),
+    );
+    ready.await.map(|_| ()).map_err(setup)
+}
+
+async fn count_active(context: &Context) {
+    let mut tick = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tick.tick().await;
+        let active = context.caches.sessions.state_filter(|s| s.status.as_ref().and_then(|s| s.phase) == Some(Phase::Active));
+        context.metrics.set_active(active.len());
+    }
+}
+
+async fn control<K, F>(
+    kind: &'static str,
+    queue: UnboundedReceiver<ObjectRef<K>>,
+    store: Store<K>,
+    reconcile: impl FnMut(Arc<K>, Arc<Context>) -> F + Send,
+    context: &Arc<Context>,
+    concurrency: u16,
+) where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    F: Future<Output = Result<Action, Error>> + Send + 'static,
+{
+    let failures = Failures::default();
+    let policy = move |object: Arc<K>, error: &Error, context: Arc<Context>| {
+        context.metrics.failed(kind, error.code());
+        let delay = failures.next(&ObjectRef::from_obj(object.as_ref()).to_string());
+        tracing::warn!(kind, %error, ?delay, object = %ObjectRef::from_obj(object.as_ref()), "a reconcile failed; it is tried again");
+        Action::requeue(delay)
+    };
+    Controller::for_stream(stream::pending::<Result<K, watcher::Error>>(), store)
+        .with_config(Config::default().concurrency(concurrency))
+        .reconcile_on(queue)
+        .run(reconcile, policy, Arc::clone(context))
+        .for_each(|_| futures::future::ready(()))
+        .boxed()
+        .await;
+}
+
+/// How often each object failed in a row of late, so that the delay grows from 100 ms to 30 s.
+#[derive(Default)]
+struct Failures(std::sync::Mutex<std::collections::HashMap<String, (u32, tokio::time::Instant)>>);
+
+impl Failures {
+    fn next(&self, object: &str) -> Duration {
+        let now = tokio::time::Instant::now();
+        let mut failures = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures.retain(|_, (_, at)| now.duration_since(*at) < Duration::from_secs(120));
+        let entry = failures.entry(object.to_owned()).or_insert((0, now));
+        *entry = (entry.0 + 1, now);
+        let backoff = exeat_runtime::backoff::Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+        backoff.delay(entry.0 - 1, rand::random::<f64>())
+    }
+}

@@ -1,0 +1,116 @@
+use super::decide::Decision;
+use crate::audit::AuditEvent;
+use crate::controller::context::{Context, Outcome};
+use crate::controller::error::Error;
+use crate::controller::retention;
+use exeat_crds::v1alpha1::{CredentialSessionStatus, Phase, RevocationMode};
+use exeat_crds::{CredentialSession, names};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+/// Writes the status if it changed, the finalizer before that where there will be something to revoke, and says so.
+pub(super) async fn apply(
+    session: &CredentialSession,
+    decision: &Decision,
+    context: &Context,
+) -> Result<Outcome, Error> {
+    let old = without_issuance(session.status.clone().unwrap_or_default());
+    let new = without_issuance(decision.status.clone());
+    if old == new {
+        return Ok(Outcome::Unchanged);
+    }
+    let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
+    if new.phase == Some(Phase::Active) && is_revocable(&new) {
+        set_finalizer(&api, session, true, context).await?;
+    }
+    context.gate.check()?;
+    let name = session.name_any();
+    let body = json!({
+        "apiVersion": "exeat.dev/v1alpha1",
+        "kind": "CredentialSession",
+        "metadata": {"name": name, "uid": session.uid()},
+        "status": new,
+    });
+    api.patch_status(&name, &PatchParams::apply(names::CONTROLLER).force(), &Patch::Apply(&body)).await?;
+    announce(session, &old, &new, context).await;
+    Ok(Outcome::Changed)
+}
+
+/// Lets go of a session that has ended: the finalizer once everything is revoked, the object once its history has been kept long enough.
+pub(super) async fn retire(
+    session: &CredentialSession,
+    decision: &Decision,
+    context: &Context,
+) -> Result<Outcome, Error> {
+    let status = &decision.status;
+    let deleting = session.metadata.deletion_timestamp.is_some();
+    if !status.phase.is_some_and(Phase::is_terminal) {
+        return Ok(Outcome::Unchanged);
+    }
+    let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
+    let held = session.finalizers().iter().any(|f| f == names::REVOKE_FINALIZER);
+    let revoked = session.status.as_ref().and_then(|s| s.issuance.as_ref()).is_some_and(|i| i.revoked_at.is_some());
+    if held && revoked {
+        set_finalizer(&api, session, false, context).await?;
+    }
+    if held && !revoked {
+        return Ok(Outcome::Unchanged);
+    }
+    if !deleting && retention::is_over(session, &context.caches, &context.retention, context.clock.now()) {
+        context.gate.check()?;
+        let preconditions = Preconditions { uid: session.uid(), resource_version: session.resource_version() };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        api.delete(&session.name_any(), &params).await?;
+        return Ok(Outcome::Gone);
+    }
+    Ok(if deleting { Outcome::Gone } else { Outcome::Unchanged })
+}
+
+fn is_revocable(status: &CredentialSessionStatus) -> bool {
+    status.revocation.as_ref().is_some_and(|r| r.mode == RevocationMode::Immediate)
+}
+
+fn without_issuance(mut status: CredentialSessionStatus) -> CredentialSessionStatus {
+    status.issuance = None;
+    status
+}
+
+/// Finalizers are a set that others may share: ours is added and removed under the version that was read.
+async fn set_finalizer(
+    api: &Api<CredentialSession>,
+    session: &CredentialSession,
+    wanted: bool,
+    context: &Context,
+) -> Result<(), Error> {
+    let mut finalizers = session.finalizers().to_vec();
+    let has = finalizers.iter().any(|f| f == names::REVOKE_FINALIZER);
+    if has == wanted {
+        return Ok(());
+    }
+    if wanted {
+        finalizers.push(names::REVOKE_FINALIZER.to_owned());
+    } else {
+        finalizers.retain(|f| f != names::REVOKE_FINALIZER);
+    }
+    context.gate.check()?;
+    let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": session.resource_version()}});
+    api.patch(&session.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await?;
+    Ok(())
+}
+
+async fn announce(
+    session: &CredentialSession,
+    old: &CredentialSessionStatus,
+    new: &CredentialSessionStatus,
+    context: &Context,
+) {
+    if old.phase == new.phase && old.reason == new.reason {
+        return;
+    }
+    let Some(phase) = new.phase else { return };
+    context.metrics.session_phase(phase);
+    let event = AuditEvent::of_phase(session, phase, new);
+    context.audit.record(&event, context.clock.now());
+    context.events.publish(session, &event, context.clock.now()).await;
+}

@@ -1,0 +1,233 @@
+//! What a session should be now. Pure: facts and `now` in, the status out.
+
+use super::end::{AgentEnd, End};
+use exeat_crds::authority::{self, Authority};
+use exeat_crds::condition;
+use exeat_crds::reason::{Reason, Refused};
+use exeat_crds::v1alpha1::{
+    AgentCredentialPolicy, CredentialProvider, CredentialSession, CredentialSessionStatus, GrantStatus, Phase, Revocation,
+    RevocationMode,
+};
+use exeat_crds::{duration, rules};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+/// How long after its deletion at the provider a Kubernetes token may still pass: the API server caches token checks for 10 s.
+const IMMEDIATE_SLACK: SignedDuration = SignedDuration::from_secs(15);
+
+/// All that is known of a session when it is decided.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The session as it stands.
+    pub session: &'a CredentialSession,
+    /// The policy that it names, whatever its UID.
+    pub policy: Option<&'a AgentCredentialPolicy>,
+    /// The provider that the policy names now.
+    pub provider: Option<&'a CredentialProvider>,
+    /// What became of the agent, once something did.
+    pub agent: AgentEnd,
+    /// The pod, judged whole: read only while the session is not active yet.
+    pub pod: Option<Result<(), Refused>>,
+}
+
+/// What a session should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// Its status; `issuance` is the issuer's and left out.
+    pub status: CredentialSessionStatus,
+    /// When to look again without being told, where time alone changes something.
+    pub look_again: Option<Timestamp>,
+}
+
+struct Verdict {
+    phase: Phase,
+    reason: Reason,
+    message: String,
+}
+
+impl Verdict {
+    fn new(phase: Phase, reason: Reason, message: impl Into<String>) -> Self {
+        Self { phase, reason, message: message.into() }
+    }
+}
+
+/// Decides. A final phase never changes; what ends a session is looked at before what could start it.
+pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
+    let old = facts.session.status.clone().unwrap_or_default();
+    if old.phase.is_some_and(Phase::is_terminal) {
+        return Decision { status: old, look_again: None };
+    }
+    let mut status = old;
+    let verdict = match ended(facts, &status, now).or_else(|| superseded(facts, &status)) {
+        Some(verdict) => verdict,
+        None if status.phase == Some(Phase::Active) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),
+        None => open(facts, &mut status, now),
+    };
+    let look_again = expiry(&status).filter(|_| verdict.phase == Phase::Active);
+    record(&mut status, &verdict, facts.session, now);
+    Decision { status, look_again }
+}
+
+/// Revocation by a person, the agent's own end, time.
+fn ended(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) -> Option<Verdict> {
+    if let Some(revoke) = &facts.session.spec.revoke {
+        let why = exeat_crds::text::sanitize(&revoke.reason);
+        return Some(Verdict::new(Phase::Revoked, Reason::SessionRevoked, format!("revoked: {why}")));
+    }
+    if let AgentEnd::Ended(end) = &facts.agent {
+        let (phase, reason) = match end {
+            End::Completed => (Phase::Completed, Reason::AgentCompleted),
+            End::Failed { .. } => (Phase::Failed, Reason::AgentFailed),
+            End::Deleted => (Phase::Completed, Reason::PodDeleted),
+            End::Unknown => (Phase::Completed, Reason::ExitUnknown),
+        };
+        return Some(Verdict::new(phase, reason, end.message()));
+    }
+    let expires = expiry(status)?;
+    (status.phase == Some(Phase::Active) && expires <= now)
+        .then(|| Verdict::new(Phase::Expired, Reason::SessionExpired, format!("the session's time was up at {expires}")))
+}
+
+/// The authority that the session was asked under is gone or another one.
+fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Verdict> {
+    let active = status.phase == Some(Phase::Active);
+    let request = &facts.session.spec.request;
+    let end = |reason, message: String| Some(Verdict::new(if active { Phase::Revoked } else { Phase::Denied }, reason, message));
+    let Some(policy) = facts.policy else {
+        return if active { end(Reason::PolicyDeleted, format!("policy {:?} was deleted", request.policy_ref.name)) } else { None };
+    };
+    let changed = |what: &str| end(Reason::AuthorityChanged, format!("{what} changed since this session was asked for; the next session is decided afresh"));
+    if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) {
+        return changed("the policy was replaced: it");
+    }
+    match authority::resolve(policy, facts.provider) {
+        Err(refused) if active => end(refused.reason, refused.message),
+        Err(_) => None,
+        Ok(authority) if authority.hash != request.authority_hash => changed("the policy or its provider"),
+        Ok(_) => None,
+    }
+}
+
+/// A session that is not active yet: may it be?
+fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Verdict {
+    let waiting = |reason, message: String| Verdict::new(Phase::Pending, reason, message);
+    let request = &facts.session.spec.request;
+    let Some(policy) = facts.policy else {
+        return waiting(Reason::PolicyNotFound, format!("policy {:?} does not exist in this namespace", request.policy_ref.name));
+    };
+    let authority = match authority::resolve(policy, facts.provider) {
+        Ok(authority) => authority,
+        Err(refused) => return waiting(refused.reason, refused.message),
+    };
+    match &facts.pod {
+        None => return waiting(Reason::Deciding, "the pod has not been read yet".to_owned()),
+        Some(Err(refused)) => return Verdict::new(Phase::Denied, refused.reason, refused.message.clone()),
+        Some(Ok(())) => {}
+    }
+    let grant = match authority.grant(request.allow.as_deref()) {
+        Ok(grant) => grant,
+        Err(refused) => return Verdict::new(Phase::Denied, refused.reason, refused.message),
+    };
+    if let Err(refused) = ready(policy, &authority) {
+        return waiting(refused.reason, refused.message);
+    }
+    match activate(status, &authority, &grant, request.duration.as_deref(), now) {
+        Ok(()) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),
+        Err(refused) => Verdict::new(Phase::Denied, refused.reason, refused.message),
+    }
+}
+
+fn ready(policy: &AgentCredentialPolicy, authority: &Authority) -> Result<(), Refused> {
+    let status = policy.status.as_ref();
+    let current = status.is_some_and(|s| s.authority_hash.as_deref() == Some(authority.hash.as_str()));
+    let condition = status.and_then(|s| condition::get(&s.conditions, "Ready"));
+    match condition {
+        Some(c) if current && c.status == "True" => Ok(()),
+        Some(c) if current => Err(Refused::new(
+            Reason::PolicyNotReady,
+            format!("policy {:?} is not Ready: {}: {}", policy.name_any(), c.reason, c.message),
+        )),
+        _ => Err(Refused::new(Reason::PolicyNotReady, format!("policy {:?} is not Ready: it has not been tried yet", policy.name_any()))),
+    }
+}
+
+fn activate(
+    status: &mut CredentialSessionStatus,
+    authority: &Authority,
+    grant: &rules::Grant,
+    asked: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Refused> {
+    let invalid = |message: String| Refused::new(Reason::DurationInvalid, message);
+    let asked = asked.map(duration::parse).transpose().map_err(|e| invalid(e.to_string()))?;
+    let length = asked.unwrap_or(authority.duration).min(authority.duration);
+    let start = condition::whole_seconds(now);
+    let end = start.checked_add(length).map_err(|e| invalid(e.to_string()))?;
+    status.started_at = Some(start.to_string());
+    status.expires_at = Some(end.to_string());
+    status.grant = Some(GrantStatus {
+        digest: grant.digest(),
+        principal: grant.principal.clone(),
+        allow: grant.allow.clone(),
+        deny: grant.deny.clone(),
+    });
+    status.enforcement = Some(authority.enforcement);
+    status.exceptions = authority.exceptions.clone();
+    status.revocation = Some(Revocation { mode: authority.revocation, effective_by: effective_by(authority.revocation, end) });
+    Ok(())
+}
+
+/// Until then access has ended for sure, if it ends at `end` on our side.
+fn effective_by(mode: RevocationMode, end: Timestamp) -> String {
+    match mode {
+        RevocationMode::ExpiryOnly => end,
+        RevocationMode::Immediate => end.saturating_add(IMMEDIATE_SLACK).unwrap_or(end),
+    }
+    .to_string()
+}
+
+/// When an active session's time is up.
+pub fn expiry(status: &CredentialSessionStatus) -> Option<Timestamp> {
+    status.expires_at.as_ref().and_then(|t| t.parse().ok())
+}
+
+fn record(status: &mut CredentialSessionStatus, verdict: &Verdict, session: &CredentialSession, now: Timestamp) {
+    let generation = session.metadata.generation;
+    let (phase, reason) = (verdict.phase, verdict.reason.as_str());
+    let opened = status.expires_at.is_some();
+    status.phase = Some(phase);
+    status.reason = Some(reason.to_owned());
+    status.message = Some(exeat_crds::text::cut(&verdict.message, 1024).to_owned());
+    let mut set = |type_: &str, value: bool, reason: &str| {
+        condition::set(&mut status.conditions, type_, value, reason, &verdict.message, generation, now);
+    };
+    set("Decided", opened || phase == Phase::Denied, reason);
+    set("Ready", phase == Phase::Active, reason);
+    if phase == Phase::Revoked {
+        set("Revoked", true, reason);
+    }
+    if phase.is_terminal() {
+        let end = condition::whole_seconds(now);
+        status.ended_at = Some(end.to_string());
+        shorten_revocation(status, end);
+    }
+}
+
+/// An end that comes before the session's time moves the promise closer where the provider can end access at once.
+fn shorten_revocation(status: &mut CredentialSessionStatus, end: Timestamp) {
+    let Some(revocation) = &mut status.revocation else { return };
+    if revocation.mode == RevocationMode::Immediate {
+        let soon = effective_by(RevocationMode::Immediate, end);
+        let earlier = match (soon.parse::<Timestamp>(), revocation.effective_by.parse::<Timestamp>()) {
+            (Ok(soon), Ok(promised)) => soon < promised,
+            _ => false,
+        };
+        if earlier {
+            revocation.effective_by = soon;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+//! Events for people, written directly: kube's Recorder folds equal ones into a series and drops their notes. They are no evidence:
+//! the audit log is.
+
+use crate::audit::AuditEvent;
+use exeat_crds::{CredentialSession, text};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use kube::{Resource, ResourceExt};
+
+/// Longest note that the API server takes, bytes.
+const MAX_NOTE: usize = 1024;
+
+/// Writes Events.
+#[derive(Clone)]
+pub struct Events {
+    client: kube::Client,
+    controller: &'static str,
+    instance: String,
+}
+
+impl Events {
+    /// `controller` names the program, `instance` the pod.
+    pub fn new(client: kube::Client, controller: &'static str, instance: &str) -> Self {
+        Self { client, controller, instance: text::cut(instance, 128).to_owned() }
+    }
+
+    /// Publishes on the session and on its pod. A failure is logged and nothing more: people can do without an Event.
+    pub async fn publish(&self, session: &CredentialSession, event: &AuditEvent, now: Timestamp) {
+        let on_session = session.object_ref(&());
+        let on_pod = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(event.pod.clone()),
+            namespace: session.namespace(),
+            uid: Some(event.pod_uid.clone()),
+            ..ObjectReference::default()
+        };
+        let namespace = session.namespace().unwrap_or_default();
+        let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
+        let writes = [(on_session.clone(), on_pod.clone()), (on_pod, on_session)].map(|(regarding, related)| {
+            let api = api.clone();
+            let body = self.body(&namespace, regarding, related, event, now);
+            async move { api.create(&PostParams::default(), &body).await }
+        });
+        for written in futures::future::join_all(writes).await {
+            if let Err(error) = written {
+                tracing::debug!(%error, session = %session.name_any(), "an Event could not be written");
+            }
+        }
+    }
+
+    fn body(
+        &self,
+        namespace: &str,
+        regarding: ObjectReference,
+        related: ObjectReference,
+        event: &AuditEvent,
+        now: Timestamp,
+    ) -> Event {
+        let warning = event.event.is_warning();
+        Event {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", text::cut(&event.session, 50))),
+                namespace: Some(namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            action: Some(event.event.as_str().to_owned()),
+            reason: Some(event.event.as_str().to_owned()),
+            note: Some(text::cut(&format!("{}: {}", event.reason, event.message), MAX_NOTE).to_owned()),
+            type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+            regarding: Some(regarding),
+            related: Some(related),
+            reporting_controller: Some(format!("exeat.dev/{}", self.controller)),
+            reporting_instance: Some(self.instance.clone()),
+            ..Event::default()
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The two programs of the operator image.
+//!
+//! - [`controller`] decides: pods become sessions, sessions become Active or not. It has no cloud identity and reads no Secret.
+//! - [`issuer`] mints: it proves the pod, computes the grant again, and hands the credential to the sidecar. It decides nothing.
+//!
+//! Both write the same [`audit`] events, [`events`] and [`metrics`].
+
+pub mod audit;
+pub mod controller;
+pub mod events;
+pub mod issuer;
+pub mod metrics;
