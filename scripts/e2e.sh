@@ -26,7 +26,8 @@ step "building the tests"
 messages=$(cargo test --locked -p exeat-e2e --no-run --message-format=json-render-diagnostics)
 mapfile -t binaries < <(jq -r 'select(.profile.test == true and .executable != null) | .executable' <<<"$messages")
 ((${#binaries[@]})) || fail "exeat-e2e has no test binaries"
-mapfile -t archives < <(e2e/images/project.sh dev)
+archives=$(e2e/images/project.sh dev)
+mapfile -t archives <<<"$archives"
 
 trap finish EXIT
 trap 'exit 130' INT TERM

@@ -101,6 +101,7 @@ subjectAltName=DNS:$NODE_NAME,IP:$NODE_IP"
   kubeconfig kubelet "/O=system:nodes/CN=system:node:$NODE_NAME"
   kubeconfig proxy /CN=system:kube-proxy
   kubeconfig coredns /CN=exeat:coredns
+  umask 022 # containerd makes the root folders of containers with it
 }
 
 start_control_plane() {

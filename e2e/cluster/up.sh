@@ -11,8 +11,8 @@ for tool in unshare nsenter ip nft iptables conntrack openssl containerd runc ct
 done
 [[ -x /usr/lib/cni/bridge ]] || fail "the CNI plugins are missing: run 'make deps'"
 
-mkdir -p "$(dirname "$RUN")"
-exec 8>"$RUN.lock"
+mkdir -p "$(dirname "$RUN")" "$CACHE/locks"
+exec 8>"$CACHE/locks/cluster-$NAME"
 flock -w 300 8 || fail "another start of cluster $NAME takes too long"
 
 if cluster_alive; then note "cluster $NAME is running already ($RUN)"; exit 0; fi

@@ -36,10 +36,15 @@ pack() {
 root_fs() {
   mmdebstrap --quiet --variant=extract --include="$1,busybox-static" --format=directory "$suite" "$tmp/fs"
   rm -rf "$tmp"/fs/{var/cache/apt,var/lib/apt/lists,usr/share/doc,usr/share/man,usr/share/locale}/*
-  local applet box=$tmp/fs/bin/busybox
-  for applet in $("$box" --list); do
-    [[ -e $tmp/fs/usr/bin/$applet || -e $tmp/fs/bin/$applet || -e $tmp/fs/sbin/$applet || -e $tmp/fs/usr/sbin/$applet ]] ||
-      ln -s /bin/busybox "$tmp/fs/usr/bin/$applet"
+  # The merged /usr that the packages expect is the work of one that is not installed here.
+  local folder applet
+  for folder in bin sbin lib lib64; do
+    mkdir -p "$tmp/fs/usr/$folder"
+    if [[ -d $tmp/fs/$folder ]]; then cp -a "$tmp/fs/$folder/." "$tmp/fs/usr/$folder/"; rm -rf "${tmp:?}/fs/$folder"; fi
+    ln -s "usr/$folder" "$tmp/fs/$folder"
+  done
+  for applet in $("$tmp/fs/usr/bin/busybox" --list); do
+    [[ -e $tmp/fs/usr/bin/$applet || -e $tmp/fs/usr/sbin/$applet ]] || ln -s busybox "$tmp/fs/usr/bin/$applet"
   done
   [[ -e $tmp/fs/usr/bin/python3 ]] || ln -s "python$python" "$tmp/fs/usr/bin/python3"
   printf 'root:x:0:0:root:/root:/bin/sh\nagent:x:1000:1000:agent:/tmp:/bin/sh\n' >"$tmp/fs/etc/passwd"
@@ -53,6 +58,8 @@ build_pause() {
   pack pause:1 "$tmp/fs" --entrypoint '["/pause"]' --user 65535:65535
 }
 
+agent_env=(--env PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1)
+
 build_agent() { # the SDKs of today
   root_fs python3,curl
   local lib=$tmp/fs/usr/local/lib/python$python/dist-packages
@@ -60,13 +67,14 @@ build_agent() { # the SDKs of today
     --only-binary=:all: --implementation cp --python-version "$python" --platform manylinux2014_x86_64 --platform any \
     --target "$lib" -r "$here/agent-requirements.txt" >&2
   rm -rf "${lib:?}"/bin "$lib"/awscli/examples
+  mkdir -p "$tmp/fs/usr/local/bin"
   install -m 755 "$here/aws" "$bin/kubectl" "$tmp/fs/usr/local/bin/"
-  pack agent:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1
+  pack agent:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 "${agent_env[@]}"
 }
 
 build_agent_old() { # an SDK that predates AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE
   root_fs python3,python3-boto3
-  pack agent-old:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1
+  pack agent-old:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 "${agent_env[@]}"
 }
 
 if (($# == 0)); then set -- pause agent agent-old; fi

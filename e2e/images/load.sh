@@ -5,7 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-if (($# == 0)); then mapfile -t built < <("$here/build.sh"); set -- "${built[@]}"; fi
+if (($# == 0)); then archives=$("$here/build.sh"); mapfile -t archives <<<"$archives"; set -- "${archives[@]}"; fi
 mkdir -p "$RUN/images"
 for archive; do
   [[ -r $archive ]] || fail "no image archive at $archive"
