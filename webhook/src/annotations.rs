@@ -1,0 +1,138 @@
+//! What a pod asks for in its `exeat.dev/` annotations, as far as no policy is needed to read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use exeat_crds::names;
+use exeat_crds::reason::{Reason, Refused};
+
+use crate::message::{nearest, refused};
+
+/// Annotations that a pod may carry.
+const KNOWN: [&str; 9] = [
+    names::POLICY,
+    names::DURATION,
+    names::ALLOW,
+    names::JUSTIFICATION,
+    names::PORT,
+    names::WAIT,
+    names::AWS_TOKEN,
+    names::SKIP_CONTAINERS,
+    names::ALLOW_ENV_FROM,
+];
+
+/// How AWS SDKs are handed the loopback secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AwsToken {
+    /// By the name of a file, which needs an SDK of 2024 or later.
+    #[default]
+    File,
+    /// By an environment variable with the pod's UID, for older SDKs.
+    Env,
+}
+
+/// What the annotations say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// Name of the policy; absent when the annotation is missing or empty.
+    pub policy: Option<String>,
+    /// The sidecar's loopback port.
+    pub port: u16,
+    /// How AWS SDKs get the loopback secret; absent where the pod does not say.
+    pub aws_token: Option<AwsToken>,
+    /// Containers that get no credentials.
+    pub skip: BTreeSet<String>,
+    /// Containers whose `envFrom` the author has checked.
+    pub allow_env_from: BTreeSet<String>,
+}
+
+/// Whether any annotation of ours is there, so that the pod is ours to judge.
+pub fn has_any(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.keys().any(|key| is_ours(key))
+}
+
+fn is_ours(key: &str) -> bool {
+    key.starts_with(names::ANNOTATION_PREFIX) || key.starts_with(names::CONTAINER_POLICY_PREFIX)
+}
+
+/// Reads the annotations. What can't be read is left at its default and reported.
+pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
+    let mut problems = Vec::new();
+    for key in annotations.keys().filter(|key| is_ours(key)) {
+        problems.extend(check_key(key));
+    }
+    let value = |key: &str| annotations.get(key).map(|value| value.trim());
+    let policy = value(names::POLICY).filter(|name| !name.is_empty()).map(str::to_owned);
+    if policy.is_none() {
+        problems.push(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::POLICY),
+            "it is missing or empty",
+            "name the AgentCredentialPolicy that the pod uses, or remove every exeat.dev/ annotation",
+        ));
+    }
+    let port = value(names::PORT).map_or(Ok(names::DEFAULT_PORT), read_port).unwrap_or_else(|problem| {
+        problems.push(problem);
+        names::DEFAULT_PORT
+    });
+    let aws_token = value(names::AWS_TOKEN).and_then(|value| match value {
+        "Env" => Some(AwsToken::Env),
+        "File" => Some(AwsToken::File),
+        other => {
+            problems.push(refused(
+                Reason::AnnotationInvalid,
+                format_args!("annotation {}", names::AWS_TOKEN),
+                format_args!("{other:?} is not known"),
+                "write Env for SDKs that are too old for a token file, or remove it",
+            ));
+            None
+        }
+    });
+    let list = |key: &str| -> BTreeSet<String> {
+        let names = value(key).unwrap_or_default().split(',').map(str::trim);
+        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    let asked = Asked {
+        policy,
+        port,
+        aws_token,
+        skip: list(names::SKIP_CONTAINERS),
+        allow_env_from: list(names::ALLOW_ENV_FROM),
+    };
+    (asked, problems)
+}
+
+fn check_key(key: &str) -> Option<Refused> {
+    let field = format!("annotation {key}");
+    if key.starts_with(names::CONTAINER_POLICY_PREFIX) {
+        let fix = format!("remove it and name one policy for the pod with {}", names::POLICY);
+        return Some(refused(Reason::NotImplemented, field, "policies of single containers are not built yet", fix));
+    }
+    if key == names::WAIT {
+        return Some(refused(
+            Reason::NotImplemented,
+            field,
+            "choosing what the start-up probe waits for is not built yet",
+            "remove it: the probe waits for the first credential or its denial",
+        ));
+    }
+    if KNOWN.contains(&key) {
+        return None;
+    }
+    let fix = match nearest(key, KNOWN) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => format!("remove it; known are {}", KNOWN.join(", ")),
+    };
+    Some(refused(Reason::AnnotationInvalid, field, "there is no such annotation", fix))
+}
+
+/// The sidecar runs without the right to bind ports below 1024.
+fn read_port(value: &str) -> Result<u16, Refused> {
+    value.parse().ok().filter(|port| *port >= 1024).ok_or_else(|| {
+        refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::PORT),
+            format_args!("{value:?} is no port that the sidecar can listen on"),
+            format_args!("write a number from 1024 to 65535, or remove it for {}", names::DEFAULT_PORT),
+        )
+    })
+}

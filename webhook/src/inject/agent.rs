@@ -1,0 +1,168 @@
+//! An agent's container: the variables and the mount that lead its SDK to the sidecar, all or none of them.
+
+use exeat_crds::names;
+use exeat_crds::rules::Kind;
+use k8s_openapi::api::core::v1::{Container, EnvVar, VolumeMount};
+
+use super::Plan;
+use super::sidecar::pod_uid;
+use crate::annotations::AwsToken;
+use crate::pod::mount_path;
+
+const FULL_URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+const KUBECONFIG: &str = "KUBECONFIG";
+const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+const ENDPOINT_START: &str = "http://127.0.0.1:";
+const ENDPOINT_END: &str = "/aws/credentials";
+const TOKEN_FILE_VALUE: &str = "/var/run/exeat/token";
+const KUBECONFIG_VALUE: &str = "/var/run/exeat/kubernetes/kubeconfig";
+/// Where SDKs must not send their calls to the sidecar through a proxy.
+const LOOPBACK: [&str; 2] = ["127.0.0.1", "localhost"];
+
+/// A variable with a written value.
+pub(super) fn literal(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), value_from: None }
+}
+
+/// The variables whose values are ours alone, for one kind of provider.
+pub(crate) fn fixed_env(kind: Kind, port: u16, aws_token: AwsToken) -> Vec<EnvVar> {
+    match kind {
+        Kind::Aws => vec![
+            literal(FULL_URI, &format!("{ENDPOINT_START}{port}{ENDPOINT_END}")),
+            match aws_token {
+                AwsToken::File => literal(TOKEN_FILE, TOKEN_FILE_VALUE),
+                AwsToken::Env => pod_uid(TOKEN),
+            },
+            literal(METADATA_DISABLED, "true"),
+        ],
+        Kind::Kubernetes => vec![literal(KUBECONFIG, KUBECONFIG_VALUE)],
+    }
+}
+
+/// Whether a variable has the shape in which an injection, now or earlier, writes it.
+pub(crate) fn is_injected(env: &EnvVar) -> bool {
+    let value = env.value.as_deref().unwrap_or_default();
+    match env.name.as_str() {
+        FULL_URI => value.strip_prefix(ENDPOINT_START).and_then(|rest| rest.strip_suffix(ENDPOINT_END)).is_some_and(|port| port.parse::<u16>().is_ok()),
+        TOKEN_FILE => value == TOKEN_FILE_VALUE,
+        TOKEN => {
+            let field = env.value_from.as_ref().and_then(|source| source.field_ref.as_ref());
+            field.is_some_and(|field| field.field_path == "metadata.uid")
+        }
+        METADATA_DISABLED => value.eq_ignore_ascii_case("true"),
+        KUBECONFIG => value == KUBECONFIG_VALUE,
+        _ => false,
+    }
+}
+
+/// Whether a mount is the agent's one, as an injection writes it.
+pub(crate) fn is_injected_mount(mount: &VolumeMount) -> bool {
+    let whole = mount.sub_path.is_none() && mount.sub_path_expr.is_none();
+    let propagates = mount.mount_propagation.as_deref().is_some_and(|propagation| propagation != "None");
+    mount.name == names::RUN_VOLUME
+        && mount_path(&mount.mount_path) == names::RUN_PATH
+        && mount.read_only == Some(true)
+        && whole
+        && !propagates
+}
+
+/// Connects a container to the sidecar, or takes an earlier injection back where the pod now skips it.
+///
+/// `NET_RAW` goes from every container of the pod: with it loopback could be listened to.
+pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
+    drop_net_raw(container);
+    let skipped = plan.skip.contains(&container.name);
+    let fixed = if skipped { Vec::new() } else { fixed_env(plan.kind, plan.port, plan.aws_token) };
+    let mut env = container.env.take().unwrap_or_default();
+    env.retain(|old| !is_injected(old) || fixed.iter().any(|new| new.name == old.name) || old.name == METADATA_DISABLED);
+    for variable in fixed {
+        set(&mut env, variable);
+    }
+    let mut mounts = container.volume_mounts.take().unwrap_or_default();
+    if skipped {
+        mounts.retain(|mount| !is_injected_mount(mount));
+    } else {
+        if let Some(region) = plan.region {
+            set_region(&mut env, region);
+        }
+        merge_no_proxy(&mut env);
+        if !mounts.iter().any(is_injected_mount) {
+            mounts.push(run_mount());
+        }
+    }
+    container.env = Some(env).filter(|env| !env.is_empty());
+    container.volume_mounts = Some(mounts).filter(|mounts| !mounts.is_empty());
+}
+
+fn run_mount() -> VolumeMount {
+    VolumeMount {
+        name: names::RUN_VOLUME.to_owned(),
+        mount_path: names::RUN_PATH.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn set(env: &mut Vec<EnvVar>, variable: EnvVar) {
+    let mut found = false;
+    for old in env.iter_mut().filter(|old| old.name == variable.name) {
+        *old = variable.clone();
+        found = true;
+    }
+    if !found {
+        env.push(variable);
+    }
+}
+
+/// The author's own region stands, under both names; else it is the provider's.
+fn set_region(env: &mut Vec<EnvVar>, region: &str) {
+    let authors = REGIONS.iter().find_map(|name| env.iter().rfind(|e| e.name == *name).cloned());
+    for name in REGIONS {
+        if env.iter().any(|e| e.name == name) {
+            continue;
+        }
+        env.push(match &authors {
+            Some(author) => EnvVar { name: name.to_owned(), ..author.clone() },
+            None => literal(name, region),
+        });
+    }
+}
+
+/// Both spellings get the union of both, as some clients read one and some the other. A value from elsewhere can't be
+/// merged and stays.
+fn merge_no_proxy(env: &mut Vec<EnvVar>) {
+    let of = |name: &str| env.iter().rfind(|e| e.name == name);
+    if NO_PROXY.iter().filter_map(|name| of(name)).any(|e| e.value_from.is_some()) {
+        return;
+    }
+    let mut hosts: Vec<String> = Vec::new();
+    let written = NO_PROXY.iter().filter_map(|name| of(name)?.value.as_deref()).flat_map(|value| value.split(','));
+    for host in written.map(str::trim).chain(LOOPBACK).filter(|host| !host.is_empty()) {
+        if !hosts.iter().any(|known| known == host) {
+            hosts.push(host.to_owned());
+        }
+    }
+    let merged = hosts.join(",");
+    for name in NO_PROXY {
+        set(env, literal(name, &merged));
+    }
+}
+
+fn drop_net_raw(container: &mut Container) {
+    let capabilities = container.security_context.get_or_insert_default().capabilities.get_or_insert_default();
+    let drop = capabilities.drop.get_or_insert_default();
+    if !drop.iter().any(|capability| ["ALL", "NET_RAW"].contains(&normal_capability(capability).as_str())) {
+        drop.push("NET_RAW".to_owned());
+    }
+}
+
+/// A capability as the kernel's documentation names it, without `CAP_`.
+pub(crate) fn normal_capability(name: &str) -> String {
+    let upper = name.to_ascii_uppercase();
+    upper.strip_prefix("CAP_").unwrap_or(&upper).to_owned()
+}

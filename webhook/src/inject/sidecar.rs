@@ -1,0 +1,124 @@
+//! The sidecar's container.
+
+use exeat_crds::names;
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, Probe, ResourceRequirements,
+    SeccompProfile, SecurityContext, VolumeMount,
+};
+
+use super::Plan;
+use super::agent::literal;
+use crate::annotations::AwsToken;
+
+/// The program in the sidecar's image.
+pub(crate) const BINARY: &str = "/exeat-sidecar";
+/// Environment variables of the sidecar that begin like this are its settings.
+const OWN_ENV_PREFIX: &str = "EXEAT_";
+const POD_UID: &str = "POD_UID";
+/// Longer than a change of leader takes; the probe runs once a second.
+const PROBE_SECONDS: i32 = 120;
+/// A node that starts many pods at once can take seconds to run a probe.
+const PROBE_TIMEOUT: i32 = 5;
+
+/// Puts the sidecar at its place, or before all other init containers.
+///
+/// What other admission plugins added to it (variables, mounts) stays; everything else is as if it were new.
+pub(super) fn place(init_containers: &mut Vec<Container>, plan: &Plan<'_>) {
+    let mut desired = container(plan);
+    match init_containers.iter_mut().find(|c| c.name == names::SIDECAR) {
+        None => init_containers.insert(0, desired),
+        Some(existing) => {
+            let env = existing.env.take().unwrap_or_default();
+            let foreign = |e: &EnvVar| !e.name.starts_with(OWN_ENV_PREFIX) && e.name != POD_UID;
+            desired.env.get_or_insert_default().extend(env.into_iter().filter(foreign));
+            let mounts = existing.volume_mounts.take().unwrap_or_default();
+            let ours = [names::IDENTITY_VOLUME, names::RUN_VOLUME];
+            let foreign = mounts.into_iter().filter(|mount| !ours.contains(&mount.name.as_str()));
+            desired.volume_mounts.get_or_insert_default().extend(foreign);
+            *existing = desired;
+        }
+    }
+}
+
+/// Every default of the API server is written out, so that a second injection finds nothing to change.
+fn container(plan: &Plan<'_>) -> Container {
+    let sidecar = &plan.settings.sidecar;
+    Container {
+        name: names::SIDECAR.to_owned(),
+        image: Some(sidecar.image.clone()),
+        image_pull_policy: Some(sidecar.pull_policy.clone()),
+        restart_policy: Some("Always".to_owned()),
+        env: Some(env(plan)),
+        resources: Some(ResourceRequirements {
+            requests: Some(sidecar.requests.clone()).filter(|amounts| !amounts.is_empty()),
+            limits: Some(sidecar.limits.clone()).filter(|amounts| !amounts.is_empty()),
+            claims: None,
+        }),
+        security_context: Some(security_context(sidecar.uid)),
+        startup_probe: Some(startup_probe()),
+        termination_message_path: Some("/dev/termination-log".to_owned()),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(vec![
+            VolumeMount {
+                name: names::IDENTITY_VOLUME.to_owned(),
+                mount_path: names::IDENTITY_PATH.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            },
+            VolumeMount {
+                name: names::RUN_VOLUME.to_owned(),
+                mount_path: names::RUN_PATH.to_owned(),
+                ..VolumeMount::default()
+            },
+        ]),
+        ..Container::default()
+    }
+}
+
+fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
+    let mut env = vec![
+        literal("EXEAT_ISSUER_URL", &plan.settings.issuer_url),
+        literal("EXEAT_ISSUER_CA", plan.issuer_ca),
+        literal("EXEAT_PROVIDER", plan.kind.as_str()),
+        literal("EXEAT_LISTEN_PORT", &plan.port.to_string()),
+        literal("EXEAT_LOG", &plan.settings.sidecar.log_level),
+        pod_uid(POD_UID),
+    ];
+    if plan.aws_token == AwsToken::Env {
+        env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
+    }
+    env
+}
+
+/// A variable with the pod's UID by the downward API.
+pub(super) fn pod_uid(name: &str) -> EnvVar {
+    let field = ObjectFieldSelector { api_version: Some("v1".to_owned()), field_path: "metadata.uid".to_owned() };
+    let source = EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() };
+    EnvVar { name: name.to_owned(), value: None, value_from: Some(source) }
+}
+
+fn security_context(uid: i64) -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities { add: None, drop: Some(vec!["ALL".to_owned()]) }),
+        privileged: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_group: Some(uid),
+        run_as_non_root: Some(true),
+        run_as_user: Some(uid),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..SecurityContext::default()
+    }
+}
+
+/// kubelet's network probes never reach loopback, so the probe is a program in the container.
+fn startup_probe() -> Probe {
+    Probe {
+        exec: Some(ExecAction { command: Some(vec![BINARY.to_owned(), "probe".to_owned()]) }),
+        period_seconds: Some(1),
+        timeout_seconds: Some(PROBE_TIMEOUT),
+        success_threshold: Some(1),
+        failure_threshold: Some(PROBE_SECONDS),
+        ..Probe::default()
+    }
+}

@@ -1,0 +1,58 @@
+//! The two volumes: the identity token for the sidecar alone, and the memory that sidecar and agents share.
+
+use exeat_crds::names;
+use k8s_openapi::api::core::v1::{
+    EmptyDirVolumeSource, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+/// Name of the token's file.
+pub(crate) const TOKEN_PATH: &str = "token";
+/// Life of an identity token, seconds; kubelet renews it at four fifths.
+const TOKEN_SECONDS: i64 = 3600;
+/// Room for a loopback secret, a kubeconfig and a token.
+const RUN_SIZE: &str = "1Mi";
+
+/// Puts both volumes at their place or at the end.
+pub(super) fn place(volumes: &mut Vec<Volume>, audience: &str) {
+    for volume in [identity(audience), run()] {
+        match volumes.iter_mut().find(|other| other.name == volume.name) {
+            Some(other) => overwrite(other, volume),
+            None => volumes.push(volume),
+        }
+    }
+}
+
+/// The mode stays as the API server defaults it: any other would lock the sidecar's user out of its token.
+fn overwrite(volume: &mut Volume, desired: Volume) {
+    let mode = volume.projected.as_ref().and_then(|projected| projected.default_mode);
+    *volume = desired;
+    if let Some(projected) = &mut volume.projected {
+        projected.default_mode = mode;
+    }
+}
+
+fn identity(audience: &str) -> Volume {
+    let token = ServiceAccountTokenProjection {
+        audience: Some(audience.to_owned()),
+        expiration_seconds: Some(TOKEN_SECONDS),
+        path: TOKEN_PATH.to_owned(),
+    };
+    let source = VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() };
+    Volume {
+        name: names::IDENTITY_VOLUME.to_owned(),
+        projected: Some(ProjectedVolumeSource { default_mode: None, sources: Some(vec![source]) }),
+        ..Volume::default()
+    }
+}
+
+fn run() -> Volume {
+    Volume {
+        name: names::RUN_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: Some("Memory".to_owned()),
+            size_limit: Some(Quantity(RUN_SIZE.to_owned())),
+        }),
+        ..Volume::default()
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a pod can't hold credentials. All reasons are collected, so that an author meets them at once.
+
+mod host;
+mod reserved;
+mod security;
+mod selection;
+mod shadow;
+
+use exeat_crds::reason::{Reason, Refused};
+use exeat_crds::rules::Kind;
+use exeat_crds::{authority, names};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+use crate::annotations::{Asked, AwsToken};
+use crate::inject::InjectContext;
+use crate::message::refused;
+use crate::pod;
+use crate::settings::Settings;
+
+/// What can be judged without a policy.
+pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<Refused> {
+    let mut problems = host::check(spec);
+    problems.extend(security::check(spec, settings.sidecar.uid));
+    problems.extend(reserved::check(spec, settings));
+    problems.extend(selection::check(spec, asked));
+    problems
+}
+
+/// What would keep an SDK from asking the sidecar.
+pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused> {
+    let mut problems = shadow::check(spec, asked, kind);
+    if asked.aws_token == Some(AwsToken::Env) && kind != Kind::Aws {
+        problems.push(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::AWS_TOKEN),
+            "the policy's provider is not AWS",
+            "remove it",
+        ));
+    }
+    problems
+}
+
+/// Whether the policy that the pod names can hand out anything to it.
+///
+/// A pod whose annotation names no policy is judged by its annotations already.
+pub(crate) fn authority(pod: &Pod, spec: &PodSpec, asked: &Asked, context: &InjectContext<'_>) -> Result<(), Refused> {
+    let Some(name) = &asked.policy else { return Ok(()) };
+    let policy = context.policy.ok_or_else(|| {
+        refused(
+            Reason::PolicyNotFound,
+            format_args!("annotation {}", names::POLICY),
+            format_args!("there is no AgentCredentialPolicy {name:?} in namespace {:?}", context.namespace),
+            format_args!(
+                "create it, or name one that `kubectl get agentcredentialpolicies --namespace {}` lists",
+                context.namespace
+            ),
+        )
+    })?;
+    let of_policy = |problem: Refused| Refused::new(problem.reason, format!("policy {name:?}: {}", problem.message));
+    let authority = authority::resolve(policy, context.provider).map_err(of_policy)?;
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    authority::covers_pod(policy, pod::service_account(spec), &labels)?;
+    authority::ask_of_pod(&authority, &pod::annotations(pod))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
