@@ -1,7 +1,7 @@
 //! Name look-ups in pure Rust: a static binary has no `getaddrinfo` worth using.
 
-use std::future::Future;
 use std::fs;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

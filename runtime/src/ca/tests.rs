@@ -23,7 +23,8 @@ fn later(by: Duration) -> Timestamp {
 }
 
 fn root() -> Root {
-    Root::create("Exeat issuer CA", &["exeat-issuer.exeat-system.svc", "exeat-system.svc.cluster.local"], noon()).unwrap()
+    Root::create("Exeat issuer CA", &["exeat-issuer.exeat-system.svc", "exeat-system.svc.cluster.local"], noon())
+        .unwrap()
 }
 
 /// What a client that trusts only `root` says to `leaf` at `now` when it wanted `name`.

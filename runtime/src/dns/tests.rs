@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::rdata::SOA;
 use hickory_resolver::proto::rr::{Name as DnsName, RData, Record, RecordType};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::net::{TcpListener, UdpSocket};
@@ -54,6 +55,9 @@ fn answer(question: &Message, known: &BTreeMap<DnsName, Ipv4Addr>) -> Message {
         Some(_) => {}
         None => answer.metadata.response_code = ResponseCode::NXDomain,
     }
+    let zone: DnsName = "cluster.local.".parse().unwrap();
+    let authority = SOA::new(zone.clone(), zone.clone(), 1, 7200, 1800, 86400, 30);
+    answer.add_authority(Record::from_rdata(zone, 30, RData::SOA(authority)));
     answer.add_query(query);
     answer
 }
@@ -122,7 +126,8 @@ async fn an_unreadable_file_is_read_again_at_the_next_look_up() {
     std::fs::write(&file, "search agents.svc.cluster.local\n").unwrap();
     let empty = resolver.lookup("exeat-issuer").await.unwrap_err().to_string();
     assert!(empty.contains("nameserver"), "{empty}");
-    std::fs::write(&file, "nameserver 127.0.0.1\nsearch a.example b.example\noptions ndots:4 timeout:1 attempts:3\n").unwrap();
+    std::fs::write(&file, "nameserver 127.0.0.1\nsearch a.example b.example\noptions ndots:4 timeout:1 attempts:3\n")
+        .unwrap();
     let built = resolver.resolver();
     std::fs::remove_file(&file).unwrap();
     let built = built.unwrap();

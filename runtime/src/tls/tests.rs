@@ -257,6 +257,7 @@ fn ring_is_the_process_default_and_installing_it_twice_is_well() {
     install_crypto_provider();
     install_crypto_provider();
     let installed = CryptoProvider::get_default().unwrap();
-    let suites = |provider: &CryptoProvider| provider.cipher_suites.iter().map(|suite| suite.suite()).collect::<Vec<_>>();
+    let suites =
+        |provider: &CryptoProvider| provider.cipher_suites.iter().map(|suite| suite.suite()).collect::<Vec<_>>();
     assert_eq!(suites(installed), suites(&ring::default_provider()));
 }
