@@ -42,7 +42,12 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub port: PortArgs,
     /// Address of the issuer: https://host[:port].
-    #[arg(long, env = "EXEAT_ISSUER_URL", value_name = "URL", default_value = "https://exeat-issuer.exeat-system.svc:443")]
+    #[arg(
+        long,
+        env = "EXEAT_ISSUER_URL",
+        value_name = "URL",
+        default_value = "https://exeat-issuer.exeat-system.svc:443"
+    )]
     pub issuer_url: Uri,
     /// Roots that the issuer's certificate is checked against, as PEM text. No other root is trusted.
     #[arg(long, env = "EXEAT_ISSUER_CA", value_name = "PEM", hide_env_values = true)]
@@ -106,7 +111,9 @@ pub enum SettingsError {
     #[error("--issuer-url {0}: must be https://host[:port] without a path")]
     IssuerUrl(Uri),
     /// The pod's UID is no secret when it is empty.
-    #[error("--accept-pod-uid: --pod-uid (environment variable POD_UID) is empty; set it from the downward API metadata.uid")]
+    #[error(
+        "--accept-pod-uid: --pod-uid (environment variable POD_UID) is empty; set it from the downward API metadata.uid"
+    )]
     PodUid,
 }
 

@@ -24,7 +24,9 @@ pub enum Rejection {
     #[error("CONNECT is refused: this is no proxy; take 127.0.0.1 out of HTTP_PROXY by adding it to NO_PROXY")]
     Connect,
     /// The request line names a whole URL, as to a proxy, or is no path.
-    #[error("the request line must be a path: this is no proxy; take 127.0.0.1 out of HTTP_PROXY by adding it to NO_PROXY")]
+    #[error(
+        "the request line must be a path: this is no proxy; take 127.0.0.1 out of HTTP_PROXY by adding it to NO_PROXY"
+    )]
     NotAPath,
     /// No Host header, or several.
     #[error("the Host header is missing or repeated: send one, as 127.0.0.1:PORT")]
@@ -137,8 +139,7 @@ impl Guard {
     }
 }
 
-fn first_present(headers: &HeaderMap, names: &'static [HeaderName]) -> Option<&'static str>
-{
+fn first_present(headers: &HeaderMap, names: &'static [HeaderName]) -> Option<&'static str> {
     names.iter().find(|name| headers.contains_key(*name)).map(HeaderName::as_str)
 }
 

@@ -11,7 +11,7 @@ mod held;
 use exeat_wire::{Refusal, StreamMessage};
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::held::{Held, Unusable};
+pub use self::held::{Held, Payload, Unusable};
 use crate::refresh;
 
 /// How long a credential is served on after the stream named another session or grant, while its successor is fetched.
@@ -123,6 +123,14 @@ impl Machine {
                 View::Refused(self.unreachable())
             }
             Phase::Waiting(refusal) | Phase::Stopped(refusal) => View::Refused(refusal.clone()),
+        }
+    }
+
+    /// Why nothing is served at `now`, or will be from then on.
+    pub fn refusal_at(&self, now: Timestamp) -> Refusal {
+        match self.view(now) {
+            View::Refused(refusal) => refusal,
+            View::Held(held, _) => self.over(held, now),
         }
     }
 
@@ -336,9 +344,11 @@ impl Machine {
         let alone = now >= refresh::after(self.contact, held.offline_grace);
         match &self.last_refusal {
             Some(refusal) if !alone => refusal.clone(),
-            _ if self.superseded.is_some() && !alone && now < held.expires_at => {
-                wait(PENDING, "the session changed and its new credential is being fetched; try again in a second", Some(1))
-            }
+            _ if self.superseded.is_some() && !alone && now < held.expires_at => wait(
+                PENDING,
+                "the session changed and its new credential is being fetched; try again in a second",
+                Some(1),
+            ),
             _ => self.unreachable(),
         }
     }

@@ -5,10 +5,8 @@ use super::*;
 const GOOD: (&str, &str, &[(&str, &str)]) = ("GET", "/aws/credentials", &[("host", "127.0.0.1:9911")]);
 
 fn judge(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<(), Rejection> {
-    let headers: HeaderMap = headers
-        .iter()
-        .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
-        .collect();
+    let headers: HeaderMap =
+        headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect();
     Guard::new(9911).judge(&method.parse().unwrap(), &uri.parse().unwrap(), &headers)
 }
 

@@ -1,20 +1,22 @@
 //! A credential as the sidecar holds it.
 
-use exeat_wire::{Credential, CredentialResponse};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use exeat_wire::{Credential, CredentialResponse, KubernetesCredential};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Provider;
+use crate::protocol::{aws, json};
 
 /// The least grace without contact: shorter ones would stop between two heartbeats.
 const MIN_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
-/// A credential with the times that bound it. Its secrets are zeroized on drop and hidden from `Debug`.
+/// A credential with the times that bound it.
 #[derive(Clone, Debug)]
 pub struct Held {
     /// Name of the session.
     pub session: String,
-    /// Name of the policy.
-    pub policy: String,
     /// Digest of the grant, empty where the issuer did not tell.
     pub digest: String,
     /// End of the credential.
@@ -23,16 +25,33 @@ pub struct Held {
     pub session_expires_at: Timestamp,
     /// How long it is served without contact to an issuer.
     pub offline_grace: SignedDuration,
-    /// The credential.
-    pub credential: Credential,
+    /// What is served.
+    pub payload: Arc<Payload>,
+}
+
+/// A credential in each form that is served. The bodies are zeroized when the last answer with them is gone.
+#[derive(Default)]
+pub struct Payload {
+    /// Body for AWS SDKs.
+    pub aws: Option<Bytes>,
+    /// Body for plain JSON.
+    pub json: Bytes,
+    /// What goes into kubeconfig and token file.
+    pub kubernetes: Option<KubernetesCredential>,
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Payload(hidden)")
+    }
 }
 
 /// Why an issuer's answer can't be served.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// A time that is no RFC 3339.
-    #[error("the issuer's answer has no readable {field}: {error}")]
-    Time {
+    /// A time that is no RFC 3339, or a body that can't be written.
+    #[error("the issuer's answer has no usable {field}: {error}")]
+    Field {
         /// Name of the field.
         field: &'static str,
         /// What is wrong with it.
@@ -61,15 +80,26 @@ impl Held {
         if brought != provider.as_str() {
             return Err(Unusable::Kind { brought, expected: provider.as_str() });
         }
+        let expires_at = time("expiresAt", &response.expires_at)?;
+        let session_expires_at = time("sessionExpiresAt", &response.session_expires_at)?;
         let grace = i64::try_from(response.offline_grace_seconds).unwrap_or(i64::MAX);
+        let unwritable = |error: serde_json::Error| Unusable::Field { field: "credential", error: error.to_string() };
+        let json = json::body(&response, expires_at, session_expires_at).map_err(unwritable)?;
+        let mut payload = Payload { json, ..Payload::default() };
+        match response.credential {
+            Credential::Aws(keys) => {
+                payload.aws = Some(aws::body(&keys, expires_at.min(session_expires_at)).map_err(unwritable)?);
+            }
+            Credential::Kubernetes(token) => payload.kubernetes = Some(token),
+            _ => {}
+        }
         Ok(Self {
-            expires_at: time("expiresAt", &response.expires_at)?,
-            session_expires_at: time("sessionExpiresAt", &response.session_expires_at)?,
-            offline_grace: SignedDuration::from_secs(grace).max(MIN_GRACE),
             session: response.session,
-            policy: response.policy,
             digest: response.digest,
-            credential: response.credential,
+            expires_at,
+            session_expires_at,
+            offline_grace: SignedDuration::from_secs(grace).max(MIN_GRACE),
+            payload: Arc::new(payload),
         })
     }
 
@@ -85,7 +115,7 @@ impl Held {
 }
 
 fn time(field: &'static str, text: &str) -> Result<Timestamp, Unusable> {
-    text.parse().map_err(|error: jiff::Error| Unusable::Time { field, error: error.to_string() })
+    text.parse().map_err(|error: jiff::Error| Unusable::Field { field, error: error.to_string() })
 }
 
 fn kind(credential: &Credential) -> &'static str {
@@ -93,5 +123,52 @@ fn kind(credential: &Credential) -> &'static str {
         Credential::Aws(_) => Provider::Aws.as_str(),
         Credential::Kubernetes(_) => Provider::Kubernetes.as_str(),
         _ => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exeat_wire::{AwsCredential, Secret};
+
+    use super::*;
+
+    fn response(expires_at: &str) -> CredentialResponse {
+        CredentialResponse {
+            session: "s-1".into(),
+            policy: "p".into(),
+            digest: "d-1".into(),
+            expires_at: expires_at.into(),
+            session_expires_at: "2026-01-01T08:00:00Z".into(),
+            offline_grace_seconds: 0,
+            credential: Credential::Aws(AwsCredential {
+                access_key_id: "AKID".into(),
+                secret_access_key: Secret::new("very-secret"),
+                session_token: Secret::new("very-token"),
+                account_id: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn reads_times_and_keeps_a_grace_longer_than_a_heartbeat() {
+        let held = Held::read(response("2026-01-01T00:30:00Z"), Provider::Aws).unwrap();
+        assert_eq!(held.expires_at.to_string(), "2026-01-01T00:30:00Z");
+        assert_eq!(held.offline_grace, SignedDuration::from_secs(30));
+        assert!(held.payload.aws.is_some() && held.payload.kubernetes.is_none());
+        let shown = format!("{held:?}");
+        assert!(!shown.contains("very-"), "{shown}");
+    }
+
+    #[test]
+    fn an_unreadable_time_is_named() {
+        let error = Held::read(response("tomorrow"), Provider::Aws).unwrap_err().to_string();
+        assert!(error.contains("expiresAt"), "{error}");
+    }
+
+    #[test]
+    fn another_kind_than_injected_for_is_refused_with_the_fix() {
+        let error = Held::read(response("2026-01-01T00:30:00Z"), Provider::Kubernetes).unwrap_err();
+        assert_eq!(error, Unusable::Kind { brought: "aws", expected: "kubernetes" });
+        assert!(error.to_string().contains("create the pod again"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-use exeat_wire::{AwsCredential, Credential, Secret};
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -12,17 +13,11 @@ fn at(second: i64) -> Timestamp {
 fn held(session: &str, digest: &str, expires: i64, session_expires: i64) -> Box<Held> {
     Box::new(Held {
         session: session.into(),
-        policy: "p".into(),
         digest: digest.into(),
         expires_at: at(expires),
         session_expires_at: at(session_expires),
         offline_grace: SignedDuration::from_secs(600),
-        credential: Credential::Aws(AwsCredential {
-            access_key_id: "AKID".into(),
-            secret_access_key: Secret::new("s"),
-            session_token: Secret::new("t"),
-            account_id: None,
-        }),
+        payload: Arc::default(),
     })
 }
 
@@ -126,7 +121,11 @@ fn without_contact_it_serves_for_the_grace_and_names_the_issuer() {
     assert!(served(&machine, 599).is_some());
     let late = refused(&machine, 600);
     assert_eq!((late.code.as_str(), late.retryable), (UNREACHABLE, true));
-    assert!(late.message.contains("connection refused") && late.message.contains("NetworkPolicies"), "{}", late.message);
+    assert!(
+        late.message.contains("connection refused") && late.message.contains("NetworkPolicies"),
+        "{}",
+        late.message
+    );
     machine.tick(at(600));
     machine.apply(heartbeat(), at(601), 1.0);
     assert!(served(&machine, 601).is_none(), "what was dropped does not come back by a heartbeat");

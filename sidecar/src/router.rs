@@ -1,0 +1,227 @@
+//! Paths, behind the guard.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::{any, get};
+use exeat_runtime::clock::Clock;
+use futures::future::{Either, Ready, ready};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::{Layer, Service};
+
+use crate::args::Provider;
+use crate::guard::{Guard, Rejection};
+use crate::metrics::{Metrics, Outcome, Protocol};
+use crate::protocol::{self, Answer, aws, json, kubernetes};
+use crate::secret::Secrets;
+use crate::snapshot::Snapshot;
+
+/// Path of the start-up probe.
+pub const STARTED_PATH: &str = "/health/started";
+/// Path of the metrics.
+pub const METRICS_PATH: &str = "/metrics";
+/// How long a request waits for a call in flight: the JavaScript SDK gives up after a second.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// What handlers share.
+pub struct Shared {
+    /// Rule over request heads.
+    pub guard: Guard,
+    /// What callers must show.
+    pub secrets: Secrets,
+    /// The answers.
+    pub snapshots: watch::Receiver<Snapshot>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Which protocol is served besides plain JSON.
+    pub provider: Provider,
+}
+
+/// The state of [`router`].
+pub type AppState = Arc<Shared>;
+
+/// Every path the sidecar serves. Metrics and health hold no secret and demand none; the guard stands before all.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route(aws::PATH, get(aws_credentials))
+        .route(json::PATH, get(json_credential))
+        .route(kubernetes::PATH, any(kubernetes_status))
+        .route(&format!("{}/{{*path}}", kubernetes::PATH), any(kubernetes_status))
+        .route(STARTED_PATH, get(started))
+        .route(METRICS_PATH, get(metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(Arc::clone(&state))
+        .layer(GuardLayer(state))
+}
+
+async fn aws_credentials(State(shared): State<AppState>, request: Request) -> Response {
+    if let Err(rejection) = shared.secrets.check_aws(request.headers()) {
+        return shared.reject(rejection);
+    }
+    if shared.provider != Provider::Aws {
+        return not_served("AWS", "KUBECONFIG").to_response();
+    }
+    shared.answer(Protocol::Aws).await
+}
+
+async fn json_credential(State(shared): State<AppState>, request: Request) -> Response {
+    if let Err(rejection) = shared.secrets.check_bearer(request.headers()) {
+        return shared.reject(rejection);
+    }
+    shared.answer(Protocol::Json).await
+}
+
+async fn kubernetes_status(State(shared): State<AppState>) -> Response {
+    if shared.provider != Provider::Kubernetes {
+        return not_served("Kubernetes", "AWS_CONTAINER_CREDENTIALS_FULL_URI").to_response();
+    }
+    shared.answer_now(Protocol::Kubernetes)
+}
+
+async fn started(State(shared): State<AppState>) -> Response {
+    let snapshot = shared.snapshots.borrow();
+    let status = if snapshot.started { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let held = snapshot.holds(shared.clock.now());
+    let reason = (!held).then(|| serde_json::json!({ "code": snapshot.code, "message": snapshot.message }));
+    let body = serde_json::json!({ "started": snapshot.started, "held": held, "refusal": reason });
+    Answer { status, retry_after: None, body: body.to_string().into() }.to_response()
+}
+
+async fn metrics(State(shared): State<AppState>) -> Response {
+    match shared.metrics.encode() {
+        Ok(text) => {
+            let mut response = Response::new(text.into());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
+            response
+        }
+        Err(error) => {
+            let message = format!("metrics can't be encoded: {error}");
+            protocol::error(StatusCode::INTERNAL_SERVER_ERROR, None, "InternalError", &message).to_response()
+        }
+    }
+}
+
+async fn not_found() -> Response {
+    let message = format!("no such path; the sidecar serves {} and {}", aws::PATH, json::PATH);
+    protocol::error(StatusCode::NOT_FOUND, None, "PathNotFound", &message).to_response()
+}
+
+async fn wrong_method() -> Response {
+    protocol::error(StatusCode::METHOD_NOT_ALLOWED, None, "MethodNotAllowed", "use GET").to_response()
+}
+
+fn not_served(protocol: &str, instead: &str) -> Answer {
+    let message = format!("this pod's policy names another kind of provider than {protocol}; use {instead}");
+    protocol::error(StatusCode::NOT_FOUND, None, "ProtocolNotServed", &message)
+}
+
+impl Shared {
+    /// The answer from memory; where nothing is held and a call is in flight, waits for its outcome a moment.
+    async fn answer(&self, protocol: Protocol) -> Response {
+        if let Some(response) = self.settled(protocol) {
+            return response;
+        }
+        let mut snapshots = self.snapshots.clone();
+        let settled = snapshots.wait_for(|snapshot| !snapshot.fetching || snapshot.holds(self.clock.now()));
+        match timeout(PATIENCE, settled).await {
+            Ok(_) => self.answer_now(protocol),
+            Err(_) => self.answer_late(protocol),
+        }
+    }
+
+    fn settled(&self, protocol: Protocol) -> Option<Response> {
+        let snapshot = self.snapshots.borrow();
+        let now = self.clock.now();
+        (snapshot.holds(now) || !snapshot.fetching).then(|| self.count(protocol, snapshot.answer(protocol, now)))
+    }
+
+    fn answer_now(&self, protocol: Protocol) -> Response {
+        let snapshot = self.snapshots.borrow();
+        self.count(protocol, snapshot.answer(protocol, self.clock.now()))
+    }
+
+    /// While a call may still bring a credential, the refusal of the past is not final.
+    fn answer_late(&self, protocol: Protocol) -> Response {
+        let snapshot = self.snapshots.borrow();
+        let mut answer = snapshot.answer(protocol, self.clock.now()).clone();
+        if !answer.status.is_success() {
+            answer.status = StatusCode::SERVICE_UNAVAILABLE;
+            answer.retry_after.get_or_insert(1);
+        }
+        self.count(protocol, &answer)
+    }
+
+    fn count(&self, protocol: Protocol, answer: &Answer) -> Response {
+        let outcome = if answer.status.is_success() {
+            Outcome::Served
+        } else if answer.status.is_client_error() {
+            Outcome::Denied
+        } else {
+            Outcome::Unavailable
+        };
+        self.metrics.answered(protocol, outcome);
+        answer.to_response()
+    }
+
+    fn reject(&self, rejection: Rejection) -> Response {
+        self.metrics.rejected(rejection);
+        tracing::debug!(code = rejection.code(), "request refused");
+        protocol::rejected(rejection).to_response()
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+/// Puts the guard before every path, unknown ones included.
+#[derive(Clone, Debug)]
+struct GuardLayer(AppState);
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded { shared: Arc::clone(&self.0), inner }
+    }
+}
+
+/// A service behind the guard.
+#[derive(Clone, Debug)]
+struct Guarded<S> {
+    shared: AppState,
+    inner: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.shared.guard.judge(request.method(), request.uri(), request.headers()) {
+            Ok(()) => Either::Right(self.inner.call(request)),
+            Err(rejection) => Either::Left(ready(Ok(self.shared.reject(rejection)))),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What requests read: every answer rendered, with the time at which it turns.
+
+use bytes::Bytes;
+use exeat_wire::Refusal;
+use jiff::Timestamp;
+
+use crate::machine::{Machine, View};
+use crate::metrics::{Phase, Protocol};
+use crate::protocol::{Answer, aws, json, kubernetes};
+
+/// Answers as of one moment. Requests compare the clock with `until` themselves, so that nothing is served late even if the
+/// task that publishes snapshots is.
+#[derive(Debug)]
+pub struct Snapshot {
+    held: Option<Served>,
+    refused: Refused,
+    /// Whether a call to the issuer is in flight: a request that finds nothing may wait for it.
+    pub fetching: bool,
+    /// Whether a first credential was held or a denial known, ever.
+    pub started: bool,
+    /// State, for metrics and logs.
+    pub phase: Phase,
+    /// Code of the refusal that is answered while nothing is held.
+    pub code: String,
+    /// Message of that refusal.
+    pub message: String,
+}
+
+#[derive(Debug)]
+struct Served {
+    until: Timestamp,
+    aws: Answer,
+    json: Answer,
+    kubernetes: Answer,
+}
+
+#[derive(Debug)]
+struct Refused {
+    aws: Answer,
+    json: Answer,
+    kubernetes: Answer,
+}
+
+impl Snapshot {
+    /// The answers that `machine` gives from `now` on.
+    pub fn read(machine: &Machine, now: Timestamp, fetching: bool) -> Self {
+        let (held, refusal) = match machine.view(now) {
+            View::Refused(refusal) => (None, refusal),
+            View::Held(held, until) => {
+                let served = Served {
+                    until,
+                    aws: Answer::ok(held.payload.aws.clone().unwrap_or_else(Bytes::new)),
+                    json: Answer::ok(held.payload.json.clone()),
+                    kubernetes: kubernetes::stale(),
+                };
+                (Some(served), machine.refusal_at(until))
+            }
+        };
+        let phase = match (&held, refusal.retryable) {
+            (Some(_), _) => Phase::Held,
+            (None, true) => Phase::Waiting,
+            (None, false) => Phase::Stopped,
+        };
+        Self {
+            held,
+            refused: Refused::render(&refusal),
+            fetching,
+            started: machine.started(),
+            phase,
+            code: refusal.code,
+            message: refusal.message,
+        }
+    }
+
+    /// Whether a credential is served at `now`.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.held.as_ref().is_some_and(|held| now < held.until)
+    }
+
+    /// The answer at `now`.
+    pub fn answer(&self, protocol: Protocol, now: Timestamp) -> &Answer {
+        match &self.held {
+            Some(held) if now < held.until => match protocol {
+                Protocol::Aws => &held.aws,
+                Protocol::Json => &held.json,
+                Protocol::Kubernetes => &held.kubernetes,
+            },
+            _ => match protocol {
+                Protocol::Aws => &self.refused.aws,
+                Protocol::Json => &self.refused.json,
+                Protocol::Kubernetes => &self.refused.kubernetes,
+            },
+        }
+    }
+}
+
+impl Refused {
+    fn render(refusal: &Refusal) -> Self {
+        Self { aws: aws::refused(refusal), json: json::refused(refusal), kubernetes: kubernetes::refused(refusal) }
+    }
+}
