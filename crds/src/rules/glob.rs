@@ -173,7 +173,8 @@ impl Pattern {
         if self.too_long || wide.too_long || self.case != wide.case {
             return false;
         }
-        Inclusion { narrow: self, wide, seen: vec![Vec::new(); self.tokens.len() + 1], todo: Vec::new(), work: 0 }.holds()
+        Inclusion { narrow: self, wide, seen: vec![Vec::new(); self.tokens.len() + 1], todo: Vec::new(), work: 0 }
+            .holds()
     }
 
     /// Whether some text is matched by both. Never `false` wrongly.

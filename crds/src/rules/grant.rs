@@ -58,9 +58,8 @@ pub struct Call<'a> {
 /// The first thing that can't be read, is outside its ceiling, or is denied altogether, with the field and the fix.
 pub fn grant(input: GrantInput<'_>) -> Result<Grant, GrantError> {
     let GrantInput { kind, principal, .. } = input;
-    names::validate_principal(kind, principal).map_err(|e| {
-        GrantError::new(Reason::PrincipalInvalid, "spec.principal", e.problem, e.fix)
-    })?;
+    names::validate_principal(kind, principal)
+        .map_err(|e| GrantError::new(Reason::PrincipalInvalid, "spec.principal", e.problem, e.fix))?;
     let ceiling = statement::read_guardrail(kind, input.max_actions, CEILING)?;
     let deny = statement::read_guardrail(kind, input.deny, DENY)?;
     let policy = statement::read(kind, input.policy_allow, POLICY)?;

@@ -65,7 +65,9 @@ impl RoleArn {
         };
         let (path, name) = path.rsplit_once('/').map_or(("/".to_owned(), path), |(p, n)| (format!("/{p}/"), n));
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_session_char) {
-            return Err(wrong(format!("{name:?} in {text:?} is no name of a role (at most 64 of letters, digits and +=,.@_-)")));
+            return Err(wrong(format!(
+                "{name:?} in {text:?} is no name of a role (at most 64 of letters, digits and +=,.@_-)"
+            )));
         }
         if path.len() > 512 || path.contains("//") || !path.chars().all(|c| is_session_char(c) || c == '/') {
             return Err(wrong(format!("{path:?} in {text:?} is no path of a role")));
@@ -143,7 +145,9 @@ pub fn validate_principal_pattern(pattern: &str) -> Result<(), NameError> {
         let neighbours = [before.chars().last().or(previous), after.chars().next()];
         if neighbours.into_iter().flatten().any(|c| matches!(c, '*' | '?')) {
             return Err(NameError::new(
-                format!("a wildcard touches {name} in {pattern:?}, so one namespace would reach what belongs to another whose name is longer"),
+                format!(
+                    "a wildcard touches {name} in {pattern:?}, so one namespace would reach what belongs to another whose name is longer"
+                ),
                 "put a / between them",
             ));
         }

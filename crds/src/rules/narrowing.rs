@@ -17,7 +17,8 @@ use serde::Deserialize;
 pub const MAX_NARROWING: usize = 4096;
 
 const FIELD: &str = "metadata.annotations[exeat.dev/allow]";
-const SHORT_FORM: &str = "write one statement a line: actions on resources, for instance s3:GetObject on arn:aws:s3:::reports/*";
+const SHORT_FORM: &str =
+    "write one statement a line: actions on resources, for instance s3:GetObject on arn:aws:s3:::reports/*";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,12 +40,19 @@ pub fn parse_narrowing(annotation: &str) -> Result<Vec<Statement>, GrantError> {
     }
     let text = annotation.trim();
     if text.is_empty() {
-        return Err(invalid("it is empty", "write what the pod needs, or remove the annotation to get all that the policy allows"));
+        return Err(invalid(
+            "it is empty",
+            "write what the pod needs, or remove the annotation to get all that the policy allows",
+        ));
     }
     if text.starts_with(['[', '{']) || text.starts_with("- ") || text.starts_with("-\n") {
         return parse_list(annotation);
     }
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(|(i, line)| parse_line(i + 1, line)).collect()
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(i, line)| parse_line(i + 1, line))
+        .collect()
 }
 
 fn parse_list(text: &str) -> Result<Vec<Statement>, GrantError> {
@@ -55,7 +63,10 @@ fn parse_list(text: &str) -> Result<Vec<Statement>, GrantError> {
         )
     })?;
     if list.is_empty() {
-        return Err(invalid("its list is empty", "write a statement, or remove the annotation to get all that the policy allows"));
+        return Err(invalid(
+            "its list is empty",
+            "write a statement, or remove the annotation to get all that the policy allows",
+        ));
     }
     Ok(list.into_iter().map(|s| Statement { actions: s.actions, resources: s.resources }).collect())
 }

@@ -92,9 +92,8 @@ pub(crate) fn read(kind: Kind, statements: &[Statement], path: &str) -> Result<V
     let mut all = Vec::with_capacity(statements.len());
     for (i, statement) in statements.iter().enumerate() {
         let path = format!("{path}[{i}]");
-        let actions = read_items(&statement.actions, &format!("{path}.actions"), |text| {
-            Action::parse(kind, Role::Allow, text)
-        })?;
+        let actions =
+            read_items(&statement.actions, &format!("{path}.actions"), |text| Action::parse(kind, Role::Allow, text))?;
         let resources =
             read_items(&statement.resources, &format!("{path}.resources"), |text| Resource::parse(kind, text))?;
         for action in &actions {
@@ -186,7 +185,8 @@ pub(crate) fn first_outside(narrow: &[Read], wide: &[Read]) -> Option<(usize, us
             .iter()
             .map(|wide| {
                 let actions = statement.actions.iter().map(|a| wide.actions.iter().any(|w| a.subset(w))).collect();
-                let resources = statement.resources.iter().map(|r| wide.resources.iter().any(|w| r.subset(w))).collect();
+                let resources =
+                    statement.resources.iter().map(|r| wide.resources.iter().any(|w| r.subset(w))).collect();
                 (actions, resources)
             })
             .collect();

@@ -12,7 +12,7 @@ use super::{MAX_ACTION, MAX_RESOURCE, PatternError, Role};
 use crate::rules::glob::{Case, Pattern};
 
 /// Chaining out of a session (AssumeRole, its variants, AssumeRoot): what is assumed would outlive it and escape its document.
-pub(crate) const CHAINING: &str = "sts:Assume*";
+const CHAINING: &str = "sts:Assume*";
 
 /// `service:Name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,9 +89,8 @@ impl Action {
 
     /// Whether this call, for instance `s3:GetObject`, is named.
     pub fn covers(&self, call: &str) -> bool {
-        call.split_once(':').is_some_and(|(service, name)| {
-            self.service_pattern.matches(service) && self.name_pattern.matches(name)
-        })
+        call.split_once(':')
+            .is_some_and(|(service, name)| self.service_pattern.matches(service) && self.name_pattern.matches(name))
     }
 
     /// Whether all that this names is named by `wide` too. Never `true` wrongly.
@@ -110,7 +109,8 @@ impl Action {
     }
 }
 
-fn chaining() -> Action {
+/// The pattern of what no session may do.
+pub(crate) fn chaining() -> Action {
     let (service, name) = CHAINING.split_once(':').unwrap_or((CHAINING, "*"));
     Action::new(service, name)
 }
@@ -188,7 +188,9 @@ fn check_arn(text: &str) -> Result<(), PatternError> {
         if part.is_empty() || !part.chars().all(literal) {
             return Err(PatternError::resource(
                 format!("the {name} {part:?} of {text:?} is not literal"),
-                format!("write the {name} with lower-case letters, digits and hyphens, without wildcards, for instance arn:aws:s3:…"),
+                format!(
+                    "write the {name} with lower-case letters, digits and hyphens, without wildcards, for instance arn:aws:s3:…"
+                ),
             ));
         }
     }
@@ -209,11 +211,7 @@ fn check_arn(text: &str) -> Result<(), PatternError> {
     Ok(())
 }
 
-fn check_text(
-    text: &str,
-    max: usize,
-    error: impl Fn(String, String) -> PatternError,
-) -> Result<(), PatternError> {
+fn check_text(text: &str, max: usize, error: impl Fn(String, String) -> PatternError) -> Result<(), PatternError> {
     if text.is_empty() {
         return Err(error("it is empty".into(), "write it or remove the item".into()));
     }

@@ -242,7 +242,9 @@ impl Resource {
         };
         if namespace.is_empty() || namespace.contains(['*', '?']) {
             return Err(PatternError::resource(
-                format!("the namespace of {text:?} is not literal; grants over the whole cluster are not supported yet"),
+                format!(
+                    "the namespace of {text:?} is not literal; grants over the whole cluster are not supported yet"
+                ),
                 "write one resource for each namespace, for instance agents/*",
             ));
         }
@@ -281,9 +283,8 @@ impl Resource {
 
     /// Whether the object of a call is named: `namespace/name`, or `namespace/` for a call without a name.
     pub fn covers(&self, call: &str) -> bool {
-        call.split_once('/').is_some_and(|(namespace, name)| {
-            namespace == self.namespace && self.name().is_none_or(|own| own == name)
-        })
+        call.split_once('/')
+            .is_some_and(|(namespace, name)| namespace == self.namespace && self.name().is_none_or(|own| own == name))
     }
 
     /// Whether all that this names is named by `wide` too.
@@ -305,8 +306,14 @@ pub(super) fn check_pair(action: &Action, resource: &Resource) -> Result<(), Pat
         return Ok(());
     }
     Err(PatternError::resource(
-        format!("{:?} can't be held to the name {name:?}: such requests carry no name, so RBAC would allow none of them", action.text()),
-        format!("put it in a statement of its own on {}/*, or use verbs that carry a name (get, update, patch, delete)", resource.namespace()),
+        format!(
+            "{:?} can't be held to the name {name:?}: such requests carry no name, so RBAC would allow none of them",
+            action.text()
+        ),
+        format!(
+            "put it in a statement of its own on {}/*, or use verbs that carry a name (get, update, patch, delete)",
+            resource.namespace()
+        ),
     ))
 }
 

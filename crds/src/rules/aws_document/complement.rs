@@ -1,0 +1,191 @@
+//! Statements that deny all that a list of statements does not allow.
+//!
+//! With statements `i` of actions `Aᵢ` on resources `Rᵢ`, an action that is in exactly the statements `K` is allowed on the union of
+//! `Rₖ`. So, for every `K` that some action can be in, deny what is in no statement outside `K` on everything but that union:
+//! `NotAction: ⋃ᵢ∉K Aᵢ, NotResource: ⋃ₖ∈K Rₖ`. For `K = ∅` that denies all other actions on everything. Where no pattern
+//! outside `K` overlaps those inside, the same is said shorter by `Action`. Statements are first regrouped so that one
+//! pattern stands in one group, with the resources of every pattern that contains it; then two groups overlap only
+//! where two patterns of theirs do.
+
+use super::{Dialect, DocumentError, Entry, Items, s3};
+use crate::reason::Reason;
+use crate::rules::action::aws::{Action, Resource};
+use std::collections::BTreeMap;
+
+/// Most sets of groups that may overlap. The documents of more would not fit anyway.
+const MAX_SETS: usize = 128;
+
+/// Actions on resources.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) actions: Vec<Action>,
+    pub(super) resources: Vec<Resource>,
+}
+
+impl Group {
+    pub(super) fn resource_texts(&self) -> Vec<String> {
+        self.resources.iter().map(|r| r.text().to_owned()).collect()
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.actions.iter().any(|action| other.has_overlap(action))
+    }
+
+    fn has_overlap(&self, action: &Action) -> bool {
+        self.actions.iter().any(|own| own.overlaps(action))
+    }
+
+    fn contains(&self, action: &Action) -> bool {
+        self.actions.iter().any(|own| action.subset(own))
+    }
+}
+
+/// Sorted; patterns that are inside another one are gone.
+pub(super) fn reduce_actions(actions: Vec<Action>) -> Vec<Action> {
+    reduce(actions, |a| a.text().to_ascii_lowercase(), Action::subset)
+}
+
+fn reduce_resources(resources: Vec<Resource>) -> Vec<Resource> {
+    reduce(resources, |r| r.text().to_owned(), Resource::subset)
+}
+
+fn reduce<T: Clone>(mut items: Vec<T>, key: impl Fn(&T) -> String, subset: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    items.sort_by_key(&key);
+    items.dedup_by_key(|item| key(item));
+    let inside = |i: usize| {
+        items
+            .iter()
+            .enumerate()
+            .any(|(j, other)| i != j && subset(&items[i], other) && (j < i || !subset(other, &items[i])))
+    };
+    (0..items.len()).filter(|i| !inside(*i)).map(|i| items[i].clone()).collect()
+}
+
+/// The statements with what is said twice said once.
+pub(super) fn allowed(statements: &[Group]) -> Vec<Group> {
+    let written = |action: &Action| {
+        let key = action.text().to_ascii_lowercase();
+        move |statement: &&Group| statement.actions.iter().any(|a| a.text().to_ascii_lowercase() == key)
+    };
+    regroup(statements, |action| statements.iter().filter(written(action)).flat_map(|s| s.resources.clone()).collect())
+}
+
+/// One group for each set of resources; `resources_of` says what a pattern is allowed on.
+fn regroup(statements: &[Group], resources_of: impl Fn(&Action) -> Vec<Resource>) -> Vec<Group> {
+    let mut groups: BTreeMap<Vec<String>, Group> = BTreeMap::new();
+    for action in statements.iter().flat_map(|s| &s.actions) {
+        let resources = reduce_resources(resources_of(action));
+        let key = resources.iter().map(|r| r.text().to_owned()).collect();
+        groups.entry(key).or_insert_with(|| Group { actions: Vec::new(), resources }).actions.push(action.clone());
+    }
+    groups.into_values().map(|g| Group { actions: reduce_actions(g.actions), resources: g.resources }).collect()
+}
+
+/// The statements that deny the complement.
+///
+/// # Errors
+/// `PolicyTooLarge` where too many patterns of different statements overlap.
+pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entry>, DocumentError> {
+    let groups = regroup(statements, |action| {
+        statements.iter().filter(|s| s.contains(action)).flat_map(|s| s.resources.clone()).collect()
+    });
+    let mut entries = Vec::new();
+    if dialect == Dialect::Aws {
+        let all = reduce_actions(groups.iter().flat_map(|g| g.actions.clone()).collect());
+        entries.push(Entry {
+            not_action: Some(Items::new(all.iter().map(Action::text).collect())),
+            resource: Some(Items::new(vec!["*".to_owned()])),
+            ..Entry::DENY
+        });
+    }
+    let mut positive: BTreeMap<Vec<String>, Vec<Action>> = BTreeMap::new();
+    let mut negative: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+    for set in overlapping_sets(&groups)? {
+        let Some(candidates) = candidates(&groups, &set) else { continue };
+        let resources = reduce_resources(set.iter().flat_map(|k| groups[*k].resources.clone()).collect());
+        let resources: Vec<String> = resources.iter().map(|r| r.text().to_owned()).collect();
+        if resources.iter().any(|r| r == "*") {
+            continue;
+        }
+        if let Some(actions) = shortest_apart(&groups, &set, candidates) {
+            positive.entry(resources).or_default().extend(actions);
+        } else if dialect == Dialect::Aws {
+            let others =
+                groups.iter().enumerate().filter(|(i, _)| !set.contains(i)).flat_map(|(_, g)| g.actions.clone());
+            negative.insert(resources, reduce_actions(others.collect()).iter().map(Action::text).collect());
+        } else {
+            let exact = s3::known().filter(|action| membership(&groups, action) == set).collect::<Vec<_>>();
+            positive.entry(resources).or_default().extend(exact);
+        }
+    }
+    for (resources, actions) in positive {
+        let actions: Vec<String> = reduce_actions(actions).iter().map(Action::text).collect();
+        if !actions.is_empty() {
+            entries.push(Entry {
+                action: Some(Items::new(actions)),
+                not_resource: Some(Items::new(resources)),
+                ..Entry::DENY
+            });
+        }
+    }
+    entries.extend(negative.into_iter().map(|(resources, others)| Entry {
+        not_action: Some(Items::new(others)),
+        not_resource: Some(Items::new(resources)),
+        ..Entry::DENY
+    }));
+    Ok(entries)
+}
+
+/// Every set of groups of which each two overlap.
+fn overlapping_sets(groups: &[Group]) -> Result<Vec<Vec<usize>>, DocumentError> {
+    let mut sets: Vec<Vec<usize>> = Vec::new();
+    let mut from = 0;
+    sets.extend((0..groups.len()).map(|k| vec![k]));
+    while from < sets.len() {
+        let set = sets[from].clone();
+        from += 1;
+        let next = set.last().map_or(0, |last| last + 1);
+        for k in next..groups.len() {
+            if set.iter().all(|i| groups[*i].overlaps(&groups[k])) {
+                sets.push(set.iter().copied().chain([k]).collect());
+            }
+        }
+        if sets.len() > groups.len() + MAX_SETS {
+            return Err(DocumentError::new(
+                Reason::PolicyTooLarge,
+                "too many action patterns of different statements overlap, so no document that fits can deny the rest",
+                "write actions out instead of patterns, or give statements with overlapping actions the same resources",
+            ));
+        }
+    }
+    Ok(sets)
+}
+
+/// For each group of the set, its patterns that can hold an action which is in exactly this set; `None` where no action can be.
+fn candidates(groups: &[Group], set: &[usize]) -> Option<Vec<Vec<Action>>> {
+    set.iter()
+        .map(|k| {
+            let fits = |action: &&Action| {
+                groups.iter().enumerate().all(|(i, group)| {
+                    i == *k || if set.contains(&i) { group.has_overlap(action) } else { !group.contains(action) }
+                })
+            };
+            let fitting: Vec<Action> = groups[*k].actions.iter().filter(fits).cloned().collect();
+            (!fitting.is_empty()).then_some(fitting)
+        })
+        .collect()
+}
+
+/// The shortest list of candidates that no group outside the set overlaps.
+fn shortest_apart(groups: &[Group], set: &[usize], candidates: Vec<Vec<Action>>) -> Option<Vec<Action>> {
+    let apart =
+        |action: &Action| groups.iter().enumerate().all(|(i, group)| set.contains(&i) || !group.has_overlap(action));
+    candidates
+        .into_iter()
+        .filter(|actions| actions.iter().all(apart))
+        .min_by_key(|actions| actions.iter().map(|a| a.text().len()).sum::<usize>())
+}
+
+fn membership(groups: &[Group], action: &Action) -> Vec<usize> {
+    groups.iter().enumerate().filter(|(_, g)| g.contains(action)).map(|(i, _)| i).collect()
+}
