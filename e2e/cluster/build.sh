@@ -24,13 +24,18 @@ case ${1:-cluster} in
   *) echo "usage: build.sh [--print] [cluster|backends]" >&2; exit 2 ;;
 esac
 
-# Without a version the API server calls itself v0.0.0, and Helm's version checks fail.
+# Without these the API server calls itself v0.0.0, and `helm template` renders for a Kubernetes v1.20.
 ldflags_for() {
-  local flags="-s -w"
-  if [[ $1 == kubernetes ]]; then
-    local v=k8s.io/component-base/version
-    flags+=" -X $v.gitVersion=v$kubernetes_version -X $v.gitMajor=1 -X $v.gitMinor=34 -X $v.gitTreeState=clean"
-  fi
+  local flags="-s -w" minor=${kubernetes_version#1.} at; minor=${minor%.*}
+  case $1 in
+    kubernetes)
+      at=k8s.io/component-base/version
+      flags+=" -X $at.gitVersion=v$kubernetes_version -X $at.gitMajor=1 -X $at.gitMinor=$minor -X $at.gitTreeState=clean" ;;
+    helm)
+      for at in pkg/chartutil pkg/lint/rules; do
+        flags+=" -X helm.sh/helm/v3/$at.k8sVersionMajor=1 -X helm.sh/helm/v3/$at.k8sVersionMinor=$minor"
+      done ;;
+  esac
   printf '%s' "$flags"
 }
 
@@ -42,7 +47,9 @@ program_name() {
   esac
 }
 
-module_hash() { (cd "$here/src/$1" && shopt -s nullglob && cat go.mod go.sum ./*.go | sha256sum | cut -c1-16); }
+module_hash() { # of everything that decides what is built
+  (cd "$here/src/$1" && shopt -s nullglob && { cat go.mod go.sum ./*.go; ldflags_for "$1"; } | sha256sum | cut -c1-16)
+}
 
 all_hash=$(for m in "${modules[@]}"; do module_hash "${m%% *}"; done | sha256sum | cut -c1-16)
 all=$cache/$all_hash

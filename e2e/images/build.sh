@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 store=$CACHE/images
-bin=$("$cluster_dir/build.sh" --print)
+bin=$("$cluster_dir/build.sh")
 
 suite=bookworm
 python=3.11 # of that suite
@@ -15,7 +15,7 @@ inputs() { # what an image's content depends on
   cat "${BASH_SOURCE[0]}"
   case $1 in
     pause) cat "$here/pause.c" ;;
-    agent) cat "$here/aws" "$here/agent-requirements.txt"; readlink "$bin/kubectl" ;;
+    agent) cat "$here/aws" "$here/agent-requirements.txt"; sha256sum <"$bin/kubectl" ;;
   esac
 }
 archive_of() { echo "$store/$1-$(inputs "$1" | sha256sum | cut -c1-16).tar"; }

@@ -35,10 +35,10 @@ for image in operator webhook sidecar; do
   name=exeat/$image:$version archive=$target/images/exeat-$image-$version.tar
   # An empty context: everything comes from the stand-in for the build stage.
   mkdir -p "$tmp/context"
-  buildah --root "$tmp/root" --runroot "$tmp/run" bud -q --timestamp 0 -f "$root/Dockerfile" --build-context "build=$tmp/build" \
-    --target "$image" -t "$name" "$tmp/context" >/dev/null
+  buildah --root "$tmp/root" --runroot "$tmp/run" bud -q --timestamp 0 --build-arg TARGETARCH= -f "$root/Dockerfile" --build-context "build=$tmp/build" \
+    --target "$image" -t "docker.io/$name" "$tmp/context" >/dev/null
   rm -f "$archive"
-  buildah --root "$tmp/root" --runroot "$tmp/run" push -q "$name" "docker-archive:$archive:$name"
+  buildah --root "$tmp/root" --runroot "$tmp/run" push -q "docker.io/$name" "docker-archive:$archive:$name"
   archives+=("$archive")
   step "$name: $(du -h "$archive" | cut -f1)"
 done
