@@ -12,7 +12,7 @@ case ${1:-} in
 esac
 
 helm=${HELM:-$(e2e/cluster/build.sh --print)/helm}
-[[ -x $helm ]] || helm=$(command -v helm) || { echo "error: helm is missing: run e2e/cluster/build.sh, or set HELM" >&2; exit 1; }
+[[ -x $helm ]] || helm=$(e2e/cluster/build.sh)/helm
 
 folders=(operator policies rbac uninstall webhook)
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-config.XXXXXX")

@@ -48,9 +48,6 @@ matchExpressions:
       {{- if .Values.kubernetesProvider.enabled }}
       - {{ .Values.kubernetesProvider.grantsNamespace }}
       {{- end }}
-      {{- range .Values.excludedNamespaces }}
-      - {{ . }}
-      {{- end }}
 {{- end }}
 
 {{/* Settings that all programs share. */}}

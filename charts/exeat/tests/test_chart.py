@@ -1,0 +1,361 @@
+"""What the rendered chart must be, for every file of values in ci/ and for a namespace other than the usual one.
+
+Run by scripts/test-chart.sh, which sets HELM and KUBECTL.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+CHART = pathlib.Path(__file__).parent.parent
+ROOT = CHART.parent.parent
+HELM, KUBECTL = os.environ["HELM"], os.environ["KUBECTL"]
+NAMESPACES = ["exeat-system", "platform-security"]
+VALUES = [None, *sorted(p.name for p in (CHART / "ci").glob("*.yaml"))]
+WORKLOADS = {"Deployment", "Job"}
+POLICIES = {"exeat-approvals", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions"}
+
+
+def helm(*arguments):
+    return subprocess.run([HELM, *arguments], cwd=CHART, capture_output=True, text=True)
+
+
+@functools.cache
+def rendered(values=None, namespace="exeat-system", *more):
+    arguments = ["-f", f"ci/{values}"] if values else []
+    result = helm("template", "exeat", ".", "-n", namespace, "--kube-version", "1.34.0", *arguments, *more)
+    if result.returncode:
+        raise AssertionError(result.stderr)
+    return result.stdout
+
+
+def parse(text):
+    """YAML documents as objects; kubectl reads them, so that the test needs nothing but Python itself."""
+    command = [KUBECTL, "annotate", "--local", "-f", "-", "test=", "-o", "json"]
+    out = subprocess.run(command, input=text, capture_output=True, text=True, env={"KUBECONFIG": "/dev/null", "HOME": "/"})
+    if out.returncode:
+        raise AssertionError(out.stderr)
+    objects, decoder, at = [], json.JSONDecoder(), 0
+    while at < len(out.stdout.rstrip()):
+        one, at = decoder.raw_decode(out.stdout, at)
+        at = len(out.stdout) - len(out.stdout[at:].lstrip())
+        del one["metadata"]["annotations"]["test"]
+        objects.append(one)
+    return objects
+
+
+@functools.cache
+def objects(values=None, namespace="exeat-system", *more):
+    return parse(rendered(values, namespace, *more))
+
+
+def of_kind(kind, *arguments):
+    return {o["metadata"]["name"]: o for o in objects(*arguments) if o["kind"] == kind}
+
+
+def roles(*arguments):
+    return [o for o in objects(*arguments) if o["kind"] in ("Role", "ClusterRole")]
+
+
+def rules(role):
+    for rule in role["rules"]:
+        for resource in rule.get("resources", []):
+            yield resource, rule["verbs"], rule
+
+
+def every_rendering(test):
+    @functools.wraps(test)
+    def run(self):
+        for values in VALUES:
+            for namespace in NAMESPACES:
+                with self.subTest(values=values, namespace=namespace):
+                    test(self, values, namespace)
+
+    return run
+
+
+class Template(unittest.TestCase):
+    def test_lint(self):
+        for values in VALUES:
+            result = helm("lint", "--strict", "--kube-version", "1.34.0", ".", *(["-f", f"ci/{values}"] if values else []))
+            self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+
+    @every_rendering
+    def test_renders_the_same_twice(self, values, namespace):
+        self.assertEqual(rendered(values, namespace), rendered.__wrapped__(values, namespace))
+
+    def test_nothing_random_and_nothing_looked_up(self):
+        banned = re.compile(r"\b(lookup|rand\w+|gen\w+(Cert|CA|Key)\w*|genCA|uuidv4|now|htpasswd|bcrypt|derivePassword|getHostByName)\b")
+        for path in (CHART / "templates").rglob("*"):
+            if path.is_file() and path.parent.name != "crds":
+                for action in re.findall(r"\{\{.*?\}\}", path.read_text(), re.S):
+                    self.assertIsNone(banned.search(action), f"{path.name}: {action}")
+
+    def test_an_old_cluster_is_refused(self):
+        result = helm("template", ".", "--kube-version", "1.31.9")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("kubeVersion", result.stderr)
+
+    def test_no_namespace_or_account_is_written_out(self):
+        for values in VALUES:
+            self.assertNotIn("exeat-system", rendered(values, "platform-security"), values)
+
+    def test_the_grants_namespace_is_named_once(self):
+        self.assertNotIn("exeat-grants", rendered(None, "exeat-system", "--set", "kubernetesProvider.grantsNamespace=elsewhere"))
+        self.assertNotIn("exeat-grants", rendered("least.yaml"))
+
+    def test_definitions_are_kept_and_can_be_left_out(self):
+        definitions = of_kind("CustomResourceDefinition")
+        self.assertEqual(len(definitions), 4)
+        for one in definitions.values():
+            self.assertEqual(one["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
+        self.assertEqual(of_kind("CustomResourceDefinition", "least.yaml"), {})
+
+    def test_config_is_generated_from_the_chart(self):
+        script = subprocess.run([ROOT / "scripts/generate-config.sh", "--check"], capture_output=True, text=True)
+        self.assertEqual(script.returncode, 0, script.stdout + script.stderr)
+
+    def test_config_builds(self):
+        for folder in ("default", "uninstall"):
+            built = subprocess.run([KUBECTL, "kustomize", ROOT / "config" / folder], capture_output=True, text=True)
+            self.assertEqual(built.returncode, 0, built.stderr)
+            parse(built.stdout)
+
+    def test_samples_are_whole(self):
+        samples = {p.name: parse(p.read_text()) for p in (ROOT / "config/samples").glob("*.yaml")}
+        names = {(o["kind"], o["metadata"]["name"]) for s in samples.values() for o in s}
+        for name in ("aws", "kubernetes"):
+            [policy], [pod] = samples[f"policy-{name}.yaml"], samples[f"pod-{name}.yaml"]
+            self.assertIn(("CredentialProvider", policy["spec"]["providerRef"]["name"]), names)
+            self.assertEqual(pod["metadata"]["annotations"]["exeat.dev/policy"], policy["metadata"]["name"])
+            self.assertIn(pod["spec"]["serviceAccountName"], policy["spec"]["subjects"]["serviceAccounts"])
+            self.assertEqual(pod["metadata"]["namespace"], policy["metadata"]["namespace"])
+
+
+class Values(unittest.TestCase):
+    REFUSED = {
+        "sidecar.iud=1": "additional properties 'iud' not allowed",
+        "replicas=2": "additional properties 'replicas' not allowed",
+        "issuer.serviceAccount.anotations.a=b": "additional properties 'anotations' not allowed",
+        "controller.replicas=0": "minimum",
+        "sidecar.uid=0": "minimum",
+        "sidecar.image.digest=sha256:12": "does not match pattern",
+        "image.pullPolicy=Sometimes": "must be one of",
+        "sessions.retentionAge=7d": "does not match pattern",
+        "kubernetesProvider.grantsNamespace=Not_A_Name": "does not match pattern",
+        "audience=it's": "does not match pattern",
+        "webhook.timeoutSeconds=31": "maximum",
+        "crds.install=maybe": "got string, want boolean",
+    }
+
+    def test_mistakes_are_named(self):
+        for setting, message in self.REFUSED.items():
+            with self.subTest(setting):
+                result = helm("template", ".", "--kube-version", "1.34.0", "--set", setting)
+                self.assertNotEqual(result.returncode, 0)
+                self.assertIn(message, result.stderr)
+
+    def test_every_value_is_in_the_schema_and_described(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        text = (CHART / "values.yaml").read_text()
+        top = set(re.findall(r"^([a-zA-Z]+):", text, re.M))
+        self.assertEqual(top, set(schema["properties"]) - {"global"})
+        for key in top:
+            self.assertRegex(text, rf"(?m)^# .*\n(?:[a-z].*\n)*{key}:", f"no comment above {key}")
+
+
+class Access(unittest.TestCase):
+    @every_rendering
+    def test_no_wildcards_and_no_escalation(self, values, namespace):
+        for role in roles(values, namespace):
+            for rule in role["rules"]:
+                words = [w for key in ("apiGroups", "resources", "verbs", "resourceNames", "nonResourceURLs") for w in rule.get(key, [])]
+                self.assertFalse([w for w in words if "*" in w], role["metadata"]["name"])
+                self.assertFalse({"escalate", "bind", "impersonate"} & set(rule["verbs"]), role["metadata"]["name"])
+
+    @every_rendering
+    def test_people_never_write_status_or_finalizers(self, values, namespace):
+        for name in ("exeat-view", "exeat-edit", "exeat-admin"):
+            for resource, _, _ in rules(of_kind("ClusterRole", values, namespace)[name]):
+                self.assertNotIn("/", resource, name)
+
+    @every_rendering
+    def test_secrets_are_read_by_name_or_in_our_namespaces_alone(self, values, namespace):
+        for role in roles(values, namespace):
+            name, kind = role["metadata"]["name"], role["kind"]
+            for resource, verbs, rule in rules(role):
+                if resource != "secrets":
+                    continue
+                self.assertEqual(kind, "Role", name)
+                self.assertIn(name, ("exeat-issuer", "exeat-webhook"))
+                if role["metadata"]["namespace"] == namespace:
+                    self.assertFalse({"list", "watch", "create", "delete"} & set(verbs), name)
+                    self.assertTrue(rule.get("resourceNames") or verbs == ["get"], name)
+
+    def test_named_provider_secrets_are_all_that_the_issuer_reads(self):
+        role = next(o for o in roles("irsa.yaml") if o["metadata"]["name"] == "exeat-issuer" and o["metadata"].get("namespace") == "exeat-system")
+        named = {n for resource, _, rule in rules(role) if resource == "secrets" for n in rule["resourceNames"]}
+        self.assertEqual(named, {"aws-keys", "exeat-issuer-root"})
+
+    @every_rendering
+    def test_accounts_are_apart(self, values, namespace):
+        for one in objects(values, namespace):
+            if one["kind"] in ("RoleBinding", "ClusterRoleBinding"):
+                [subject] = one["subjects"]
+                self.assertEqual((subject["name"], subject["namespace"]), (one["metadata"]["name"], namespace))
+                self.assertEqual(one["roleRef"]["name"], one["metadata"]["name"])
+        for name, account in of_kind("ServiceAccount", values, namespace).items():
+            self.assertIs(account["automountServiceAccountToken"], False, name)
+
+    def test_aggregation_can_be_switched_off(self):
+        label = "rbac.authorization.k8s.io/aggregate-to-edit"
+        self.assertIn(label, of_kind("ClusterRole")["exeat-edit"]["metadata"]["labels"])
+        self.assertNotIn(label, of_kind("ClusterRole", "least.yaml")["exeat-edit"]["metadata"]["labels"])
+
+
+class Pods(unittest.TestCase):
+    @every_rendering
+    def test_restricted(self, values, namespace):
+        for one in objects(values, namespace):
+            if one["kind"] not in WORKLOADS:
+                continue
+            spec, name = one["spec"]["template"]["spec"], one["metadata"]["name"]
+            for flag in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"):
+                self.assertNotIn(flag, spec, name)
+            self.assertTrue(all("hostPath" not in v for v in spec.get("volumes", [])), name)
+            context = spec["securityContext"]
+            self.assertIs(context["runAsNonRoot"], True)
+            self.assertEqual(context["runAsUser"], 65532)
+            self.assertEqual(context["seccompProfile"], {"type": "RuntimeDefault"})
+            for container in spec["containers"]:
+                self.assertEqual(container["securityContext"], {
+                    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}})
+                self.assertIn("memory", container["resources"]["limits"], name)
+                self.assertIn("cpu", container["resources"]["requests"], name)
+
+    @every_rendering
+    def test_survive_a_node_drain(self, values, namespace):
+        budgets = of_kind("PodDisruptionBudget", values, namespace)
+        for name, one in of_kind("Deployment", values, namespace).items():
+            spec = one["spec"]
+            self.assertEqual(name in budgets, spec["replicas"] > 1, name)
+            selector = spec["selector"]["matchLabels"]
+            self.assertLessEqual(selector.items(), spec["template"]["metadata"]["labels"].items())
+            if name in budgets:
+                self.assertEqual(budgets[name]["spec"]["selector"]["matchLabels"], selector)
+            [container] = spec["template"]["spec"]["containers"]
+            self.assertEqual(container["livenessProbe"]["httpGet"]["path"], "/livez")
+            self.assertEqual(container["readinessProbe"]["httpGet"]["path"], "/readyz")
+
+    @every_rendering
+    def test_services_reach_named_ports(self, values, namespace):
+        deployments = of_kind("Deployment", values, namespace).values()
+        for name, service in of_kind("Service", values, namespace).items():
+            selector = service["spec"]["selector"].items()
+            chosen = [d for d in deployments if selector <= d["spec"]["template"]["metadata"]["labels"].items()]
+            self.assertEqual(len(chosen), 3 if name == "exeat-metrics" else 1, name)
+            for one in chosen:
+                [container] = one["spec"]["template"]["spec"]["containers"]
+                ports = {p["name"] for p in container["ports"]}
+                self.assertLessEqual({p["targetPort"] for p in service["spec"]["ports"]}, ports, name)
+
+    def test_images(self):
+        def images(*arguments):
+            return {n: d["spec"]["template"]["spec"]["containers"][0]["image"] for n, d in of_kind("Deployment", *arguments).items()}
+
+        version = re.search(r"(?m)^appVersion: (.+)$", (CHART / "Chart.yaml").read_text())[1]
+        self.assertEqual(images()["exeat-issuer"], f"exeat/operator:{version}")
+        self.assertEqual(images("irsa.yaml")["exeat-webhook"], f"registry.example.com:5000/mirror/exeat/webhook:{version}")
+        self.assertEqual(images("digest.yaml")["exeat-controller"], f"exeat/operator@sha256:{'1' * 64}")
+        tagged = images(None, "exeat-system", "--set", "image.tag=dev,webhook.image.tag=other")
+        self.assertEqual(tagged, {"exeat-controller": "exeat/operator:dev", "exeat-issuer": "exeat/operator:dev", "exeat-webhook": "exeat/webhook:other"})
+
+    def test_the_issuer_has_its_identity(self):
+        account = of_kind("ServiceAccount", "irsa.yaml")["exeat-issuer"]
+        self.assertIn("eks.amazonaws.com/role-arn", account["metadata"]["annotations"])
+        for other in ("exeat-controller", "exeat-webhook"):
+            self.assertFalse(of_kind("ServiceAccount", "irsa.yaml")[other]["metadata"].get("annotations"), other)
+
+
+class Admission(unittest.TestCase):
+    @every_rendering
+    def test_every_policy_is_bound(self, values, namespace):
+        policies = of_kind("ValidatingAdmissionPolicy", values, namespace)
+        bindings = of_kind("ValidatingAdmissionPolicyBinding", values, namespace)
+        self.assertEqual(set(policies), POLICIES)
+        self.assertEqual(set(bindings), POLICIES)
+        for name in POLICIES:
+            self.assertEqual(policies[name]["spec"]["failurePolicy"], "Fail", name)
+            self.assertEqual(bindings[name]["spec"], {"policyName": name, "validationActions": ["Deny", "Audit"]})
+            for validation in policies[name]["spec"]["validations"]:
+                self.assertTrue(validation.get("message") or validation.get("messageExpression"), name)
+
+    @every_rendering
+    def test_the_controller_keeps_what_is_installed(self, values, namespace):
+        kept = of_kind("ConfigMap", values, namespace)["exeat-admission-policies"]["data"]
+        kept = {(o["kind"], o["metadata"]["name"]): o for text in kept.values() for o in parse(text)}
+        installed = {(o["kind"], o["metadata"]["name"]): o for o in objects(values, namespace) if o["kind"].startswith("ValidatingAdmission")}
+        self.assertEqual(kept, installed)
+        names = {n for resource, verbs, rule in rules(of_kind("ClusterRole", values, namespace)["exeat-controller"])
+                 if resource == "validatingadmissionpolicies" and "patch" in verbs for n in rule["resourceNames"]}
+        self.assertEqual(names, POLICIES)
+
+    @every_rendering
+    def test_webhook_and_policy_speak_of_the_same_sidecar(self, values, namespace):
+        [container] = of_kind("Deployment", values, namespace)["exeat-webhook"]["spec"]["template"]["spec"]["containers"]
+        env = {e["name"]: e.get("value") for e in container["env"]}
+        policy = json.dumps(of_kind("ValidatingAdmissionPolicy", values, namespace)["exeat-pods"])
+        for name in ("EXEAT_SIDECAR_IMAGE", "EXEAT_ISSUER_URL", "EXEAT_AUDIENCE"):
+            self.assertIn(f"'{env[name]}'", policy, name)
+
+    def test_accepted_images_count(self):
+        policy = json.dumps(of_kind("ValidatingAdmissionPolicy", "digest.yaml")["exeat-pods"])
+        for registry in ("quay.example.com", "mirror.example.com"):
+            self.assertIn(f"'{registry}/exeat/sidecar@sha256:{'3' * 64}'", policy)
+
+    @every_rendering
+    def test_webhooks_touch_annotated_pods_only(self, values, namespace):
+        [mutating] = of_kind("MutatingWebhookConfiguration", values, namespace).values()
+        [hook] = mutating["webhooks"]
+        self.assertEqual((hook["failurePolicy"], hook["reinvocationPolicy"], hook["timeoutSeconds"]), ("Fail", "IfNeeded", 5))
+        self.assertIn("startsWith('exeat.dev/')", hook["matchConditions"][0]["expression"])
+        excluded = hook["namespaceSelector"]["matchExpressions"][0]["values"]
+        self.assertLessEqual({"kube-system", namespace}, set(excluded))
+        [validating] = of_kind("ValidatingWebhookConfiguration", values, namespace).values()
+        for hook in [hook, *validating["webhooks"]]:
+            self.assertNotIn("caBundle", hook["clientConfig"])
+            self.assertEqual(hook["sideEffects"], "None")
+            core = any("" in rule["apiGroups"] or "apps" in rule["apiGroups"] for rule in hook["rules"])
+            self.assertTrue(not core or hook["matchConditions"], hook["name"])
+
+    @every_rendering
+    def test_an_upgrade_empties_no_root(self, values, namespace):
+        secrets = of_kind("Secret", values, namespace)
+        self.assertEqual(set(secrets), {"exeat-issuer-root", "exeat-webhook-root"})
+        for one in [*secrets.values(), of_kind("ConfigMap", values, namespace)["exeat-issuer-root"]]:
+            self.assertFalse({"data", "stringData", "immutable"} & set(one), one["metadata"]["name"])
+
+    def test_uninstall_runs_first_and_can_be_left_out(self):
+        hooks = [o for o in objects() if "helm.sh/hook" in o["metadata"].get("annotations", {})]
+        self.assertEqual({o["kind"] for o in hooks}, {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"})
+        self.assertEqual({o["metadata"]["annotations"]["helm.sh/hook"] for o in hooks}, {"pre-delete"})
+        self.assertNotIn("exeat-uninstall", of_kind("Job", "least.yaml"))
+
+
+class Result(unittest.TextTestResult):
+    passed = 0
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self.passed += 1
+
+
+if __name__ == "__main__":
+    outcome = unittest.main(exit=False, verbosity=2, testRunner=unittest.TextTestRunner(resultclass=Result)).result
+    failed = outcome.testsRun - outcome.passed
+    print(f"{outcome.passed} passed, {failed} failed", flush=True)
+    raise SystemExit(1 if failed or not outcome.passed else 0)
