@@ -1,5 +1,7 @@
 //! Real signals to a real process: the test starts itself again as the process that is signalled.
 
+#![expect(clippy::unwrap_used, reason = "a test whose helpers fail loudly")]
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 

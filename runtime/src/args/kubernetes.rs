@@ -52,7 +52,7 @@ impl ClientArgs {
     /// When the file or the service account is not usable.
     pub async fn config(&self) -> Result<Config, ClientError> {
         let mut config = match &self.kubeconfig {
-            Some(path) => self.from_file(path).await?,
+            Some(path) => self.read_kubeconfig(path).await?,
             None => Config::incluster().map_err(ClientError::InCluster)?,
         };
         config.connect_timeout = Some(self.kube_connect_timeout);
@@ -68,7 +68,7 @@ impl ClientArgs {
         kube::Client::try_from(config).map_err(|error| ClientError::Client(Box::new(error)))
     }
 
-    async fn from_file(&self, path: &PathBuf) -> Result<Config, ClientError> {
+    async fn read_kubeconfig(&self, path: &PathBuf) -> Result<Config, ClientError> {
         let failed = |source| ClientError::Kubeconfig { path: path.clone(), source: Box::new(source) };
         let file = Kubeconfig::read_from(path).map_err(failed)?;
         let options = KubeConfigOptions { context: self.kube_context.clone(), ..KubeConfigOptions::default() };

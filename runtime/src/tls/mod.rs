@@ -37,5 +37,6 @@ pub fn server_config(resolver: Arc<CertResolver>) -> Result<Arc<ServerConfig>, r
     Ok(Arc::new(config))
 }
 
-#[cfg(all(test, feature = "ca"))]
+#[cfg(feature = "ca")]
+#[cfg(test)]
 mod tests;
