@@ -32,6 +32,13 @@ app.kubernetes.io/component: {{ .component }}
 https://exeat-issuer.{{ .Release.Namespace }}.svc:443
 {{- end }}
 
+{{/* Amounts of resources as the webhook reads them: cpu=10m,memory=16Mi. */}}
+{{- define "exeat.amounts" -}}
+{{- $amounts := list }}
+{{- range $name, $quantity := . }}{{ $amounts = append $amounts (printf "%s=%v" $name $quantity) }}{{ end }}
+{{- join "," $amounts }}
+{{- end }}
+
 {{/* User name of one of our service accounts, as the API server gives it: {root, account}. */}}
 {{- define "exeat.user" -}}
 system:serviceaccount:{{ .root.Release.Namespace }}:{{ .account }}
