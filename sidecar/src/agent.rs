@@ -106,8 +106,8 @@ impl Agent {
     }
 
     /// Files are there before the answers that speak of them, and are gone after the refusal is answered.
-    fn publish(&mut self, now: Timestamp, fetching: bool) {
-        let mut snapshot = Snapshot::read(&self.machine, now, fetching);
+    fn publish(&mut self, now: Timestamp, calling: bool) {
+        let mut snapshot = Snapshot::read(&self.machine, now, calling);
         let held = match self.machine.view(now) {
             View::Held(held, _) => Some(held.clone()),
             View::Refused(_) => None,

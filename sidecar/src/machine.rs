@@ -256,6 +256,7 @@ impl Machine {
         self.heard(now);
         let named = self.active.as_ref().is_some_and(|(session, digest)| held.is_of(session, digest));
         if self.ended.as_ref() == Some(&held.session) || (epoch != self.epoch && !named) {
+            self.fetch_at.get_or_insert(refresh::stopped_at(now, roll));
             return;
         }
         if held.ends_at() <= now {

@@ -56,6 +56,7 @@ pub fn router(state: AppState) -> Router {
         .route(aws::PATH, get(aws_credentials))
         .route(json::PATH, get(json_credential))
         .route(kubernetes::PATH, any(kubernetes_status))
+        .route(&format!("{}/", kubernetes::PATH), any(kubernetes_status))
         .route(&format!("{}/{{*path}}", kubernetes::PATH), any(kubernetes_status))
         .route(STARTED_PATH, get(started))
         .route(METRICS_PATH, get(metrics))
@@ -133,7 +134,7 @@ impl Shared {
             return response;
         }
         let mut snapshots = self.snapshots.clone();
-        let settled = snapshots.wait_for(|snapshot| !snapshot.fetching || snapshot.holds(self.clock.now()));
+        let settled = snapshots.wait_for(|snapshot| !snapshot.promising || snapshot.holds(self.clock.now()));
         match timeout(PATIENCE, settled).await {
             Ok(_) => self.answer_now(protocol),
             Err(_) => self.answer_late(protocol),
@@ -143,7 +144,7 @@ impl Shared {
     fn settled(&self, protocol: Protocol) -> Option<Response> {
         let snapshot = self.snapshots.borrow();
         let now = self.clock.now();
-        (snapshot.holds(now) || !snapshot.fetching).then(|| self.count(protocol, snapshot.answer(protocol, now)))
+        (snapshot.holds(now) || !snapshot.promising).then(|| self.count(protocol, snapshot.answer(protocol, now)))
     }
 
     fn answer_now(&self, protocol: Protocol) -> Response {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use exeat_wire::Refusal;
 use jiff::Timestamp;
 
-use crate::machine::{Machine, View};
+use crate::machine::{EXPIRED, Machine, View};
 use crate::metrics::{Phase, Protocol};
 use crate::protocol::{Answer, aws, json, kubernetes};
 
@@ -14,8 +14,9 @@ use crate::protocol::{Answer, aws, json, kubernetes};
 pub struct Snapshot {
     held: Option<Served>,
     refused: Refused,
-    /// Whether a call to the issuer is in flight: a request that finds nothing may wait for it.
-    pub fetching: bool,
+    /// Whether a request that finds nothing does well to wait a moment: a call is in flight that may bring a credential.
+    /// After a denial it does not: the SDK is told at once.
+    pub promising: bool,
     /// Whether a first credential was held or a denial known, ever.
     pub started: bool,
     /// State, for metrics and logs.
@@ -42,8 +43,8 @@ struct Refused {
 }
 
 impl Snapshot {
-    /// The answers that `machine` gives from `now` on.
-    pub fn read(machine: &Machine, now: Timestamp, fetching: bool) -> Self {
+    /// The answers that `machine` gives from `now` on; `calling` while a call to the issuer is in flight.
+    pub fn read(machine: &Machine, now: Timestamp, calling: bool) -> Self {
         let (held, refusal) = match machine.view(now) {
             View::Refused(refusal) => (None, refusal),
             View::Held(held, until) => {
@@ -64,7 +65,7 @@ impl Snapshot {
         Self {
             held,
             refused: Refused::render(&refusal),
-            fetching,
+            promising: calling && (refusal.retryable || refusal.code == EXPIRED),
             started: machine.started(),
             phase,
             code: refusal.code,

@@ -1,4 +1,5 @@
 //! The loopback listener against callers that are no SDK of this pod.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod common;
 

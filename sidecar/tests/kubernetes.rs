@@ -1,4 +1,5 @@
 //! Delivery by kubeconfig and token file, and what a client is told without them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod common;
 

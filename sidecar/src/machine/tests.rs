@@ -49,6 +49,14 @@ fn holding() -> Machine {
     machine
 }
 
+/// Lets the stream beat up to second `until`.
+fn beat(machine: &mut Machine, until: i64) {
+    for second in (machine.contact.as_second() - at(0).as_second()..until).step_by(300) {
+        machine.apply(heartbeat(), at(second), 1.0);
+    }
+    machine.apply(heartbeat(), at(until), 1.0);
+}
+
 fn served(machine: &Machine, second: i64) -> Option<String> {
     match machine.view(at(second)) {
         View::Held(held, _) => Some(held.session.clone()),
@@ -76,7 +84,7 @@ fn a_credential_is_renewed_at_half_of_its_life_and_the_old_one_serves_meanwhile(
     let mut machine = holding();
     assert!(machine.started());
     assert_eq!(machine.fetch_at(), Some(at(900)));
-    machine.apply(heartbeat(), at(895), 1.0);
+    beat(&mut machine, 895);
     let epoch = machine.fetch_started(at(900));
     assert_eq!(served(&machine, 900).as_deref(), Some("s-1"));
     machine.apply(Event::Fetched { epoch, held: held("s-1", "d-1", 2700, 28_800) }, at(901), 1.0);
@@ -92,7 +100,7 @@ fn the_last_credential_of_a_session_is_not_renewed() {
     let epoch = machine.fetch_started(at(0));
     machine.apply(Event::Fetched { epoch, held: held("s-1", "d-1", 1800, 1800) }, at(0), 1.0);
     assert_eq!(machine.fetch_at(), None);
-    machine.apply(heartbeat(), at(1799), 1.0);
+    beat(&mut machine, 1799);
     assert!(served(&machine, 1799).is_some());
     assert_eq!(refused(&machine, 1800).code, EXPIRED);
     assert!(!refused(&machine, 1800).retryable);
@@ -104,10 +112,12 @@ fn the_last_credential_of_a_session_is_not_renewed() {
 fn failed_renewals_serve_until_expiry_then_5xx_with_the_issuers_reason() {
     let mut machine = holding();
     for second in [900, 1000, 1200, 1700] {
+        beat(&mut machine, second);
         let epoch = machine.fetch_started(at(second));
         machine.apply(Event::Refused { epoch, refusal: refusal("ProviderThrottled", true) }, at(second), 1.0);
         assert!(served(&machine, second).is_some());
     }
+    beat(&mut machine, 1799);
     let late = refused(&machine, 1800);
     assert_eq!((late.code.as_str(), late.retryable), ("ProviderThrottled", true));
     machine.tick(at(1800));

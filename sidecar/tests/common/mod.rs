@@ -218,9 +218,21 @@ impl World {
         timeout(PATIENCE, ask).await.expect("the wanted answer in time")
     }
 
+    /// Waits until the metrics hold `line`.
+    pub async fn counted(&self, line: &str) {
+        let ask = async { while !self.get("/metrics", "").await.body.contains(line) {} };
+        timeout(PATIENCE, ask).await.unwrap_or_else(|_| panic!("no {line}"));
+    }
+
     pub async fn started(&self) -> bool {
         let port = self.port;
         tokio::task::spawn_blocking(move || exeat_sidecar::probe::run(port).is_ok()).await.unwrap()
+    }
+
+    /// A second later the stream says `message`: calls have a least distance by the clock.
+    pub async fn hears(&self, message: StreamMessage) {
+        self.advance(1);
+        self.issuer.push(message).await;
     }
 
     pub fn advance(&self, seconds: i64) {
