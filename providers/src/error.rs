@@ -53,7 +53,8 @@ impl From<Refused> for ProviderError {
 
 /// One line of bounded length: servers answer with line breaks and whole documents.
 fn tidy(text: &str) -> String {
-    let words: Vec<&str> = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     let line = words.join(" ");
     if line.chars().count() <= MAX_MESSAGE {
         return line;

@@ -12,8 +12,10 @@ use exeat_crds::rules::Grant;
 use exeat_crds::v1alpha1::CredentialProviderSpec;
 use exeat_runtime::dns::Resolver;
 
+pub mod aws;
 mod error;
 pub mod guard;
+pub mod kubernetes;
 
 pub use error::ProviderError;
 
@@ -116,13 +118,18 @@ pub struct Context {
     pub cluster_server: String,
 }
 
-/// Builds the provider that a spec asks for.
+/// Builds the provider that a spec asks for, guarded by [`guard::Guarded`].
 ///
 /// # Errors
-/// `NotImplemented` for kinds that this version does not build, `BaseIdentityInvalid` where its Secret can't be used.
+/// `NotImplemented` for kinds that this version does not build, `BaseIdentityInvalid` where the Secret of `aws.secretRef` can't be
+/// used.
 pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<Arc<dyn Provider>, ProviderError> {
-    let _ = (spec, context);
-    Err(ProviderError::lasting(Reason::NotImplemented, "this kind of provider is not implemented in this version"))
+    let inner: Arc<dyn Provider> = match (&spec.aws, &spec.kubernetes) {
+        (Some(aws), _) => Arc::new(aws::Aws::new(aws, context).await?),
+        (None, Some(kubernetes)) => Arc::new(kubernetes::Kubernetes::new(kubernetes, context)),
+        (None, None) => return Err(not_implemented()),
+    };
+    Ok(Arc::new(guard::Guarded::new(inner, guard::GuardSettings::default())))
 }
 
 /// Checks what can be known of a grant without asking the provider: the size of its document, what its rules can say.
@@ -130,6 +137,16 @@ pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<A
 /// # Errors
 /// Why the provider would refuse it, and the fix.
 pub fn validate(spec: &CredentialProviderSpec, grant: &Grant) -> Result<(), ProviderError> {
-    let _ = (spec, grant);
-    Ok(())
+    match (&spec.aws, &spec.kubernetes) {
+        (Some(aws), _) => aws::validate(aws, grant),
+        (None, Some(_)) => kubernetes::rules_of(grant).map(drop),
+        (None, None) => Err(not_implemented()),
+    }
+}
+
+fn not_implemented() -> ProviderError {
+    ProviderError::lasting(
+        Reason::NotImplemented,
+        "this kind of provider is not implemented in this version; use spec.aws or spec.kubernetes",
+    )
 }

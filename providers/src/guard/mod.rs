@@ -150,13 +150,17 @@ fn held_back(last: Option<&ProviderError>, wait: Duration) -> ProviderError {
         Some(error) => (error.reason, error.message.as_str()),
         None => (Reason::ProviderUnreachable, "it did not answer"),
     };
-    let message = format!("the provider is given {} s of rest after several failures in a row: {why}", whole_seconds(wait));
+    let message =
+        format!("the provider is given {} s of rest after several failures in a row: {why}", whole_seconds(wait));
     ProviderError::passing(reason, message).after(wait)
 }
 
 fn too_many(wait: Duration) -> ProviderError {
-    ProviderError::passing(Reason::ProviderThrottled, "the issuer has reached its own limit of calls to this provider; it tries again")
-        .after(wait)
+    ProviderError::passing(
+        Reason::ProviderThrottled,
+        "the issuer has reached its own limit of calls to this provider; it tries again",
+    )
+    .after(wait)
 }
 
 fn whole_seconds(wait: Duration) -> u64 {
