@@ -23,13 +23,14 @@ step() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }
 note() { printf '        %s\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# wait_for WHAT SECONDS COMMAND...: runs the command until it succeeds; fails once the time is over, with the command's last words.
+# wait_for WHAT SECONDS COMMAND...: runs the command until it succeeds; fails once the time is over, with the command's last words,
+# or sooner if the script has a function give_up that says so.
 wait_for() {
   local what=$1 seconds=$2 end out; shift 2
   end=$((SECONDS + seconds))
   until out=$("$@" 2>&1 </dev/null); do
-    if ((SECONDS >= end)); then
-      printf 'error: %s: not within %s s\n' "$what" "$seconds" >&2
+    if ((SECONDS >= end)) || { declare -F give_up >/dev/null && give_up; }; then
+      printf 'error: %s: not there after %s s\n' "$what" "$((SECONDS - end + seconds))" >&2
       [[ -z $out ]] || tail -n 15 <<<"$out" | sed 's/^/        /' >&2
       return 1
     fi

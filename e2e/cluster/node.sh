@@ -260,6 +260,12 @@ ended() { # the programs that were started and run no more
   for file in "$RUN"/pids/*; do read_pid "$file" >/dev/null || basename "$file"; done
 }
 
+give_up() { # for wait_for: nothing comes of a program that has ended
+  local gone
+  gone=$(ended)
+  [[ -n $gone ]] && echo "error: ended: ${gone//$'\n'/ }" >&2
+}
+
 check() {
   local gone
   gone=$(ended)
