@@ -11,7 +11,7 @@
 pub const MAX_PATTERN: usize = 2048;
 
 /// Steps after which [`Pattern::subset`] gives up and says `false`. Only a pattern with many `*` each followed by many `?` gets there.
-pub const MAX_WORK: usize = 1 << 17;
+pub const MAX_WORK: usize = 1 << 14;
 
 const ARN_PARTS: usize = 6;
 
@@ -173,6 +173,9 @@ impl Pattern {
         if self.too_long || wide.too_long || self.case != wide.case {
             return false;
         }
+        if self == wide {
+            return true;
+        }
         Inclusion { narrow: self, wide, seen: vec![Vec::new(); self.tokens.len() + 1], todo: Vec::new(), work: 0 }
             .holds()
     }
@@ -329,91 +332,5 @@ pub fn overlaps(a: &str, b: &str, case: Case) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: Case = Case::Sensitive;
-
-    #[test]
-    fn a_pattern_matches_runs_and_single_characters() {
-        for (pattern, text, expected) in [
-            ("", "", true),
-            ("", "a", false),
-            ("*", "", true),
-            ("a*c", "abbbc", true),
-            ("a*c", "abbb", false),
-            ("a?c", "ac", false),
-            ("a?c", "aéc", true),
-            ("*a*b*", "xxaxxbxx", true),
-            ("*a*b*", "xxbxxaxx", false),
-        ] {
-            assert_eq!(matches(pattern, text, S), expected, "{pattern} {text}");
-        }
-        assert!(matches("GetO*", "getobject", Case::Insensitive));
-        assert!(!matches("GetO*", "getobject", S));
-    }
-
-    #[test]
-    fn subset_compares_languages_not_texts() {
-        for (narrow, wide, expected) in [
-            ("a*", "*", true),
-            ("*", "a*", false),
-            ("*", "?*", false),
-            ("?*", "*?", true),
-            ("*?*?*", "??*", true),
-            ("??", "?*", true),
-            ("*ab*ab*", "*ab*", true),
-            ("*ab*", "*ab*ab*", false),
-            ("*aa*", "*a?*", true),
-            ("*a*", "*a?*", false),
-            ("x*x*x", "x?*x*", true),
-            ("a*b", "a*c*b", false),
-            ("**", "*", true),
-        ] {
-            assert_eq!(subset(narrow, wide, S), expected, "{narrow} in {wide}");
-        }
-    }
-
-    #[test]
-    fn overlap_finds_a_common_text() {
-        for (a, b, expected) in [
-            ("a*", "*b", true),
-            ("a*", "b*", false),
-            ("a?", "?b", true),
-            ("a?", "??c", false),
-            ("*", "", true),
-            ("?", "", false),
-            ("*ab", "*ba", false),
-            ("*ab*", "*ba*", true),
-        ] {
-            assert_eq!(overlaps(a, b, S), expected, "{a} and {b}");
-            assert_eq!(overlaps(b, a, S), expected, "{b} and {a}");
-        }
-    }
-
-    #[test]
-    fn only_a_star_that_ends_a_part_of_an_arn_crosses_colons() {
-        let crossing = Pattern::arn("arn:aws:dynamodb:eu-*:123456789012:table/a");
-        assert!(crossing.matches("arn:aws:dynamodb:eu-west-1:123456789012:table/a"));
-        assert!(crossing.matches("arn:aws:dynamodb:eu-west-1:9:123456789012:table/a"));
-        let inside = Pattern::arn("arn:aws:dynamodb:eu-*-1:123456789012:table/a");
-        assert!(inside.matches("arn:aws:dynamodb:eu-west-1:123456789012:table/a"));
-        assert!(!inside.matches("arn:aws:dynamodb:eu-west:x-1:123456789012:table/a"));
-        assert!(!Pattern::arn("arn:aws:s3:?:1:b").matches("arn:aws:s3:::1:b"));
-        assert!(Pattern::arn("arn:aws:s3:::b/*.txt").matches("arn:aws:s3:::b/a:b.txt"));
-        assert!(Pattern::arn("*").matches("arn:aws:s3:::b"));
-        assert!(inside.subset(&crossing) && !crossing.subset(&inside) && inside.overlaps(&crossing));
-    }
-
-    #[test]
-    fn a_pattern_beyond_the_bound_is_judged_on_the_safe_side() {
-        let long = "a".repeat(MAX_PATTERN + 1);
-        assert!(!matches(&long, &long, S) && !subset(&long, "*", S) && overlaps(&long, "b", S));
-    }
-
-    #[test]
-    fn inclusion_that_costs_too_much_is_denied() {
-        let costly = format!("{}*", "*a?".repeat(400));
-        assert!(!subset(&costly, &format!("{}*", "*?a????????".repeat(150)), S));
-    }
-}
+#[path = "glob_tests.rs"]
+mod tests;

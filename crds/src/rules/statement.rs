@@ -12,7 +12,7 @@ pub const MAX_STATEMENTS: usize = 64;
 pub const MAX_ITEMS: usize = 64;
 /// Most characters of all actions and resources in one list. It bounds the work of comparing two lists; a session policy of AWS
 /// holds 2,048 anyway.
-pub const MAX_LIST: usize = 16 * 1024;
+pub const MAX_LIST: usize = 8 * 1024;
 
 /// Actions on resources. Statements stand alone: an action of one never meets a resource of another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

@@ -99,7 +99,7 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
         });
     }
     let mut positive: BTreeMap<Vec<String>, Vec<Action>> = BTreeMap::new();
-    let mut negative: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+    let mut negative: Vec<(Vec<String>, Vec<String>)> = Vec::new();
     for set in overlapping_sets(&groups)? {
         let Some(candidates) = candidates(&groups, &set) else { continue };
         let resources = reduce_resources(set.iter().flat_map(|k| groups[*k].resources.clone()).collect());
@@ -112,7 +112,7 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
         } else if dialect == Dialect::Aws {
             let others =
                 groups.iter().enumerate().filter(|(i, _)| !set.contains(i)).flat_map(|(_, g)| g.actions.clone());
-            negative.insert(resources, reduce_actions(others.collect()).iter().map(Action::text).collect());
+            negative.push((reduce_actions(others.collect()).iter().map(Action::text).collect(), resources));
         } else {
             let exact = s3::known().filter(|action| membership(&groups, action) == set).collect::<Vec<_>>();
             positive.entry(resources).or_default().extend(exact);
@@ -128,7 +128,7 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
             });
         }
     }
-    entries.extend(negative.into_iter().map(|(resources, others)| Entry {
+    entries.extend(strongest(negative).map(|(others, resources)| Entry {
         not_action: Some(Items::new(others)),
         not_resource: Some(Items::new(resources)),
         ..Entry::DENY
@@ -184,6 +184,20 @@ fn shortest_apart(groups: &[Group], set: &[usize], candidates: Vec<Vec<Action>>)
         .into_iter()
         .filter(|actions| actions.iter().all(apart))
         .min_by_key(|actions| actions.iter().map(|a| a.text().len()).sum::<usize>())
+}
+
+/// Of actions and resources to spare, those pairs that no other pair makes needless by sparing less.
+fn strongest(pairs: Vec<(Vec<String>, Vec<String>)>) -> impl Iterator<Item = (Vec<String>, Vec<String>)> {
+    let within = |small: &[String], large: &[String]| small.iter().all(|item| large.contains(item));
+    let mut kept: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    for pair in pairs {
+        if kept.iter().any(|k| within(&k.0, &pair.0) && within(&k.1, &pair.1)) {
+            continue;
+        }
+        kept.retain(|k| !(within(&pair.0, &k.0) && within(&pair.1, &k.1)));
+        kept.push(pair);
+    }
+    kept.into_iter()
 }
 
 fn membership(groups: &[Group], action: &Action) -> Vec<usize> {
