@@ -1,0 +1,159 @@
+use super::*;
+use serde_json::json;
+
+fn provider(binding: serde_json::Value) -> CredentialProvider {
+    let mut full = json!({
+        "name": "agents", "namespaces": ["agents", "team-*"],
+        "principals": ["arn:aws:iam::123456789012:role/agents/${namespace}/*"],
+        "maxActions": ["s3:*"]
+    });
+    for (key, value) in binding.as_object().unwrap() {
+        full[key] = value.clone();
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialProvider", "metadata": {"name": "aws-prod", "uid": "prov"},
+        "spec": {"aws": {"region": "eu-west-1"}, "bindings": [full]}
+    }))
+    .unwrap()
+}
+
+fn policy(change: serde_json::Value) -> AgentCredentialPolicy {
+    let mut spec = json!({
+        "providerRef": {"name": "aws-prod"},
+        "principal": "arn:aws:iam::123456789012:role/agents/agents/report-writer",
+        "subjects": {"serviceAccounts": ["report-agent"]},
+        "allow": [{"actions": ["s3:GetObject", "s3:ListBucket"], "resources": ["arn:aws:s3:::reports", "arn:aws:s3:::reports/*"]}]
+    });
+    for (key, value) in change.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    serde_json::from_value(json!({
+        "apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy",
+        "metadata": {"name": "report-writer", "namespace": "agents", "uid": "pol"}, "spec": spec
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_policy_within_its_binding_resolves_with_defaults() {
+    let authority = resolve(&policy(json!({})), Some(&provider(json!({})))).unwrap();
+    assert_eq!(authority.duration, SignedDuration::from_hours(8));
+    assert_eq!(authority.credential_ttl, SignedDuration::from_mins(30));
+    assert_eq!(authority.binding, "agents");
+    assert_eq!(authority.revocation, RevocationMode::ExpiryOnly);
+}
+
+#[test]
+fn every_refusal_has_its_reason_and_names_the_field() {
+    let none = json!({});
+    let cases = [
+        (json!({"principal": "arn:aws:iam::123456789012:role/agents/other/x"}), none.clone(), Reason::PrincipalNotAllowed, "spec.principal"),
+        (none.clone(), json!({"namespaces": ["elsewhere"]}), Reason::NamespaceNotServed, "spec.bindings[].namespaces"),
+        (json!({"allow": [{"actions": ["ec2:RunInstances"], "resources": ["*"]}]}), none.clone(), Reason::ActionNotAllowed, "spec.allow[0].actions[0]"),
+        (json!({"allow": [{"actions": ["GetObject"], "resources": ["*"]}]}), none.clone(), Reason::ActionInvalid, "spec.allow[0].actions[0]"),
+        (json!({"session": {"duration": "48h"}}), none.clone(), Reason::DurationTooLong, "spec.session.duration"),
+        (json!({"session": {"duration": "10m"}}), none.clone(), Reason::DurationInvalid, "spec.session.duration"),
+        (json!({"session": {"credentialTTL": "5m"}}), none.clone(), Reason::CredentialTTLTooShort, "spec.session.credentialTTL"),
+        (json!({"session": {"credentialTTL": "13h", "duration": "20h"}}), none.clone(), Reason::CredentialTTLTooLong, "spec.session.credentialTTL"),
+        (json!({"session": {"duration": "20h"}}), json!({"maxDuration": "8h"}), Reason::DurationTooLong, "agents"),
+    ];
+    for (change, binding, reason, field) in cases {
+        let refused = resolve(&policy(change.clone()), Some(&provider(binding))).unwrap_err();
+        assert_eq!(refused.reason, reason, "{change}: {refused}");
+        assert!(refused.message.contains(field), "{change}: {refused}");
+    }
+    assert_eq!(resolve(&policy(none), None).unwrap_err().reason, Reason::ProviderNotFound);
+}
+
+#[test]
+fn fields_that_are_not_built_grant_nothing_and_are_named() {
+    let rule = json!([{"name": "r", "actions": ["s3:Delete*"], "required": [{"group": "security", "count": 1}]}]);
+    let of_policy = [
+        (json!({"owners": [{"user": "alice"}]}), "spec.owners"),
+        (json!({"approvalRules": rule}), "spec.approvalRules"),
+        (json!({"limits": {"concurrent": 5}}), "spec.limits"),
+        (json!({"budget": {"limit": "5.00"}}), "spec.budget"),
+        (json!({"delivery": "Broker"}), "spec.delivery: Broker"),
+        (json!({"mode": "Observe"}), "spec.mode: Observe"),
+    ];
+    for (change, field) in of_policy {
+        let refused = resolve(&policy(change), Some(&provider(json!({})))).unwrap_err();
+        assert_eq!(refused.reason, Reason::NotImplemented);
+        assert!(refused.message.starts_with(field), "{refused}");
+    }
+    let of_binding = [
+        (json!({"approvalRules": rule}), "approvalRules"),
+        (json!({"limits": {"concurrent": 50}}), "limits"),
+        (json!({"budget": {"limit": "5.00"}}), "budget"),
+    ];
+    for (change, field) in of_binding {
+        let refused = resolve(&policy(json!({})), Some(&provider(change))).unwrap_err();
+        assert_eq!(refused.reason, Reason::NotImplemented);
+        assert!(refused.message.contains(&format!("spec.bindings[name=agents].{field}")), "{refused}");
+    }
+}
+
+#[test]
+fn kinds_that_are_not_built_are_named() {
+    for (field, settings) in [
+        ("gcp", json!({"project": "p"})),
+        ("azure", json!({"tenantID": "t"})),
+        ("vault", json!({"address": "https://vault"})),
+        ("http", json!({"secretRef": {"name": "s"}})),
+    ] {
+        let mut value = serde_json::to_value(provider(json!({}))).unwrap();
+        value["spec"].as_object_mut().unwrap().remove("aws");
+        value["spec"][field] = settings;
+        let refused = resolve(&policy(json!({})), Some(&serde_json::from_value(value).unwrap())).unwrap_err();
+        assert_eq!(refused.reason, Reason::NotImplemented);
+        assert!(refused.message.contains(&format!("spec.{field}")), "{refused}");
+    }
+}
+
+#[test]
+fn the_hash_follows_policy_binding_and_settings_and_nothing_else() {
+    let hash = |p: &AgentCredentialPolicy, c: &CredentialProvider| resolve(p, Some(c)).unwrap().hash;
+    let (base_policy, base_provider) = (policy(json!({})), provider(json!({})));
+    let base = hash(&base_policy, &base_provider);
+    assert_ne!(base, hash(&policy(json!({"session": {"duration": "1h"}})), &base_provider));
+    assert_ne!(base, hash(&base_policy, &provider(json!({"deny": ["s3:PutBucketPolicy"]}))));
+    let mut other_uid = base_policy.clone();
+    other_uid.metadata.uid = Some("another".into());
+    assert_ne!(base, hash(&other_uid, &base_provider));
+    let mut other_status = base_provider.clone();
+    other_status.status = Some(Default::default());
+    other_status.spec.bindings.push(Binding { name: "unrelated".into(), ..Binding::default() });
+    assert_eq!(base, hash(&base_policy, &other_status));
+}
+
+#[test]
+fn a_pod_may_only_ask_for_less() {
+    let authority = resolve(&policy(json!({})), Some(&provider(json!({})))).unwrap();
+    let ask = |key: &str, value: &str| ask_of_pod(&authority, &[(key.to_owned(), value.to_owned())].into());
+    let narrower = ask("exeat.dev/allow", "s3:GetObject on arn:aws:s3:::reports/2026/*").unwrap();
+    assert_eq!(narrower.allow.unwrap()[0].actions, ["s3:GetObject"]);
+    assert_eq!(ask("exeat.dev/duration", "1h").unwrap().duration, Some(SignedDuration::from_hours(1)));
+    for (key, value, reason) in [
+        ("exeat.dev/allow", "s3:PutObject on arn:aws:s3:::reports/*", Reason::NarrowingTooWide),
+        ("exeat.dev/allow", "s3:GetObject on arn:aws:s3:::payroll/*", Reason::NarrowingTooWide),
+        ("exeat.dev/allow", "nonsense", Reason::AnnotationInvalid),
+        ("exeat.dev/duration", "9h", Reason::DurationTooLong),
+        ("exeat.dev/duration", "1m", Reason::DurationInvalid),
+        ("exeat.dev/duration", "soon", Reason::AnnotationInvalid),
+    ] {
+        let refused = ask(key, value).unwrap_err();
+        assert_eq!(refused.reason, reason, "{refused}");
+        assert!(refused.message.contains(key), "{refused}");
+    }
+}
+
+#[test]
+fn cover_is_by_service_account_and_labels() {
+    let covered = policy(json!({"subjects": {"serviceAccounts": ["report-agent"], "podSelector": {
+        "matchLabels": {"app": "report"}, "matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["dev"]}]}}}));
+    let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    assert!(covers_pod(&covered, "report-agent", &labels(&[("app", "report")])).is_ok());
+    assert!(covers_pod(&covered, "other", &labels(&[("app", "report")])).unwrap_err().message.contains("serviceAccounts"));
+    assert!(covers_pod(&covered, "report-agent", &labels(&[("app", "report"), ("tier", "dev")])).is_err());
+    assert!(covers_pod(&covered, "report-agent", &labels(&[])).unwrap_err().message.contains("podSelector"));
+}

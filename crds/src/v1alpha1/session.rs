@@ -290,12 +290,13 @@ pub enum RevocationMode {
 #[serde(rename_all = "camelCase")]
 pub struct Issuance {
     /// Identifies the latest recorded credential at its provider (an access key id, a token id); no secret.
-    #[serde(rename = "credentialID")]
+    #[serde(default, rename = "credentialID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
-    pub credential_id: String,
+    pub credential_id: Option<String>,
     /// When the latest recorded credential expires, RFC 3339 UTC. Renewals are in audit and metrics only, so a later one may exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
-    pub expires_at: String,
+    pub expires_at: Option<String>,
     /// What is needed to revoke it, where the provider can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
@@ -304,22 +305,4 @@ pub struct Issuance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub revoked_at: Option<String>,
-    /// Why the last mint failed, where it did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<IssueFailure>,
-}
-
-/// A mint that failed.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct IssueFailure {
-    /// Stable reason code.
-    #[schemars(length(max = 128))]
-    pub reason: String,
-    /// For people.
-    #[schemars(length(max = 1024))]
-    pub message: String,
-    /// When, RFC 3339 UTC.
-    #[schemars(length(max = 64))]
-    pub time: String,
 }

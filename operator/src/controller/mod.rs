@@ -1,9 +1,12 @@
 //! The controller: one leader decides, the other replicas stand by with nothing to lose.
 
+/// Settings.
 pub mod args;
 mod backstop;
 pub mod caches;
+/// What reconciles share.
 pub mod context;
+/// Why a reconcile failed.
 pub mod error;
 pub mod pod;
 pub mod policy;

@@ -1,1 +1,20 @@
-//! .
+//! The issuer: proves the pod, computes the grant again, mints, hands out. It decides nothing and remembers no credential.
+
+/// Settings.
+pub mod args;
+mod authn;
+mod limiter;
+mod mint;
+mod probe;
+mod providers;
+pub mod recompute;
+mod revoke;
+mod root;
+mod run;
+mod server;
+mod sessions;
+mod status;
+mod stream;
+pub mod view;
+
+pub use run::{RunError, run};

@@ -1,0 +1,118 @@
+use super::*;
+use exeat_crds::CredentialProvider;
+use serde_json::json;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn pod(annotations: serde_json::Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "report-0", "namespace": "agents", "uid": "poduid", "annotations": annotations,
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "report", "uid": "j", "controller": true}]},
+        "spec": {"serviceAccountName": "sa", "containers": []}
+    }))
+    .unwrap()
+}
+
+fn policy(on_expiry: &str) -> AgentCredentialPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy",
+        "metadata": {"name": "reader", "namespace": "agents", "uid": "pol"},
+        "spec": {"providerRef": {"name": "here"}, "principal": "system:serviceaccounts:exeat-grants",
+            "subjects": {"serviceAccounts": ["sa"]}, "session": {"duration": "1h", "onExpiry": on_expiry},
+            "allow": [{"actions": ["get pods"], "resources": ["agents/*"]}]}
+    }))
+    .unwrap()
+}
+
+fn authority(policy: &AgentCredentialPolicy) -> Authority {
+    let provider: CredentialProvider = serde_json::from_value(json!({
+        "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialProvider", "metadata": {"name": "here", "uid": "prov"},
+        "spec": {"kubernetes": {}, "bindings": [{"name": "b", "namespaces": ["agents"],
+            "principals": ["system:serviceaccounts:exeat-grants"], "maxActions": ["get *"]}]}
+    }))
+    .unwrap();
+    authority::resolve(policy, Some(&provider)).unwrap()
+}
+
+fn run(sessions: &[(i32, &str, &str, &str)], on_expiry: &str, now: &str) -> Plan {
+    let policy = policy(on_expiry);
+    let authority = authority(&policy);
+    let sessions: Vec<_> = sessions
+        .iter()
+        .map(|(number, phase, reason, hash)| {
+            let hash = if *hash == "same" { authority.hash.as_str() } else { hash };
+            Arc::new(
+                serde_json::from_value(json!({
+                    "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": format!("s-{number}")},
+                    "spec": {"request": {"policyRef": {"name": "reader", "uid": "pol"}, "providerRef": {"name": "here"},
+                        "authorityHash": hash, "number": number,
+                        "agent": {"serviceAccount": "sa", "pod": {"name": "report-0", "uid": "poduid"}}}},
+                    "status": {"phase": phase, "reason": reason,
+                        "startedAt": "2026-01-01T12:00:00Z", "expiresAt": "2026-01-01T13:00:00Z"}
+                }))
+                .unwrap(),
+            )
+        })
+        .collect();
+    let pod = pod(json!({"exeat.dev/policy": "reader"}));
+    plan(&Facts { pod: &pod, sessions: &sessions, policy: Some(&policy), authority: Some(&authority) }, at(now))
+}
+
+fn number(plan: &Plan) -> Option<i32> {
+    match plan {
+        Plan::Open(session) => Some(session.spec.request.number),
+        Plan::Wait(_) => None,
+    }
+}
+
+#[test]
+fn the_first_session_carries_who_asks_for_what() {
+    let Plan::Open(session) = run(&[], "Renew", "2026-01-01T12:00:00Z") else { panic!("no session") };
+    let request = &session.spec.request;
+    assert_eq!((request.number, request.policy_ref.uid.as_str()), (1, "pol"));
+    assert_eq!(request.agent.workload.as_ref().map(|w| w.kind.as_str()), Some("Job"));
+    assert_eq!(session.labels()[names::POD_UID_LABEL], "poduid");
+    assert!(session.name_any().starts_with("report-0-") && session.name_any().ends_with("-1"));
+}
+
+#[test]
+fn the_newest_session_decides_what_comes_next() {
+    for (phase, reason, hash, on_expiry, expected) in [
+        ("Pending", "Deciding", "same", "Renew", None),
+        ("Active", "Active", "same", "Renew", None),
+        ("Expired", "SessionExpired", "same", "Renew", Some(3)),
+        ("Expired", "SessionExpired", "same", "Stop", None),
+        ("Revoked", "SessionRevoked", "same", "Renew", None),
+        ("Revoked", "SessionRevoked", "older", "Renew", None),
+        ("Revoked", "AuthorityChanged", "older", "Stop", Some(3)),
+        ("Revoked", "ProviderNotFound", "same", "Renew", Some(3)),
+        ("Denied", "PodNotCovered", "same", "Renew", None),
+        ("Denied", "AuthorityChanged", "older", "Renew", Some(3)),
+        ("Completed", "AgentCompleted", "same", "Renew", None),
+        ("Failed", "AgentFailed", "older", "Renew", None),
+    ] {
+        let plan = run(&[(2, phase, reason, hash), (1, "Expired", "SessionExpired", "same")], on_expiry, "2026-01-01T12:10:00Z");
+        assert_eq!(number(&plan), expected, "{phase} {reason} {hash} {on_expiry}");
+    }
+}
+
+#[test]
+fn the_next_session_is_opened_ahead_of_the_end_and_only_where_it_is_wanted() {
+    let active = [(1, "Active", "Active", "same")];
+    assert_eq!(run(&active, "Renew", "2026-01-01T12:58:00Z"), Plan::Wait(Some(at("2026-01-01T12:59:00Z"))));
+    assert_eq!(number(&run(&active, "Renew", "2026-01-01T12:59:00Z")), Some(2));
+    assert_eq!(run(&active, "Stop", "2026-01-01T12:59:30Z"), Plan::Wait(None));
+}
+
+#[test]
+fn an_unreadable_annotation_never_asks_for_more_than_a_readable_one() {
+    let policy = policy("Renew");
+    let authority = authority(&policy);
+    let pod = pod(json!({"exeat.dev/policy": "reader", "exeat.dev/allow": "nonsense"}));
+    let facts = Facts { pod: &pod, sessions: &[], policy: Some(&policy), authority: Some(&authority) };
+    let Plan::Open(session) = plan(&facts, at("2026-01-01T12:00:00Z")) else { panic!("no session") };
+    let judged = authority::ask_of_pod(&authority, pod.annotations());
+    assert!(judged.is_err(), "the decision judges the annotations again and denies: {:?}", session.spec.request.allow);
+}

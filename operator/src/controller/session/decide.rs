@@ -195,6 +195,7 @@ fn record(status: &mut CredentialSessionStatus, verdict: &Verdict, session: &Cre
     let generation = session.metadata.generation;
     let (phase, reason) = (verdict.phase, verdict.reason.as_str());
     let opened = status.expires_at.is_some();
+    let issued = status.issuance.as_ref().is_some_and(|i| i.credential_id.is_some());
     status.phase = Some(phase);
     status.reason = Some(reason.to_owned());
     status.message = Some(exeat_crds::text::cut(&verdict.message, 1024).to_owned());
@@ -203,6 +204,9 @@ fn record(status: &mut CredentialSessionStatus, verdict: &Verdict, session: &Cre
     };
     set("Decided", opened || phase == Phase::Denied, reason);
     set("Ready", phase == Phase::Active, reason);
+    if issued {
+        set("Issued", true, "Issued");
+    }
     if phase == Phase::Revoked {
         set("Revoked", true, reason);
     }

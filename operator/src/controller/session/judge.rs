@@ -13,7 +13,7 @@ use crate::controller::pod::plan::service_account;
 ///
 /// # Errors
 /// The first thing that does not fit.
-pub fn judge(
+pub(super) fn judge(
     pod: &Pod,
     request: &SessionRequest,
     policy: &AgentCredentialPolicy,

@@ -1,0 +1,61 @@
+use clap::Parser;
+use exeat_runtime::args::{ClientArgs, HealthArgs, LeaseArgs, PodArgs, TelemetryArgs};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Hands minted credentials to sidecars. It alone has an identity at the providers, and it mints only what the controller granted.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "exeat-issuer", version)]
+pub struct Args {
+    /// Name of this cluster, written into session tags and audit records.
+    #[arg(long, env = "EXEAT_CLUSTER_NAME", default_value = "")]
+    pub cluster_name: String,
+
+    /// Audience that sidecars' tokens must be for.
+    #[arg(long, env = "EXEAT_AUDIENCE", default_value = exeat_crds::names::DEFAULT_AUDIENCE)]
+    pub audience: String,
+
+    /// Address of the TLS server for sidecars.
+    #[arg(long, env = "EXEAT_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8443")]
+    pub listen: SocketAddr,
+
+    /// Name of the Service in front of all issuers; certificates are made for it.
+    #[arg(long, env = "EXEAT_SERVICE", default_value = "exeat-issuer")]
+    pub service: String,
+
+    /// Namespace of the accounts that the Kubernetes provider makes.
+    #[arg(long, env = "EXEAT_GRANTS_NAMESPACE", default_value = exeat_crds::names::GRANTS_NAMESPACE)]
+    pub grants_namespace: String,
+
+    /// Where agents reach the cluster's own API server.
+    #[arg(long, env = "EXEAT_CLUSTER_SERVER", default_value = "https://kubernetes.default.svc")]
+    pub cluster_server: String,
+
+    /// PEM bundle that agents check the API server's certificate against.
+    #[arg(long, env = "EXEAT_CLUSTER_CA", value_name = "FILE", default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")]
+    pub cluster_ca: PathBuf,
+
+    /// The issuer's own token for AssumeRoleWithWebIdentity (providers with `source: WebIdentity`).
+    #[arg(long, env = "EXEAT_WEB_IDENTITY_TOKEN_FILE", value_name = "FILE", default_value = "/var/run/secrets/exeat/web-identity/token")]
+    pub web_identity_token_file: PathBuf,
+
+    /// Credential requests that one namespace may make in a second, on average; ten times as many in a burst.
+    #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]
+    pub namespace_rate: u32,
+
+    /// Which pod this is.
+    #[command(flatten)]
+    pub pod: PodArgs,
+    /// API server.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// Election of the replica that probes providers and revokes.
+    #[command(flatten)]
+    pub lease: LeaseArgs,
+    /// Health and metrics.
+    #[command(flatten)]
+    pub health: HealthArgs,
+    /// Logging.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}

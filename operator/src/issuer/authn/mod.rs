@@ -1,0 +1,155 @@
+//! Who is calling: the token is checked locally, then by TokenReview, then the pod itself is looked at.
+
+mod claims;
+mod keys;
+
+pub(super) use claims::PodIdentity;
+use claims::{ClaimError, check};
+use exeat_crds::digest::sha256_hex;
+use exeat_crds::reason::{Reason, Refused};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use k8s_openapi::api::core::v1::Pod;
+use keys::Keys;
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A refused token is refused again from memory for this long.
+const NEGATIVE_TTL: Duration = Duration::from_secs(10);
+/// Refused tokens that are remembered.
+const MAX_NEGATIVE: usize = 4096;
+
+/// Proves callers.
+pub(super) struct Authenticator {
+    client: Client,
+    audience: String,
+    keys: Keys,
+    refused: Mutex<HashMap<String, (Instant, Refused)>>,
+}
+
+/// Why a caller is not believed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AuthError {
+    /// The token or its pod is no good.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The API server could not be asked.
+    #[error("the API server could not be asked: {0}")]
+    Unavailable(#[source] Box<kube::Error>),
+}
+
+impl From<kube::Error> for AuthError {
+    fn from(error: kube::Error) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+fn invalid(message: impl Into<String>) -> AuthError {
+    AuthError::Refused(Refused::new(Reason::TokenInvalid, message))
+}
+
+impl Authenticator {
+    pub(super) fn new(client: Client, audience: &str) -> Self {
+        let keys = Keys::new(client.clone());
+        Self { client, audience: audience.to_owned(), keys, refused: Mutex::default() }
+    }
+
+    /// Reads the cluster's keys once, so that the first sidecar does not wait for them.
+    pub(super) async fn warm_up(&self) -> kube::Result<()> {
+        self.keys.refresh().await
+    }
+
+    /// Proves that `token` is held by a pod that lives.
+    pub(super) async fn prove(&self, token: &str) -> Result<PodIdentity, AuthError> {
+        let fingerprint = sha256_hex(token.as_bytes());
+        if let Some(refused) = self.remembered(&fingerprint) {
+            return Err(refused.into());
+        }
+        let proved = self.prove_afresh(token).await;
+        if let Err(AuthError::Refused(refused)) = &proved {
+            self.remember(fingerprint, refused.clone());
+        }
+        proved
+    }
+
+    async fn prove_afresh(&self, token: &str) -> Result<PodIdentity, AuthError> {
+        let claimed = self.check_locally(token).await?;
+        let user = self.review(token).await?;
+        confirm(&claimed, &user)?;
+        self.look_at_pod(&claimed).await?;
+        Ok(claimed)
+    }
+
+    async fn check_locally(&self, token: &str) -> Result<PodIdentity, AuthError> {
+        let keys = self.keys.current().await?;
+        match check(token, &keys.set, &keys.issuer, &self.audience) {
+            Ok(identity) => Ok(identity),
+            Err(ClaimError::UnknownKey) => {
+                let keys = self.keys.current_after_miss().await?;
+                check(token, &keys.set, &keys.issuer, &self.audience).map_err(|e| invalid(e.to_string()))
+            }
+            Err(error) => Err(invalid(error.to_string())),
+        }
+    }
+
+    async fn review(&self, token: &str) -> Result<UserInfo, AuthError> {
+        let api: Api<TokenReview> = Api::all(self.client.clone());
+        let spec = TokenReviewSpec { audiences: Some(vec![self.audience.clone()]), token: Some(token.to_owned()) };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let status = api.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
+        let for_us = status.audiences.iter().flatten().any(|a| *a == self.audience);
+        if status.authenticated != Some(true) || !for_us {
+            let why = status.error.unwrap_or_else(|| "not authenticated".to_owned());
+            return Err(invalid(format!("the API server does not accept the token: {why}")));
+        }
+        status.user.ok_or_else(|| invalid("the API server names no user for the token"))
+    }
+
+    /// A token outlives its container, and passes while its pod is terminating: neither may fetch anything new.
+    async fn look_at_pod(&self, identity: &PodIdentity) -> Result<(), AuthError> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &identity.namespace);
+        let gone = |what: &str| AuthError::Refused(Refused::new(Reason::PodGone, format!("pod {:?} {what}", identity.pod)));
+        let pod = api.get_opt(&identity.pod).await?.ok_or_else(|| gone("does not exist"))?;
+        if pod.uid().as_deref() != Some(identity.pod_uid.as_str()) {
+            return Err(gone("is another one now"));
+        }
+        if pod.metadata.deletion_timestamp.is_some() {
+            return Err(gone("is being deleted"));
+        }
+        match pod.status.and_then(|s| s.phase).as_deref() {
+            Some("Succeeded" | "Failed") => Err(gone("has ended")),
+            _ => Ok(()),
+        }
+    }
+
+    fn remembered(&self, fingerprint: &str) -> Option<Refused> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get(fingerprint).filter(|(at, _)| at.elapsed() < NEGATIVE_TTL).map(|(_, r)| r.clone())
+    }
+
+    fn remember(&self, fingerprint: String, reason: Refused) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() >= MAX_NEGATIVE {
+            refused.retain(|_, (at, _)| at.elapsed() < NEGATIVE_TTL);
+        }
+        if refused.len() < MAX_NEGATIVE {
+            refused.insert(fingerprint, (Instant::now(), reason));
+        }
+    }
+}
+
+/// What the API server says of the token must be what the token says of itself.
+fn confirm(claimed: &PodIdentity, user: &UserInfo) -> Result<(), AuthError> {
+    let account = format!("system:serviceaccount:{}:{}", claimed.namespace, claimed.service_account);
+    let extra = |key: &str| {
+        let values = user.extra.as_ref().and_then(|e| e.get(key));
+        values.and_then(|v| v.first()).map(String::as_str)
+    };
+    let same = user.username.as_deref() == Some(account.as_str())
+        && extra("authentication.kubernetes.io/pod-name") == Some(claimed.pod.as_str())
+        && extra("authentication.kubernetes.io/pod-uid") == Some(claimed.pod_uid.as_str());
+    if same { Ok(()) } else { Err(invalid("the API server and the token name different pods")) }
+}

@@ -1,0 +1,56 @@
+//! A token bucket for each namespace: a noisy tenant waits, the others do not. Pure.
+
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Burst, in seconds of the rate.
+const BURST_SECONDS: f64 = 10.0;
+/// Namespaces that are remembered; full buckets are forgotten first.
+const MAX_BUCKETS: usize = 10_000;
+
+/// Buckets by namespace.
+pub(super) struct Limiter {
+    rate: f64,
+    buckets: HashMap<String, (f64, Instant)>,
+}
+
+impl Limiter {
+    /// `rate`: requests a second.
+    pub(super) fn new(rate: u32) -> Self {
+        Self { rate: f64::from(rate.max(1)), buckets: HashMap::new() }
+    }
+
+    /// Takes a token, or says how long to wait for one.
+    pub(super) fn take(&mut self, namespace: &str, now: Instant) -> Result<(), Duration> {
+        let full = self.rate * BURST_SECONDS;
+        if self.buckets.len() >= MAX_BUCKETS {
+            let rate = self.rate;
+            self.buckets.retain(|_, (tokens, at)| *tokens + now.duration_since(*at).as_secs_f64() * rate < full);
+        }
+        let (tokens, at) = self.buckets.entry(namespace.to_owned()).or_insert((full, now));
+        *tokens = (*tokens + now.duration_since(*at).as_secs_f64() * self.rate).min(full);
+        *at = now;
+        if *tokens >= 1.0 {
+            *tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - *tokens) / self.rate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_then_the_rate_holds_and_others_are_untouched() {
+        let start = Instant::now();
+        let mut limiter = Limiter::new(2);
+        assert_eq!((0..50).filter(|_| limiter.take("noisy", start).is_ok()).count(), 20);
+        assert!(limiter.take("quiet", start).is_ok());
+        let wait = limiter.take("noisy", start).unwrap_err();
+        assert!(limiter.take("noisy", start + wait).is_ok());
+        assert!(limiter.take("noisy", start + wait).is_err());
+    }
+}

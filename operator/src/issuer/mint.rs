@@ -1,0 +1,263 @@
+//! One request of one sidecar: prove, recompute, intent to audit, mint, record, still active?, release. A step that fails ends it, and
+//! nothing that was minted leaves.
+
+use super::authn::{AuthError, Authenticator, PodIdentity};
+use super::limiter::Limiter;
+use super::providers::Providers;
+use super::recompute::{Order, recompute};
+use super::sessions::View;
+use super::{status, view};
+use crate::audit::{Audit, AuditEvent, EventName};
+use crate::events::Events;
+use crate::metrics::IssuerMetrics;
+use exeat_crds::reason::Reason;
+use exeat_crds::v1alpha1::{Issuance, RevocationMode};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
+use exeat_providers::{MintRequest, Minted, Provider, ProviderError, SessionId};
+use exeat_runtime::clock::Clock;
+use exeat_wire::{CredentialResponse, Refusal};
+use kube::{Api, Client, ResourceExt};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Longest time at a provider.
+const MINT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What requests share.
+pub(super) struct Desk {
+    pub(super) client: Client,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) authenticator: Authenticator,
+    pub(super) view: Arc<View>,
+    pub(super) providers: Providers,
+    pub(super) audit: Audit,
+    pub(super) events: Events,
+    pub(super) metrics: IssuerMetrics,
+    pub(super) limiter: Mutex<Limiter>,
+    pub(super) flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+/// All that one mint is about, read afresh.
+struct Fresh {
+    session: CredentialSession,
+    provider: Option<CredentialProvider>,
+    order: Order,
+}
+
+fn refusal(reason: Reason, message: impl Into<String>, retry_after: Option<u64>) -> Refusal {
+    Refusal {
+        code: reason.as_str().to_owned(),
+        message: message.into(),
+        retryable: retry_after.is_some(),
+        retry_after_seconds: retry_after,
+        session: None,
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Refusal {
+    refusal(Reason::InternalError, format!("the issuer could not ask the API server: {error}"), Some(2))
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Refused(refused) => refusal(refused.reason, refused.message, None),
+            AuthError::Unavailable(error) => unavailable(error),
+        }
+    }
+}
+
+impl Desk {
+    /// Proves the caller.
+    pub(super) async fn prove(&self, token: &str) -> Result<PodIdentity, Refusal> {
+        self.authenticator.prove(token).await.map_err(Refusal::from)
+    }
+
+    /// Serves one request for a credential.
+    pub(super) async fn serve(&self, token: &str) -> Result<CredentialResponse, Refusal> {
+        let identity = self.prove(token).await?;
+        self.admit(&identity.namespace)?;
+        let now = self.clock.now();
+        let known = self.view.of_pod(&identity.pod_uid);
+        let name = view::current(&known, now)
+            .map(|s| s.name_any())
+            .ok_or_else(|| refusal(Reason::SessionNotFound, "the controller has not opened a session for this pod yet", Some(1)))?;
+        let flight = self.flight(&identity.namespace, &name);
+        let _alone = flight.lock().await;
+        let fresh = self.read(&identity, &name).await?;
+        self.issue(&fresh).await
+    }
+
+    fn admit(&self, namespace: &str) -> Result<(), Refusal> {
+        let taken = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(namespace, Instant::now());
+        taken.map_err(|wait| {
+            let message = format!("namespace {namespace:?} asks for credentials too often; wait");
+            refusal(Reason::RateLimited, message, Some(wait.as_secs() + 1))
+        })
+    }
+
+    /// One mint at a time for each session.
+    fn flight(&self, namespace: &str, session: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let key = format!("{namespace}/{session}");
+        if let Some(flight) = flights.get(&key).and_then(Weak::upgrade) {
+            return flight;
+        }
+        let flight = Arc::new(tokio::sync::Mutex::new(()));
+        flights.insert(key, Arc::downgrade(&flight));
+        flight
+    }
+
+    /// Quorum reads: a cache may be behind a revocation.
+    async fn read(&self, identity: &PodIdentity, name: &str) -> Result<Fresh, Refusal> {
+        let sessions: Api<CredentialSession> = Api::namespaced(self.client.clone(), &identity.namespace);
+        let session = sessions.get_opt(name).await.map_err(unavailable)?;
+        let session = session.ok_or_else(|| refusal(Reason::SessionNotFound, format!("session {name} is gone"), Some(2)))?;
+        let agent = &session.spec.request.agent;
+        if agent.pod.uid != identity.pod_uid || agent.service_account != identity.service_account {
+            return Err(refusal(Reason::TokenInvalid, format!("session {name} is another pod's"), None));
+        }
+        let policies: Api<AgentCredentialPolicy> = Api::namespaced(self.client.clone(), &identity.namespace);
+        let policy = policies.get_opt(&session.spec.request.policy_ref.name).await.map_err(unavailable)?;
+        let providers: Api<CredentialProvider> = Api::all(self.client.clone());
+        let provider = match &policy {
+            Some(policy) => providers.get_opt(&policy.spec.provider_ref.name).await.map_err(unavailable)?,
+            None => None,
+        };
+        let order = recompute(&session, policy.as_ref(), provider.as_ref(), self.clock.now())?;
+        Ok(Fresh { session, provider, order })
+    }
+
+    async fn issue(&self, fresh: &Fresh) -> Result<CredentialResponse, Refusal> {
+        let session = &fresh.session;
+        let first = session.status.as_ref().and_then(|s| s.issuance.as_ref()).is_none();
+        let intent = AuditEvent::of(session, EventName::CredentialsIntended, Reason::Active.as_str(), "a credential is about to be minted");
+        if !self.audit.record(&intent, self.clock.now()) {
+            return Err(refusal(Reason::InternalError, "the audit log can't be written, so nothing is minted", Some(5)));
+        }
+        let (provider, minted) = match self.mint(fresh).await {
+            Ok(minted) => minted,
+            Err(error) => return Err(self.failed(session, &error).await),
+        };
+        let mut event = AuditEvent::of(
+            session,
+            if first { EventName::CredentialsIssued } else { EventName::CredentialsRenewed },
+            Reason::Active.as_str(),
+            &format!("until {}", minted.expires_at),
+        );
+        event.credential_id = Some(minted.credential_id.clone()).filter(|id| !id.is_empty());
+        event.credential_expires_at = Some(minted.expires_at.to_string());
+        if first && let Err(error) = self.record(session, &minted).await {
+            self.take_back(provider.as_ref(), fresh, &minted).await;
+            return Err(unavailable(error));
+        }
+        if let Err(refusal) = self.still_active(fresh).await {
+            self.take_back(provider.as_ref(), fresh, &minted).await;
+            return Err(refusal);
+        }
+        self.audit.record(&event, self.clock.now());
+        if first {
+            self.events.publish(session, &event, self.clock.now()).await;
+        }
+        self.metrics.issued(fresh.order.grant.kind.as_str(), first);
+        Ok(response(fresh, minted))
+    }
+
+    async fn mint(&self, fresh: &Fresh) -> Result<(Arc<dyn Provider>, Minted), ProviderError> {
+        let object = fresh.provider.as_ref().ok_or_else(|| ProviderError::passing(Reason::ProviderNotFound, "the provider is gone"))?;
+        let provider = self.providers.get(object).await?;
+        let session = session_id(&fresh.session);
+        let request = MintRequest {
+            session: &session,
+            cluster: self.providers.cluster(),
+            grant: &fresh.order.grant,
+            ttl: fresh.order.ttl,
+            now: self.clock.now(),
+        };
+        let started = Instant::now();
+        let minted = timeout(MINT_TIMEOUT, provider.mint(&request))
+            .await
+            .unwrap_or_else(|_| Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time")));
+        let outcome = minted.as_ref().map_or_else(|e| e.reason.as_str(), |_| "ok");
+        self.metrics.minted(fresh.order.grant.kind.as_str(), outcome, started.elapsed().as_secs_f64());
+        minted.map(|minted| (provider, minted))
+    }
+
+    async fn failed(&self, session: &CredentialSession, error: &ProviderError) -> Refusal {
+        let event = AuditEvent::of(session, EventName::CredentialsRefused, error.reason.as_str(), &error.message);
+        self.audit.record(&event, self.clock.now());
+        self.events.publish(session, &event, self.clock.now()).await;
+        let wait = error.retry_after.map_or(5, |d| d.as_secs().max(1));
+        Refusal {
+            session: Some(session.name_any()),
+            ..refusal(error.reason, error.message.clone(), error.retryable.then_some(wait))
+        }
+    }
+
+    /// Before the first credential leaves: what is needed to revoke it must be on record.
+    async fn record(&self, session: &CredentialSession, minted: &Minted) -> kube::Result<()> {
+        let issuance = Issuance {
+            credential_id: Some(minted.credential_id.clone()),
+            expires_at: Some(minted.expires_at.to_string()),
+            handle: minted.handle.clone(),
+            revoked_at: None,
+        };
+        status::write_issuance(&self.client, session, &issuance).await
+    }
+
+    /// A revocation may have come while the provider was minting.
+    async fn still_active(&self, fresh: &Fresh) -> Result<(), Refusal> {
+        let session = &fresh.session;
+        let api: Api<CredentialSession> = Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
+        let now = self.clock.now();
+        let digest = |s: &CredentialSession| s.status.as_ref().and_then(|s| s.grant.as_ref()).map(|g| g.digest.clone());
+        match api.get_opt(&session.name_any()).await.map_err(unavailable)? {
+            Some(again) if again.uid() != session.uid() || digest(&again) != digest(session) => {
+                Err(refusal(Reason::GrantChanged, "the session changed while the credential was minted", Some(1)))
+            }
+            Some(again) if !view::usable(&again, now) => Err(view::refusal(&again, now)),
+            Some(_) => Ok(()),
+            None => Err(refusal(Reason::SessionNotFound, "the session is gone", None)),
+        }
+    }
+
+    async fn take_back(&self, provider: &dyn Provider, fresh: &Fresh, minted: &Minted) {
+        if fresh.order.revocation != RevocationMode::Immediate {
+            return;
+        }
+        if let Err(error) = provider.revoke(&session_id(&fresh.session), minted.handle.as_deref()).await {
+            tracing::warn!(%error, session = %fresh.session.name_any(), "a credential that was not handed out could not be taken back; it expires by itself");
+        }
+    }
+}
+
+fn response(fresh: &Fresh, minted: Minted) -> CredentialResponse {
+    let order = &fresh.order;
+    let until = minted.expires_at.min(order.session_expires_at);
+    // Without a setting of its own a sidecar serves a credential for its whole life.
+    let grace = order.offline_grace.unwrap_or(order.ttl).as_secs();
+    CredentialResponse {
+        session: fresh.session.name_any(),
+        policy: fresh.session.spec.request.policy_ref.name.clone(),
+        expires_at: until.to_string(),
+        session_expires_at: order.session_expires_at.to_string(),
+        offline_grace_seconds: u64::try_from(grace).unwrap_or_default(),
+        digest: order.grant.digest(),
+        credential: minted.credential,
+    }
+}
+
+/// The session as providers know it.
+pub(super) fn session_id(session: &CredentialSession) -> SessionId {
+    let request = &session.spec.request;
+    SessionId {
+        name: session.name_any(),
+        uid: session.uid().unwrap_or_default(),
+        namespace: session.namespace().unwrap_or_default(),
+        service_account: request.agent.service_account.clone(),
+        policy: request.policy_ref.name.clone(),
+    }
+}

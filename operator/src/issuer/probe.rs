@@ -1,0 +1,148 @@
+//! Tries every provider and every policy, since the issuer alone has the identity to do so. One replica does it: the one with the Lease.
+
+use super::mint::Desk;
+use super::status::write_probe;
+use exeat_crds::authority::{self, provider_hash};
+use exeat_crds::reason::Reason;
+use exeat_crds::v1alpha1::Probe;
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
+use exeat_providers::{MintRequest, ProviderError, SessionId};
+use exeat_runtime::lease::WriteGate;
+use futures::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use kube::{Api, ResourceExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// A probe that worked is repeated after this long: trust can be withdrawn at any time.
+const AGAIN_OK: SignedDuration = SignedDuration::from_mins(10);
+/// One that did not, after this long.
+const AGAIN_FAILED: SignedDuration = SignedDuration::from_secs(15);
+/// Longest time for one probe.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Probes at once.
+const CONCURRENCY: usize = 8;
+/// Time alone makes probes due.
+const PERIOD: Duration = Duration::from_secs(3);
+
+/// Probes for as long as the gate is open to this replica.
+pub(super) async fn run(desk: Arc<Desk>, gate: WriteGate) {
+    loop {
+        let changed = desk.view.changed.notified();
+        let now = desk.clock.now();
+        let providers = desk.view.providers.state().into_iter().filter(|p| provider_due(p, now));
+        stream::iter(providers).for_each_concurrent(CONCURRENCY, |p| provider(&desk, &gate, p)).await;
+        let policies = desk.view.policies.state().into_iter().filter_map(|p| policy_due(&desk, p, now));
+        stream::iter(policies).for_each_concurrent(CONCURRENCY, |(p, hash)| policy(&desk, &gate, p, hash)).await;
+        // An error is that of the time that has passed.
+        let _ = timeout(PERIOD, changed).await;
+    }
+}
+
+/// Whether something must be tried (again).
+fn is_due(probe: Option<&Probe>, hash: &str, now: Timestamp) -> bool {
+    let Some(probe) = probe.filter(|p| p.hash == hash) else { return true };
+    let again = if probe.ok { AGAIN_OK } else { AGAIN_FAILED };
+    probe.time.parse::<Timestamp>().map_or(true, |at| now.duration_since(at) >= again)
+}
+
+fn provider_due(provider: &CredentialProvider, now: Timestamp) -> bool {
+    let probe = provider.status.as_ref().and_then(|s| s.probe.as_ref());
+    authority::kind_of(provider).is_ok() && is_due(probe, &provider_hash(provider), now)
+}
+
+fn policy_due(desk: &Desk, policy: Arc<AgentCredentialPolicy>, now: Timestamp) -> Option<(Arc<AgentCredentialPolicy>, String)> {
+    let provider = desk.view.providers.get(&kube::runtime::reflector::ObjectRef::new(&policy.spec.provider_ref.name));
+    let hash = authority::resolve(&policy, provider.as_deref()).ok()?.hash;
+    let probe = policy.status.as_ref().and_then(|s| s.probe.as_ref());
+    is_due(probe, &hash, now).then_some((policy, hash))
+}
+
+async fn provider(desk: &Desk, gate: &WriteGate, provider: Arc<CredentialProvider>) {
+    let tried = async { desk.providers.get(&provider).await?.probe_identity().await };
+    let result = in_time(tried).await;
+    let mut probe = probe_of(&provider_hash(&provider), result.as_ref().err(), "the provider answers", desk.clock.now());
+    if let Ok(identity) = result {
+        probe.identity = identity.identity;
+        probe.chained = Some(identity.chained);
+    }
+    let api: Api<CredentialProvider> = Api::all(desk.client.clone());
+    if gate.check().is_ok()
+        && let Err(error) = write_probe(&api, "CredentialProvider", provider.as_ref(), &probe).await
+    {
+        tracing::warn!(%error, provider = %provider.name_any(), "a probe could not be written");
+    }
+}
+
+async fn policy(desk: &Desk, gate: &WriteGate, policy: Arc<AgentCredentialPolicy>, hash: String) {
+    let result = in_time(try_policy(desk, &policy)).await;
+    let mut probe = probe_of(&hash, result.as_ref().err(), "the principal was assumed with this policy", desk.clock.now());
+    if let Ok(packed) = result {
+        probe.packed_policy_percent = packed;
+    }
+    let api: Api<AgentCredentialPolicy> = Api::namespaced(desk.client.clone(), &policy.namespace().unwrap_or_default());
+    if gate.check().is_ok()
+        && let Err(error) = write_probe(&api, "AgentCredentialPolicy", policy.as_ref(), &probe).await
+    {
+        tracing::warn!(%error, policy = %policy.name_any(), "a probe could not be written");
+    }
+}
+
+async fn try_policy(desk: &Desk, policy: &AgentCredentialPolicy) -> Result<Option<i32>, ProviderError> {
+    let reference = kube::runtime::reflector::ObjectRef::new(&policy.spec.provider_ref.name);
+    let object = desk.view.providers.get(&reference);
+    let authority = authority::resolve(policy, object.as_deref())?;
+    let grant = authority.grant(None)?;
+    let object = object.ok_or_else(|| ProviderError::passing(Reason::ProviderNotFound, "the provider is gone"))?;
+    let uid = policy.uid().unwrap_or_default();
+    let session = SessionId {
+        name: format!("probe-{}", exeat_crds::text::cut(&exeat_crds::digest::sha256_hex(uid.as_bytes()), 16)),
+        uid,
+        namespace: policy.namespace().unwrap_or_default(),
+        service_account: policy.spec.subjects.service_accounts.first().cloned().unwrap_or_default(),
+        policy: policy.name_any(),
+    };
+    let ttl = authority::bounds(authority.kind).0;
+    let request = MintRequest { session: &session, cluster: desk.providers.cluster(), grant: &grant, ttl, now: desk.clock.now() };
+    Ok(desk.providers.get(&object).await?.probe_grant(&request).await?.packed_policy_percent)
+}
+
+async fn in_time<T>(tried: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    timeout(TIMEOUT, tried)
+        .await
+        .unwrap_or_else(|_| Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time")))
+}
+
+fn probe_of(hash: &str, error: Option<&ProviderError>, fine: &str, now: Timestamp) -> Probe {
+    Probe {
+        hash: hash.to_owned(),
+        ok: error.is_none(),
+        reason: error.map_or(Reason::Ready, |e| e.reason).as_str().to_owned(),
+        message: error.map_or(fine, |e| e.message.as_str()).to_owned(),
+        time: exeat_crds::condition::whole_seconds(now).to_string(),
+        ..Probe::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_is_due_when_it_is_of_something_else_or_old() {
+        let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        let at = |minutes: i64, ok| Probe {
+            hash: "h".into(),
+            ok,
+            time: now.checked_sub(SignedDuration::from_mins(minutes)).unwrap().to_string(),
+            ..Probe::default()
+        };
+        assert!(is_due(None, "h", now));
+        assert!(is_due(Some(&at(0, true)), "other", now));
+        assert!(!is_due(Some(&at(9, true)), "h", now));
+        assert!(is_due(Some(&at(10, true)), "h", now));
+        assert!(!is_due(Some(&at(0, false)), "h", now));
+        assert!(is_due(Some(&at(1, false)), "h", now));
+    }
+}

@@ -1,0 +1,51 @@
+//! Built providers, one for each CredentialProvider as it is now: a changed spec builds a new one.
+
+use exeat_crds::authority::provider_hash;
+use exeat_crds::v1alpha1::{CredentialProviderSpec, KubernetesProvider};
+use exeat_crds::CredentialProvider;
+use exeat_providers::{Context, Provider, ProviderError, build};
+use kube::ResourceExt;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+pub(super) struct Providers {
+    context: Context,
+    built: Mutex<HashMap<String, (String, Arc<dyn Provider>)>>,
+}
+
+impl Providers {
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, built: Mutex::default() }
+    }
+
+    /// The provider as its object is now.
+    pub(super) async fn get(&self, provider: &CredentialProvider) -> Result<Arc<dyn Provider>, ProviderError> {
+        let name = provider.name_any();
+        let hash = provider_hash(provider);
+        if let Some((_, built)) = self.built.lock().await.get(&name).filter(|(h, _)| *h == hash) {
+            return Ok(Arc::clone(built));
+        }
+        let built = build(&provider.spec, &self.context).await?;
+        self.built.lock().await.insert(name, (hash, Arc::clone(&built)));
+        Ok(built)
+    }
+
+    /// For revoking after the CredentialProvider is gone: only accounts in our own cluster are revocable without it.
+    pub(super) async fn own_cluster(&self) -> Result<Arc<dyn Provider>, ProviderError> {
+        let spec = CredentialProviderSpec {
+            aws: None,
+            gcp: None,
+            azure: None,
+            vault: None,
+            kubernetes: Some(KubernetesProvider::default()),
+            http: None,
+            bindings: Vec::new(),
+        };
+        build(&spec, &self.context).await
+    }
+
+    pub(super) fn cluster(&self) -> &str {
+        &self.context.cluster
+    }
+}

@@ -1,0 +1,99 @@
+//! The grant, computed again at every mint from a fresh read of session, policy and provider. A status that somebody forged, a policy that
+//! was tightened since, a digest that differs: nothing is minted. Pure.
+
+use super::view;
+use exeat_crds::authority;
+use exeat_crds::reason::{Reason, Refused};
+use exeat_crds::rules::Grant;
+use exeat_crds::v1alpha1::{AgentCredentialPolicy, CredentialProvider, CredentialSession, RevocationMode};
+use exeat_wire::Refusal;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+/// What to mint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// What the credential may do.
+    pub grant: Grant,
+    /// How long it lives at most.
+    pub ttl: SignedDuration,
+    /// No credential outlives this.
+    pub session_expires_at: Timestamp,
+    /// How long the sidecar serves without contact.
+    pub offline_grace: Option<SignedDuration>,
+    /// Whether the provider can end access at once.
+    pub revocation: RevocationMode,
+}
+
+/// Least life left of a session whose provider ends access at once: enough to fetch and use a credential.
+const MIN_LEFT_REVOCABLE: SignedDuration = SignedDuration::from_secs(5);
+
+/// Computes what may be minted for a session now.
+///
+/// # Errors
+/// Why nothing may be.
+pub fn recompute(
+    session: &CredentialSession,
+    policy: Option<&AgentCredentialPolicy>,
+    provider: Option<&CredentialProvider>,
+    now: Timestamp,
+) -> Result<Order, Refusal> {
+    if !view::usable(session, now) {
+        return Err(view::refusal(session, now));
+    }
+    let refuse = |refused: Refused| refused_refusal(&refused, session);
+    let request = &session.spec.request;
+    let policy = policy.ok_or_else(|| {
+        refuse(Refused::new(Reason::PolicyDeleted, format!("policy {:?} does not exist any more", request.policy_ref.name)))
+    })?;
+    let authority = authority::resolve(policy, provider).map_err(refuse)?;
+    if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) || authority.hash != request.authority_hash {
+        return Err(refuse(Refused::new(
+            Reason::AuthorityChanged,
+            "the policy or its provider changed since this session was decided",
+        )));
+    }
+    let grant = authority.grant(request.allow.as_deref()).map_err(refuse)?;
+    let status = session.status.as_ref();
+    if status.and_then(|s| s.grant.as_ref()).map(|g| g.digest.as_str()) != Some(grant.digest().as_str()) {
+        return Err(refuse(Refused::new(Reason::GrantChanged, "the session's recorded grant is not what its policy gives")));
+    }
+    let end: Timestamp = status.and_then(|s| s.expires_at.as_ref()).and_then(|t| t.parse().ok()).unwrap_or(now);
+    let left = end.duration_since(now);
+    let floor = match authority.revocation {
+        RevocationMode::Immediate => MIN_LEFT_REVOCABLE,
+        RevocationMode::ExpiryOnly => authority::bounds(authority.kind).0,
+    };
+    if left < floor {
+        return Err(refuse(Refused::new(
+            Reason::SessionEnding,
+            format!("the session ends at {end}; that is less than the shortest credential of its provider"),
+        )));
+    }
+    Ok(Order {
+        grant,
+        ttl: authority.credential_ttl.min(left),
+        session_expires_at: end,
+        offline_grace: authority.offline_grace,
+        revocation: authority.revocation,
+    })
+}
+
+/// What may come right by the controller's next decision is worth waiting for.
+fn refused_refusal(refused: &Refused, session: &CredentialSession) -> Refusal {
+    let retryable = matches!(
+        refused.reason,
+        Reason::AuthorityChanged | Reason::GrantChanged | Reason::SessionEnding | Reason::ProviderNotFound
+    );
+    Refusal {
+        code: refused.reason.as_str().to_owned(),
+        message: refused.message.clone(),
+        retryable,
+        retry_after_seconds: retryable.then_some(5),
+        session: Some(session.name_any()),
+    }
+}
+
+#[cfg(test)]
+#[path = "recompute_tests.rs"]
+mod tests;

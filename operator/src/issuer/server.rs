@@ -1,0 +1,100 @@
+//! What sidecars call.
+
+use super::mint::Desk;
+use super::stream;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use exeat_crds::reason::Reason;
+use exeat_runtime::shutdown::Shutdown;
+use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, Refusal, STREAM_PATH};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A projected token is about 1 KiB; nothing of ours is larger than this.
+const MAX_BODY: usize = 16 * 1024;
+
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) desk: Arc<Desk>,
+    pub(super) shutdown: Shutdown,
+}
+
+/// The two calls.
+pub(super) fn router(server: Server) -> Router {
+    Router::new()
+        .route(CREDENTIAL_PATH, post(credential))
+        .route(STREAM_PATH, get(open_stream))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(server)
+}
+
+async fn credential(
+    State(server): State<Server>,
+    headers: HeaderMap,
+    Json(request): Json<CredentialRequest>,
+) -> Response {
+    let started = Instant::now();
+    let served = match bearer(&headers) {
+        Ok(token) => server.desk.serve(token).await,
+        Err(refusal) => Err(refusal),
+    };
+    let code = served.as_ref().map_or_else(|r| r.code.as_str(), |_| "Issued");
+    server.desk.metrics.answered(code, started.elapsed().as_secs_f64());
+    tracing::debug!(code, version = %request.sidecar_version, "answered a sidecar");
+    match served {
+        Ok(response) => ([(CACHE_CONTROL, "no-store")], Json(response)).into_response(),
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+async fn open_stream(State(server): State<Server>, headers: HeaderMap) -> Response {
+    let identity = match bearer(&headers) {
+        Ok(token) => server.desk.prove(token).await,
+        Err(refusal) => Err(refusal),
+    };
+    match identity {
+        Ok(identity) => {
+            let lines = stream::lines(Arc::clone(&server.desk), identity, server.shutdown.clone());
+            let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];
+            (headers, Body::from_stream(lines)).into_response()
+        }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let value = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+    value.and_then(|v| v.strip_prefix("Bearer ")).filter(|t| !t.is_empty() && t.len() <= MAX_BODY).ok_or_else(|| Refusal {
+        code: Reason::TokenInvalid.as_str().to_owned(),
+        message: "Authorization: Bearer <the pod's projected token> is missing".to_owned(),
+        retryable: false,
+        retry_after_seconds: None,
+        session: None,
+    })
+}
+
+/// 4xx where asking again is of no use, 429 and 503 where it is.
+fn status_of(refusal: &Refusal) -> StatusCode {
+    if refusal.code == Reason::RateLimited.as_str() {
+        StatusCode::TOO_MANY_REQUESTS
+    } else if refusal.retryable {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else if refusal.code == Reason::TokenInvalid.as_str() {
+        StatusCode::UNAUTHORIZED
+    } else {
+        StatusCode::FORBIDDEN
+    }
+}
+
+fn refused(refusal: &Refusal) -> Response {
+    let mut response = (status_of(refusal), Json(refusal)).into_response();
+    if let Some(seconds) = refusal.retry_after_seconds {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

@@ -1,0 +1,178 @@
+//! The issuer's view of sessions, and who wants to hear of a change. It only wakes and picks: every mint reads the session afresh.
+
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
+use futures::StreamExt;
+use kube::runtime::reflector::{Store, store};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// How often the API server is asked whether it is there.
+const CONTACT_PERIOD: Duration = Duration::from_secs(5);
+/// After this long without an answer the view counts as stale.
+const FRESH: Duration = Duration::from_secs(20);
+
+/// Watched objects.
+pub(super) struct View {
+    pub(super) sessions: Store<CredentialSession>,
+    pub(super) policies: Store<AgentCredentialPolicy>,
+    pub(super) providers: Store<CredentialProvider>,
+    /// Told of every change of any of them: the prober and the revoker look again.
+    pub(super) changed: Notify,
+    index: Mutex<HashMap<String, Pod>>,
+    contact: Mutex<Instant>,
+}
+
+#[derive(Default)]
+struct Pod {
+    sessions: HashMap<String, Arc<CredentialSession>>,
+    listener: Option<watch::Sender<u64>>,
+}
+
+impl View {
+    /// The view, and the future that keeps it up to date.
+    pub(super) fn new(client: &Client) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+        let (sessions, session_writer) = store();
+        let (policies, policy_writer) = store();
+        let (providers, provider_writer) = store();
+        let view = Arc::new(Self { sessions, policies, providers, changed: Notify::new(), index: Mutex::default(), contact: Mutex::new(Instant::now()) });
+        let (a, b, c) = (Arc::clone(&view), Arc::clone(&view), Arc::clone(&view));
+        let on_session = move |event: &watcher::Event<CredentialSession>| a.on_session(event);
+        let on_policy = move |_: &watcher::Event<AgentCredentialPolicy>| b.changed.notify_waiters();
+        let on_provider = move |_: &watcher::Event<CredentialProvider>| c.changed.notify_waiters();
+        let sessions = reflector(session_writer, events::<CredentialSession>(client));
+        let policies = reflector(policy_writer, events::<AgentCredentialPolicy>(client));
+        let providers = reflector(provider_writer, events::<CredentialProvider>(client));
+        let contact = keep_contact(Arc::clone(&view), client.clone());
+        let run = async move {
+            tokio::join!(drive(sessions, on_session), drive(policies, on_policy), drive(providers, on_provider), contact);
+        };
+        (view, run)
+    }
+
+    /// Waits until everything has been listed once.
+    pub(super) async fn ready(&self) {
+        let _ = futures::future::join3(
+            self.sessions.wait_until_ready(),
+            self.policies.wait_until_ready(),
+            self.providers.wait_until_ready(),
+        )
+        .await;
+    }
+
+    /// The sessions of a pod.
+    pub(super) fn of_pod(&self, pod_uid: &str) -> Vec<Arc<CredentialSession>> {
+        self.lock().get(pod_uid).map(|p| p.sessions.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// A receiver that changes whenever a session of the pod does.
+    pub(super) fn listen(&self, pod_uid: &str) -> watch::Receiver<u64> {
+        let mut index = self.lock();
+        let pod = index.entry(pod_uid.to_owned()).or_default();
+        pod.listener.get_or_insert_with(|| watch::channel(0).0).subscribe()
+    }
+
+    /// Whether the API server was reached lately: an issuer that is cut off must not look alive to its sidecars.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.contact.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < FRESH
+    }
+
+    fn on_session(&self, event: &watcher::Event<CredentialSession>) {
+        match event {
+            watcher::Event::Apply(session) => self.put(Arc::new(session.clone())),
+            watcher::Event::Delete(session) => self.remove(session),
+            watcher::Event::InitDone => self.replace_all(),
+            watcher::Event::Init | watcher::Event::InitApply(_) => return,
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn put(&self, session: Arc<CredentialSession>) {
+        let mut index = self.lock();
+        let pod = index.entry(session.spec.request.agent.pod.uid.clone()).or_default();
+        pod.sessions.insert(session.name_any(), session);
+        pod.tell();
+    }
+
+    fn remove(&self, session: &CredentialSession) {
+        let mut index = self.lock();
+        let uid = &session.spec.request.agent.pod.uid;
+        let Some(pod) = index.get_mut(uid) else { return };
+        pod.sessions.remove(&session.name_any());
+        pod.tell();
+        if pod.is_idle() {
+            index.remove(uid);
+        }
+    }
+
+    /// A fresh list: what it does not hold is gone.
+    fn replace_all(&self) {
+        let mut index = self.lock();
+        for pod in index.values_mut() {
+            pod.sessions.clear();
+        }
+        for session in self.sessions.state() {
+            let pod = index.entry(session.spec.request.agent.pod.uid.clone()).or_default();
+            pod.sessions.insert(session.name_any(), session);
+        }
+        for pod in index.values() {
+            pod.tell();
+        }
+        index.retain(|_, pod| !pod.is_idle());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Pod>> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pod {
+    fn tell(&self) {
+        if let Some(listener) = &self.listener {
+            listener.send_modify(|n| *n = n.wrapping_add(1));
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.listener.as_ref().is_none_or(|l| l.receiver_count() == 0)
+    }
+}
+
+async fn keep_contact(view: Arc<View>, client: Client) {
+    let mut tick = tokio::time::interval(CONTACT_PERIOD);
+    loop {
+        tick.tick().await;
+        let asked = tokio::time::timeout(CONTACT_PERIOD, client.apiserver_version()).await;
+        if matches!(asked, Ok(Ok(_))) {
+            *view.contact.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+}
+
+fn events<K>(client: &Client) -> impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(Api::<K>::all(client.clone()), watcher::Config::default()).default_backoff()
+}
+
+async fn drive<K>(
+    events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    changed: impl Fn(&watcher::Event<K>) + Send,
+) where
+    K: Resource<DynamicType = ()>,
+{
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => changed(&event),
+            Err(error) => tracing::warn!(%error, kind = %K::kind(&()), "a watch was interrupted; it goes on"),
+        }
+    }
+}

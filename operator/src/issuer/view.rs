@@ -1,0 +1,87 @@
+//! What a pod's sidecar is told about its sessions. Pure.
+
+use exeat_crds::CredentialSession;
+use exeat_crds::reason::Reason;
+use exeat_crds::v1alpha1::Phase;
+use exeat_wire::{Refusal, StreamMessage};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use std::sync::Arc;
+
+/// Seconds after which a sidecar that has to wait asks again by itself; the stream tells it sooner.
+const RETRY_AFTER: u64 = 2;
+
+/// The session that counts: the newest one that may be used, else the newest.
+pub fn current(sessions: &[Arc<CredentialSession>], now: Timestamp) -> Option<&Arc<CredentialSession>> {
+    let newest = |only: fn(&CredentialSession, Timestamp) -> bool| {
+        sessions.iter().filter(|s| only(s, now)).max_by_key(|s| s.spec.request.number)
+    };
+    newest(usable).or_else(|| newest(|_, _| true))
+}
+
+/// Whether a session may be used as far as its own status says: revoked, ended and expired ones may not.
+pub fn usable(session: &CredentialSession, now: Timestamp) -> bool {
+    let Some(status) = &session.status else { return false };
+    let expires: Option<Timestamp> = status.expires_at.as_ref().and_then(|t| t.parse().ok());
+    session.spec.revoke.is_none() && status.phase == Some(Phase::Active) && expires.is_some_and(|t| t > now)
+}
+
+/// The message for the stream.
+pub fn message(sessions: &[Arc<CredentialSession>], now: Timestamp) -> StreamMessage {
+    let Some(session) = current(sessions, now) else {
+        return StreamMessage::Waiting(waiting(Reason::SessionNotFound.as_str(), "the controller has not opened a session for this pod yet", None));
+    };
+    if usable(session, now) {
+        let digest = session.status.as_ref().and_then(|s| s.grant.as_ref()).map(|g| g.digest.clone()).unwrap_or_default();
+        return StreamMessage::Active { session: session.name_any(), digest };
+    }
+    match refusal(session, now) {
+        refusal if refusal.retryable => StreamMessage::Waiting(refusal),
+        refusal => StreamMessage::Stopped(refusal),
+    }
+}
+
+/// Why a session may not be used.
+pub fn refusal(session: &CredentialSession, now: Timestamp) -> Refusal {
+    let status = session.status.clone().unwrap_or_default();
+    let name = session.name_any();
+    if let Some(revoke) = &session.spec.revoke {
+        let why = exeat_crds::text::sanitize(&revoke.reason);
+        return stopped(Reason::SessionRevoked.as_str(), &format!("session {name} was revoked: {why}"), name);
+    }
+    let reason = status.reason.clone().unwrap_or_else(|| Reason::Deciding.as_str().to_owned());
+    let message = format!("session {name}: {}", status.message.as_deref().unwrap_or("not decided yet"));
+    match status.phase {
+        None | Some(Phase::Pending | Phase::AwaitingApproval) => waiting(&reason, &message, Some(name)),
+        Some(Phase::Active) => {
+            let until = status.expires_at.unwrap_or_default();
+            debug_assert!(until.parse::<Timestamp>().is_ok_and(|t| t <= now));
+            waiting(Reason::SessionExpired.as_str(), &format!("session {name} ended at {until}"), Some(name))
+        }
+        Some(Phase::Revoked | Phase::Denied) if renewable(&reason) => waiting(&reason, &message, Some(name)),
+        Some(_) => stopped(&reason, &message, name),
+    }
+}
+
+/// After a change of authority the next session is decided afresh, so the sidecar waits for it.
+fn renewable(reason: &str) -> bool {
+    reason == Reason::AuthorityChanged.as_str()
+}
+
+fn waiting(code: &str, message: &str, session: Option<String>) -> Refusal {
+    Refusal {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        retryable: true,
+        retry_after_seconds: Some(RETRY_AFTER),
+        session,
+    }
+}
+
+fn stopped(code: &str, message: &str, session: String) -> Refusal {
+    Refusal { code: code.to_owned(), message: message.to_owned(), retryable: false, retry_after_seconds: None, session: Some(session) }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
