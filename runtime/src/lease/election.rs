@@ -22,7 +22,7 @@ pub enum LeaseEnd {
     #[error("the lease was given up")]
     Released,
     /// Someone else holds the Lease, or it is gone.
-    #[error("the lease was lost to {holder:?}")]
+    #[error("the lease was taken away; it is held by {}", if holder.is_empty() { "nobody" } else { holder })]
     TakenOver {
         /// Who holds it now; empty when nobody does.
         holder: String,

@@ -34,12 +34,14 @@ pub trait LeaseStore: Send + Sync + 'static {
 pub struct KubeLease {
     api: Api<Lease>,
     name: String,
+    params: PostParams,
 }
 
 impl KubeLease {
-    /// The Lease that `config` names.
+    /// The Lease that `config` names, written under a field manager of the same name.
     pub fn new(client: kube::Client, config: &LeaseConfig) -> Self {
-        Self { api: Api::namespaced(client, &config.namespace), name: config.name.clone() }
+        let params = PostParams { field_manager: Some(config.name.clone()), ..PostParams::default() };
+        Self { api: Api::namespaced(client, &config.namespace), name: config.name.clone(), params }
     }
 }
 
@@ -49,11 +51,11 @@ impl LeaseStore for KubeLease {
     }
 
     async fn create(&self, lease: &Lease) -> Result<Lease, StoreError> {
-        self.api.create(&PostParams::default(), lease).await.map_err(store_error)
+        self.api.create(&self.params, lease).await.map_err(store_error)
     }
 
     async fn replace(&self, lease: &Lease) -> Result<Lease, StoreError> {
-        match self.api.replace(&self.name, &PostParams::default(), lease).await {
+        match self.api.replace(&self.name, &self.params, lease).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Err(StoreError::Conflict),
             result => result.map_err(store_error),
         }
@@ -63,6 +65,7 @@ impl LeaseStore for KubeLease {
 fn store_error(error: kube::Error) -> StoreError {
     match error {
         kube::Error::Api(status) if status.code == 409 => StoreError::Conflict,
+        kube::Error::Api(status) => StoreError::Unavailable(format!("{} ({})", status.message, status.code)),
         other => StoreError::Unavailable(other.to_string()),
     }
 }
