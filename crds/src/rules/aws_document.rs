@@ -87,6 +87,7 @@ impl From<PatternError> for DocumentError {
     }
 }
 
+/// A list; a list of one is written as that one where the dialect allows it.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Items {
@@ -95,14 +96,11 @@ enum Items {
 }
 
 impl Items {
-    fn new(mut items: Vec<String>) -> Self {
-        match items.pop() {
-            Some(only) if items.is_empty() => Self::One(only),
-            Some(last) => {
-                items.push(last);
-                Self::Many(items)
-            }
-            None => Self::Many(items),
+    fn new(dialect: Dialect, items: Vec<String>) -> Self {
+        match <[String; 1]>::try_from(items) {
+            Ok([only]) if dialect == Dialect::Aws => Self::One(only),
+            Ok([only]) => Self::Many(vec![only]),
+            Err(items) => Self::Many(items),
         }
     }
 }
@@ -148,12 +146,13 @@ pub fn document(grant: &Grant, dialect: Dialect) -> Result<Document, DocumentErr
         Dialect::Aws => "*",
         Dialect::S3Compatible => s3::EVERYTHING,
     };
-    let mut entries: Vec<Entry> = complement::allowed(&statements).iter().map(allow_entry).collect();
+    let mut entries: Vec<Entry> =
+        complement::allowed(&statements).iter().map(|group| allow_entry(group, dialect)).collect();
     entries.extend(complement::entries(&statements, dialect)?);
     if !deny.is_empty() {
         entries.push(Entry {
-            action: Some(Items::new(deny.iter().map(aws::Action::text).collect())),
-            resource: Some(Items::new(vec![everywhere.to_owned()])),
+            action: Some(Items::new(dialect, deny.iter().map(aws::Action::text).collect())),
+            resource: Some(Items::new(dialect, vec![everywhere.to_owned()])),
             ..Entry::DENY
         });
     }
@@ -165,11 +164,14 @@ pub fn document(grant: &Grant, dialect: Dialect) -> Result<Document, DocumentErr
             "report this as a bug",
         )
     })?;
-    check_size(Document { json })
+    check_size(Document { json }, dialect)
 }
 
-fn check_size(document: Document) -> Result<Document, DocumentError> {
-    let size = document.plain_len();
+fn check_size(document: Document, dialect: Dialect) -> Result<Document, DocumentError> {
+    let size = match dialect {
+        Dialect::Aws => document.plain_len(),
+        Dialect::S3Compatible => s3::size(document.as_str()),
+    };
     if size <= MAX_PLAIN {
         return Ok(document);
     }
@@ -180,11 +182,11 @@ fn check_size(document: Document) -> Result<Document, DocumentError> {
     ))
 }
 
-fn allow_entry(group: &Group) -> Entry {
+fn allow_entry(group: &Group, dialect: Dialect) -> Entry {
     Entry {
         effect: "Allow",
-        action: Some(Items::new(group.actions.iter().map(aws::Action::text).collect())),
-        resource: Some(Items::new(group.resource_texts())),
+        action: Some(Items::new(dialect, group.actions.iter().map(aws::Action::text).collect())),
+        resource: Some(Items::new(dialect, group.resource_texts())),
         ..Entry::DENY
     }
 }

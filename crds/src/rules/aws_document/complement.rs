@@ -93,8 +93,8 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
     if dialect == Dialect::Aws {
         let all = reduce_actions(groups.iter().flat_map(|g| g.actions.clone()).collect());
         entries.push(Entry {
-            not_action: Some(Items::new(all.iter().map(Action::text).collect())),
-            resource: Some(Items::new(vec!["*".to_owned()])),
+            not_action: Some(Items::new(dialect, all.iter().map(Action::text).collect())),
+            resource: Some(Items::new(dialect, vec!["*".to_owned()])),
             ..Entry::DENY
         });
     }
@@ -122,15 +122,15 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
         let actions: Vec<String> = reduce_actions(actions).iter().map(Action::text).collect();
         if !actions.is_empty() {
             entries.push(Entry {
-                action: Some(Items::new(actions)),
-                not_resource: Some(Items::new(resources)),
+                action: Some(Items::new(dialect, actions)),
+                not_resource: Some(Items::new(dialect, resources)),
                 ..Entry::DENY
             });
         }
     }
     entries.extend(strongest(negative).map(|(others, resources)| Entry {
-        not_action: Some(Items::new(others)),
-        not_resource: Some(Items::new(resources)),
+        not_action: Some(Items::new(dialect, others)),
+        not_resource: Some(Items::new(dialect, resources)),
         ..Entry::DENY
     }));
     Ok(entries)

@@ -2,6 +2,8 @@
 //! own case; no `NotAction`; and a call on a bucket is judged as `bucket/`, where AWS judges `bucket`. Without `NotAction`,
 //! other actions are not denied in words, only not allowed: these servers have no resource policies that name a session.
 //!
+//! MinIO judges a read of an object's version as `s3:GetObject`; that it is no action of its own there can't be helped by a document.
+//!
 //! Where the servers would read a pattern wider or narrower than AWS does, it is rewritten, or refused with the reason.
 
 use super::DocumentError;
@@ -121,6 +123,12 @@ fn named(action: &Action) -> Vec<Action> {
         return vec![Action::new("s3", action.name())];
     }
     named.into_iter().map(exact).collect()
+}
+
+/// Length of a document as MinIO counts it: after writing it again, where a list of one stays a list and `&`, `<` and `>` are escaped.
+pub(super) fn size(document: &str) -> usize {
+    const ESCAPED: usize = r"\u0026".len();
+    document.chars().map(|c| if matches!(c, '&' | '<' | '>') { ESCAPED } else { 1 }).sum()
 }
 
 /// What the servers call this resource.

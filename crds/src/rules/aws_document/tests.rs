@@ -91,9 +91,9 @@ fn case_is_made_what_s3_compatible_servers_know() {
     let grant =
         granted(&[statement(&["S3:getobject", "s3:put*tagging", "s3:GetObjectVersion"], &["*"])], &["*:PutBucket*"]);
     let document = text(&grant, Dialect::S3Compatible);
-    let allow = r#""Action":["s3:GetObject","s3:GetObjectVersio?","s3:PutBucketTagging","s3:PutObjectTagging","s3:PutObjectVersionTagging"],"Resource":"arn:aws:s3:::*""#;
+    let allow = r#""Action":["s3:GetObject","s3:GetObjectVersio?","s3:PutBucketTagging","s3:PutObjectTagging","s3:PutObjectVersionTagging"],"Resource":["arn:aws:s3:::*"]"#;
     assert!(document.contains(allow), "{document}");
-    assert!(document.contains(r#""Effect":"Deny","Action":"s3:PutBucket*""#), "{document}");
+    assert!(document.contains(r#""Effect":"Deny","Action":["s3:PutBucket*"]"#), "{document}");
 }
 
 #[test]
