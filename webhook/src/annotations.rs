@@ -6,6 +6,7 @@ use exeat_crds::names;
 use exeat_crds::reason::{Reason, Refused};
 
 use crate::message::{nearest, refused};
+use crate::objects::is_name;
 
 /// Annotations that a pod may carry.
 const KNOWN: [&str; 9] = [
@@ -33,7 +34,7 @@ pub enum AwsToken {
 /// What the annotations say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// Name of the policy; absent when the annotation is missing or empty.
+    /// Name of the policy; absent when the annotation is missing or no name.
     pub policy: Option<String>,
     /// The sidecar's loopback port.
     pub port: u16,
@@ -61,15 +62,7 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
         problems.extend(check_key(key));
     }
     let value = |key: &str| annotations.get(key).map(|value| value.trim());
-    let policy = value(names::POLICY).filter(|name| !name.is_empty()).map(str::to_owned);
-    if policy.is_none() {
-        problems.push(refused(
-            Reason::AnnotationInvalid,
-            format_args!("annotation {}", names::POLICY),
-            "it is missing or empty",
-            "name the AgentCredentialPolicy that the pod uses, or remove every exeat.dev/ annotation",
-        ));
-    }
+    let policy = read_policy(value(names::POLICY).unwrap_or_default()).map_err(|problem| problems.push(problem)).ok();
     let port = value(names::PORT).map_or(Ok(names::DEFAULT_PORT), read_port).unwrap_or_else(|problem| {
         problems.push(problem);
         names::DEFAULT_PORT
@@ -99,6 +92,20 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
         allow_env_from: list(names::ALLOW_ENV_FROM),
     };
     (asked, problems)
+}
+
+fn read_policy(name: &str) -> Result<String, Refused> {
+    let problem = match name {
+        "" => "it is missing or empty".to_owned(),
+        name if is_name(name) => return Ok(name.to_owned()),
+        name => format!("{name:?} can't be the name of a policy"),
+    };
+    Err(refused(
+        Reason::AnnotationInvalid,
+        format_args!("annotation {}", names::POLICY),
+        problem,
+        "name the AgentCredentialPolicy that the pod uses, or remove every exeat.dev/ annotation",
+    ))
 }
 
 fn check_key(key: &str) -> Option<Refused> {

@@ -1,15 +1,23 @@
 //! The admission webhook: it injects the sidecar into annotated pods, refuses pods and objects that could not work,
 //! and warns about workload templates whose pods it would refuse.
 //!
-//! Decisions are pure ([`inject()`], [`validate`]); [`http`] is the only part that knows the protocol, and [`run()`]
-//! puts both on a cluster.
+//! Decisions are pure ([`inject()`], [`validate`]); [`http`] is the only part that knows the protocol, and
+//! [`run`] puts both on a cluster. The rights that it needs stand in [`args`].
 
+pub mod access;
 pub mod annotations;
+pub mod args;
+pub mod certs;
+pub mod http;
 pub mod inject;
+pub mod issuer_root;
 pub mod message;
+pub mod metrics;
+pub mod objects;
 pub mod patch;
 mod pod;
 mod refuse;
+pub mod run;
 pub mod settings;
 pub mod validate;
 

@@ -21,6 +21,13 @@ pub fn all(refused: &[Refused]) -> String {
     }
 }
 
+/// A text as a warning header can carry it: on one line and of bounded length.
+pub(crate) fn header(text: &str) -> String {
+    const MOST: usize = 1024;
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    exeat_crds::text::cut(&line, MOST).to_owned()
+}
+
 /// The known word that a mistyped one was probably meant to be.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let most = (word.chars().count() / 3).clamp(1, 3);

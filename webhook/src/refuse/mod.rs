@@ -63,6 +63,3 @@ pub(crate) fn authority(pod: &Pod, spec: &PodSpec, asked: &Asked, context: &Inje
     authority::ask_of_pod(&authority, &pod::annotations(pod))?;
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

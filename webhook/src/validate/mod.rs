@@ -52,6 +52,3 @@ impl Findings {
         self.warnings.push(refused(Reason::NotImplemented, field, "it is not implemented in this version", fix));
     }
 }
-
-#[cfg(test)]
-mod tests;

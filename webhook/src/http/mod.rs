@@ -1,0 +1,113 @@
+//! The webhook's HTTP side: three paths, each of which takes an `AdmissionReview` and answers with one.
+
+mod objects;
+mod pods;
+mod review;
+mod workloads;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::post;
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
+use tokio::sync::watch;
+
+use self::review::{Answer, Request};
+use crate::metrics::Metrics;
+use crate::objects::{LookupError, Objects};
+use crate::settings::Settings;
+
+/// Path of the injector.
+pub const MUTATE_PODS: &str = "/mutate-pods";
+/// Path of the validator of our own kinds.
+pub const VALIDATE: &str = "/validate";
+/// Path of the advice on workload templates.
+pub const VALIDATE_WORKLOADS: &str = "/validate-workloads";
+
+/// The API server takes objects of 3 MiB at most, and a review can hold an old and a new one.
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+/// Less than the 5 s after which the API server gives up, so that our own message arrives.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// What the handlers need. Clones share it.
+#[derive(Clone)]
+pub struct App {
+    objects: Objects,
+    settings: Arc<Settings>,
+    issuer_ca: watch::Receiver<Option<String>>,
+    metrics: Metrics,
+}
+
+impl App {
+    /// Puts the parts together. `issuer_ca` is the issuer's root as PEM, once it is known.
+    pub fn new(
+        objects: Objects,
+        settings: Settings,
+        issuer_ca: watch::Receiver<Option<String>>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { objects, settings: Arc::new(settings), issuer_ca, metrics }
+    }
+
+    /// The policy that a pod names, and the provider that the policy names.
+    async fn authority(&self, namespace: &str, policy: Option<&str>) -> Result<Authority, LookupError> {
+        let Some(name) = policy else { return Ok(Authority::default()) };
+        let Some(policy) = self.objects.policy(namespace, name).await? else { return Ok(Authority::default()) };
+        let provider = self.objects.provider(&policy.spec.provider_ref.name).await?;
+        Ok(Authority { policy: Some(policy), provider })
+    }
+}
+
+#[derive(Default)]
+struct Authority {
+    policy: Option<AgentCredentialPolicy>,
+    provider: Option<CredentialProvider>,
+}
+
+/// The webhook's endpoints.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route(MUTATE_PODS, post(mutate_pods))
+        .route(VALIDATE, post(validate))
+        .route(VALIDATE_WORKLOADS, post(validate_workloads))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(app)
+}
+
+async fn mutate_pods(State(app): State<App>, body: Bytes) -> Response {
+    serve(&app, MUTATE_PODS, &body, async |request| pods::mutate(&app, request).await).await
+}
+
+async fn validate(State(app): State<App>, body: Bytes) -> Response {
+    serve(&app, VALIDATE, &body, async |request| objects::validate(&app, request).await).await
+}
+
+async fn validate_workloads(State(app): State<App>, body: Bytes) -> Response {
+    serve(&app, VALIDATE_WORKLOADS, &body, async |request| workloads::advise(&app, request).await).await
+}
+
+async fn serve(app: &App, path: &'static str, body: &[u8], judge: impl AsyncFnOnce(&Request) -> Answer) -> Response {
+    let started = Instant::now();
+    let request = match review::decode(body) {
+        Ok(request) => request,
+        Err(error) => {
+            app.metrics.answered(path, "bad_request", started.elapsed());
+            return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response();
+        }
+    };
+    let answer = tokio::time::timeout(DEADLINE, judge(&request)).await.unwrap_or_else(|_| {
+        Answer::Unavailable("the API server did not answer the webhook in time; try again".to_owned())
+    });
+    if let Answer::Refuse(problems) | Answer::Forbid(problems) = &answer {
+        app.metrics.refused(path, problems);
+        let name = review::display_name(&request);
+        tracing::info!(path, namespace = request.namespace, name, message = %crate::message::all(problems), "refused");
+    }
+    app.metrics.answered(path, answer.outcome(), started.elapsed());
+    Json(review::encode(&request, answer)).into_response()
+}

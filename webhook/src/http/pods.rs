@@ -1,0 +1,47 @@
+//! `POST /mutate-pods`.
+
+use exeat_crds::names;
+use k8s_openapi::api::core::v1::Pod;
+use kube::core::admission::Operation;
+
+use super::review::{Answer, Request, object};
+use super::App;
+use crate::inject::{InjectContext, inject};
+use crate::{annotations, patch, pod};
+
+pub(super) async fn mutate(app: &App, request: &Request) -> Answer {
+    if request.operation != Operation::Create || request.sub_resource.is_some() {
+        return Answer::Allow(Vec::new());
+    }
+    judge(app, request).await.unwrap_or_else(|answer| answer)
+}
+
+async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
+    let pod: Pod = object(request.object.as_ref())?;
+    let annotations = pod::annotations(&pod);
+    if !annotations::has_any(&annotations) {
+        return Ok(Answer::Allow(Vec::new()));
+    }
+    let namespace = request.namespace.as_deref().unwrap_or_default();
+    let (asked, _) = annotations::read(&annotations);
+    let authority = app.authority(namespace, asked.policy.as_deref()).await;
+    let authority = authority.map_err(|error| Answer::Unavailable(error.to_string()))?;
+    let issuer_ca = app.issuer_ca.borrow().clone();
+    let context = InjectContext {
+        namespace,
+        policy: authority.policy.as_ref(),
+        provider: authority.provider.as_ref(),
+        settings: &app.settings,
+        issuer_ca: issuer_ca.as_deref().unwrap_or_default(),
+    };
+    let injected = inject(&pod, &context).map_err(Answer::Forbid)?;
+    if issuer_ca.is_none() {
+        return Err(Answer::Unavailable(format!(
+            "the issuer has not published its root yet (ConfigMap {}, key ca.crt, in the namespace of Exeat); try again, and see whether the issuer runs",
+            names::ISSUER_ROOT_CONFIG_MAP
+        )));
+    }
+    let value = |pod| serde_json::to_value(pod).map_err(|error| Answer::Unexpected(format!("the pod can't be written: {error}")));
+    let patch = patch::diff(&value(&pod)?, &value(&injected)?);
+    Ok(if patch.0.is_empty() { Answer::Allow(Vec::new()) } else { Answer::Patch(patch) })
+}

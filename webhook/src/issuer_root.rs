@@ -1,0 +1,54 @@
+//! The issuer's public root, which every sidecar is given: followed in a ConfigMap of our namespace.
+
+use exeat_crds::names;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+/// Key of the certificates in the ConfigMap.
+const CERTIFICATE: &str = "ca.crt";
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+
+/// The certificates in the ConfigMap, if there are any.
+fn certificates(config_map: &ConfigMap) -> Option<String> {
+    let text = config_map.data.as_ref()?.get(CERTIFICATE)?;
+    text.contains(BEGIN).then(|| text.trim().to_owned() + "\n")
+}
+
+/// Follows the ConfigMap for as long as it is polled. A root that is taken away stays known: sidecars that trust it
+/// are about, and a new one replaces it.
+pub async fn follow(client: Client, namespace: &str, root: watch::Sender<Option<String>>) {
+    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
+    let only = watcher::Config::default().fields(&format!("metadata.name={}", names::ISSUER_ROOT_CONFIG_MAP));
+    let mut events = std::pin::pin!(watcher(api, only).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Apply(found) | watcher::Event::InitApply(found)) => match certificates(&found) {
+                Some(certificates) => drop(root.send_replace(Some(certificates))),
+                None => tracing::warn!(config_map = names::ISSUER_ROOT_CONFIG_MAP, "no certificate under ca.crt yet"),
+            },
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "watch of the issuer's root interrupted; it goes on by itself"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_certificates_count() {
+        let with = |key: &str, text: &str| ConfigMap {
+            data: Some([(key.to_owned(), text.to_owned())].into()),
+            ..ConfigMap::default()
+        };
+        let pem = format!("{BEGIN}\nAA==\n-----END CERTIFICATE-----\n\n");
+        assert_eq!(certificates(&with(CERTIFICATE, &pem)).unwrap(), pem.trim().to_owned() + "\n");
+        assert_eq!(certificates(&with(CERTIFICATE, "")), None);
+        assert_eq!(certificates(&with("other", &pem)), None);
+        assert_eq!(certificates(&ConfigMap::default()), None);
+    }
+}

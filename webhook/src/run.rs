@@ -1,0 +1,200 @@
+//! Puts the parts on a cluster.
+
+use std::io;
+use std::sync::Arc;
+
+use exeat_runtime::clock::SystemClock;
+use exeat_runtime::readiness::Readiness;
+use exeat_runtime::shutdown::Shutdown;
+use exeat_runtime::tls::{CertResolver, Limits, install_crypto_provider, serve_tls, server_config};
+use exeat_runtime::{args::ClientError, health, telemetry};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use kube::runtime::reflector;
+use kube::{Api, Client};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::args::{Cli, ServerArgs};
+use crate::certs::bundle::heal;
+use crate::certs::files::FileCertificate;
+use crate::certs::own::OwnCertificate;
+use crate::http::{App, router};
+use crate::metrics::Metrics;
+use crate::objects::{self, Objects};
+use crate::issuer_root;
+
+/// Why the webhook ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No client for the API server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// An address can't be listened on, or a listener failed.
+    #[error("{what}: {source}")]
+    Listen {
+        /// The server and its address.
+        what: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The signal handlers can't be installed.
+    #[error("signal handlers: {0}")]
+    Signals(#[source] io::Error),
+    /// The metrics can't be registered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// TLS can't be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
+    /// A part that should run for ever has ended.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the webhook can't start, or a part of it fails for good.
+pub async fn run(cli: Cli) -> Result<(), RunError> {
+    telemetry::init(&cli.telemetry);
+    install_crypto_provider();
+    let shutdown = Shutdown::on_signals().map_err(RunError::Signals)?;
+    let client = cli.client.client().await?;
+    let registry = Registry::new();
+    let parts = Parts {
+        client,
+        namespace: cli.pod.pod_namespace.clone(),
+        readiness: Readiness::new(),
+        shutdown: shutdown.clone(),
+        metrics: Metrics::new(&registry)?,
+    };
+    let mut tasks = JoinSet::new();
+    let health_listener = listen("--health-listen", cli.health.health_listen).await?;
+    let listener = listen("--listen", cli.server.listen).await?;
+    let health = health::router(parts.readiness.clone(), shutdown.clone(), registry);
+    let health_shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        let served = health::serve(health_listener, health, health_shutdown).await;
+        ended("health server", served)
+    });
+    let objects = parts.objects(&mut tasks);
+    let issuer_ca = parts.issuer_root(&mut tasks);
+    let resolver = parts.certificate(&cli.server, &mut tasks);
+    let app = App::new(objects, cli.injection.settings(&parts.namespace), issuer_ca, parts.metrics.clone());
+    let config = server_config(resolver).map_err(|error| RunError::Tls(error.to_string()))?;
+    let server_shutdown = shutdown.clone();
+    tasks.spawn(async move {
+        let served = serve_tls(listener, router(app), config, server_shutdown, Limits::default()).await;
+        ended("HTTPS server", served)
+    });
+    tracing::info!(listen = %cli.server.listen, "webhook started");
+    supervise(tasks, &shutdown).await
+}
+
+/// A server may end once the drain has started; before that everything must go on.
+async fn supervise(mut tasks: JoinSet<Result<&'static str, RunError>>, shutdown: &Shutdown) -> Result<(), RunError> {
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(Ok(_)) if shutdown.is_signalled() => {}
+            Ok(Ok(part)) => return Err(RunError::Ended(part)),
+            Ok(Err(error)) => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "a task failed");
+                return Err(RunError::Ended("a task"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ended(what: &'static str, served: io::Result<()>) -> Result<&'static str, RunError> {
+    served.map(|()| what).map_err(|source| RunError::Listen { what: what.to_owned(), source })
+}
+
+async fn listen(flag: &str, address: std::net::SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Listen { what: format!("{flag} {address}"), source })
+}
+
+type Tasks = JoinSet<Result<&'static str, RunError>>;
+
+struct Parts {
+    client: Client,
+    namespace: String,
+    readiness: Readiness,
+    shutdown: Shutdown,
+    metrics: Metrics,
+}
+
+impl Parts {
+    /// Runs a part that has no end of its own until the shutdown.
+    fn until_shutdown(&self, tasks: &mut Tasks, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.wait() => {}
+                () = part => {}
+            }
+            Ok(name)
+        });
+    }
+
+    fn objects(&self, tasks: &mut Tasks) -> Objects {
+        let (policies, policy_writer) = reflector::store();
+        let (providers, provider_writer) = reflector::store();
+        let api = Api::all(self.client.clone());
+        let synced = self.readiness.latch("policies");
+        self.until_shutdown(tasks, "watch of policies", objects::follow(api, policy_writer, synced));
+        let api = Api::all(self.client.clone());
+        let synced = self.readiness.latch("providers");
+        self.until_shutdown(tasks, "watch of providers", objects::follow(api, provider_writer, synced));
+        Objects::new(self.client.clone(), policies, providers)
+    }
+
+    fn issuer_root(&self, tasks: &mut Tasks) -> watch::Receiver<Option<String>> {
+        let (sender, receiver) = watch::channel(None);
+        let (client, namespace) = (self.client.clone(), self.namespace.clone());
+        let follow = async move { issuer_root::follow(client, &namespace, sender).await };
+        self.until_shutdown(tasks, "watch of the issuer's root", follow);
+        receiver
+    }
+
+    fn certificate(&self, args: &ServerArgs, tasks: &mut Tasks) -> Arc<CertResolver> {
+        let resolver = CertResolver::empty();
+        let served = self.readiness.latch("certificate");
+        if let (Some(cert_file), Some(key_file)) = (&args.tls_cert_file, &args.tls_key_file) {
+            let certificate = FileCertificate {
+                cert_file: cert_file.clone(),
+                key_file: key_file.clone(),
+                resolver: Arc::clone(&resolver),
+                metrics: self.metrics.clone(),
+            };
+            self.until_shutdown(tasks, "certificate from files", certificate.run(served, self.shutdown.clone()));
+            return resolver;
+        }
+        let (sender, bundle) = watch::channel(None);
+        let certificate = OwnCertificate {
+            client: self.client.clone(),
+            namespace: self.namespace.clone(),
+            host: format!("{}.{}.svc", args.service_name, self.namespace),
+            resolver: Arc::clone(&resolver),
+            bundle: sender,
+            clock: SystemClock,
+            metrics: self.metrics.clone(),
+        };
+        self.until_shutdown(tasks, "own certificate", certificate.run(served, self.shutdown.clone()));
+        let name = args.webhook_configuration.clone();
+        let (mutating, validating) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
+        let healed = [self.readiness.latch("mutating webhook configuration"), self.readiness.latch("validating webhook configuration")];
+        let [mutating_healed, validating_healed] = healed;
+        let other = (name.clone(), bundle.clone());
+        self.until_shutdown(tasks, "mutating webhook configuration", async move {
+            heal::<MutatingWebhookConfiguration>(mutating, &name, bundle, mutating_healed).await;
+        });
+        self.until_shutdown(tasks, "validating webhook configuration", async move {
+            heal::<ValidatingWebhookConfiguration>(validating, &other.0, other.1, validating_healed).await;
+        });
+        resolver
+    }
+}

@@ -1,0 +1,146 @@
+//! An installation with two providers and a policy for each.
+
+use exeat_crds::reason::Refused;
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
+use exeat_webhook::{InjectContext, Settings, SidecarSettings, inject};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(crate) const NAMESPACE: &str = "agents";
+pub(crate) const ISSUER_CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+
+const PROVIDERS: [&str; 2] = [
+    r#"
+apiVersion: exeat.dev/v1alpha1
+kind: CredentialProvider
+metadata: {name: aws-prod, uid: p-1}
+spec:
+  aws: {region: eu-west-1}
+  bindings:
+    - name: agents
+      namespaces: [agents]
+      principals: ["arn:aws:iam::123456789012:role/agents/${namespace}/*"]
+      maxActions: ["s3:*"]
+      deny: ["s3:PutBucketPolicy"]
+      maxDuration: 24h
+"#,
+    r#"
+apiVersion: exeat.dev/v1alpha1
+kind: CredentialProvider
+metadata: {name: cluster, uid: p-2}
+spec:
+  kubernetes: {}
+  bindings:
+    - {name: agents, namespaces: [agents], principals: ["system:serviceaccounts:exeat-grants"], maxActions: ["* pods"]}
+"#,
+];
+
+const POLICIES: [&str; 2] = [
+    r#"
+apiVersion: exeat.dev/v1alpha1
+kind: AgentCredentialPolicy
+metadata: {name: report-writer, namespace: agents, uid: a-1}
+spec:
+  providerRef: {name: aws-prod}
+  principal: arn:aws:iam::123456789012:role/agents/agents/report-writer
+  subjects: {serviceAccounts: [report-agent]}
+  allow:
+    - {actions: ["s3:GetObject", "s3:ListBucket"], resources: ["arn:aws:s3:::reports", "arn:aws:s3:::reports/*"]}
+  session: {duration: 8h}
+"#,
+    r#"
+apiVersion: exeat.dev/v1alpha1
+kind: AgentCredentialPolicy
+metadata: {name: pod-reader, namespace: agents, uid: a-2}
+spec:
+  providerRef: {name: cluster}
+  principal: system:serviceaccounts:exeat-grants
+  subjects: {serviceAccounts: [report-agent]}
+  allow: [{actions: ["get pods", "list pods"], resources: ["agents/*"]}]
+"#,
+];
+
+pub(crate) fn yaml<T: DeserializeOwned>(text: &str) -> T {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+pub(crate) fn settings() -> Settings {
+    let amounts = |cpu: &str, memory: &str| {
+        [("cpu".to_owned(), Quantity(cpu.to_owned())), ("memory".to_owned(), Quantity(memory.to_owned()))].into()
+    };
+    Settings {
+        sidecar: SidecarSettings {
+            image: "registry.example/exeat-sidecar:1".to_owned(),
+            pull_policy: "IfNotPresent".to_owned(),
+            uid: 65532,
+            log_level: "info".to_owned(),
+            requests: amounts("10m", "16Mi"),
+            limits: amounts("200m", "64Mi"),
+        },
+        audience: "exeat.dev".to_owned(),
+        issuer_url: "https://exeat-issuer.exeat-system.svc:443".to_owned(),
+    }
+}
+
+pub(crate) fn providers() -> Vec<CredentialProvider> {
+    PROVIDERS.iter().map(|text| yaml(text)).collect()
+}
+
+pub(crate) fn policies() -> Vec<AgentCredentialPolicy> {
+    POLICIES.iter().map(|text| yaml(text)).collect()
+}
+
+pub(crate) fn policy(name: &str) -> Option<AgentCredentialPolicy> {
+    policies().into_iter().find(|policy| policy.metadata.name.as_deref() == Some(name))
+}
+
+pub(crate) fn provider(name: &str) -> Option<CredentialProvider> {
+    providers().into_iter().find(|provider| provider.metadata.name.as_deref() == Some(name))
+}
+
+/// Injects as the webhook does, with the policy that the pod names.
+pub(crate) fn inject_pod(pod: &Pod) -> Result<Pod, Vec<Refused>> {
+    let name = pod.metadata.annotations.as_ref().and_then(|all| all.get("exeat.dev/policy"));
+    let policy = name.and_then(|name| policy(name.trim()));
+    inject_under(pod, policy.as_ref())
+}
+
+pub(crate) fn inject_under(pod: &Pod, policy: Option<&AgentCredentialPolicy>) -> Result<Pod, Vec<Refused>> {
+    let provider = policy.and_then(|policy| provider(&policy.spec.provider_ref.name));
+    let settings = settings();
+    let context = InjectContext {
+        namespace: NAMESPACE,
+        policy,
+        provider: provider.as_ref(),
+        settings: &settings,
+        issuer_ca: ISSUER_CA,
+    };
+    inject(pod, &context)
+}
+
+/// A pod that is injected without a complaint.
+pub(crate) fn pod() -> Value {
+    yaml(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: reporter
+  namespace: agents
+  annotations: {exeat.dev/policy: report-writer}
+spec:
+  serviceAccountName: report-agent
+  containers:
+    - {name: app, image: "reporter:1"}
+"#,
+    )
+}
+
+/// The good pod with `changes` merged in (objects by key, lists as a whole).
+pub(crate) fn pod_with(changes: &str) -> Pod {
+    let mut pod = pod();
+    json_patch::merge(&mut pod, &yaml::<Value>(changes));
+    serde_json::from_value(pod).unwrap()
+}

@@ -1,0 +1,48 @@
+//! Pods and what becomes of them: `tests/golden/<case>.pod.yaml` and `<case>.injected.yaml`.
+
+use std::fs;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+use crate::common::{inject_pod, yaml};
+
+const CASES: [&str; 9] = [
+    "aws",
+    "aws-already-configured",
+    "aws-env-token",
+    "aws-init-containers",
+    "aws-narrowed",
+    "aws-restricted",
+    "aws-skip-containers",
+    "kubernetes",
+    "kubernetes-port",
+];
+
+#[test]
+fn every_pod_becomes_what_is_expected() {
+    let mut wrong = Vec::new();
+    for case in CASES {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let pod: Pod = yaml(&fs::read_to_string(folder.join(format!("{case}.pod.yaml"))).unwrap());
+        let injected = inject_pod(&pod).unwrap_or_else(|problems| panic!("{case}: {problems:?}"));
+        let injected = serde_json::to_value(injected).unwrap();
+        let expected = folder.join(format!("{case}.injected.yaml"));
+        let found = fs::read_to_string(&expected).map(|text| yaml::<Value>(&text)).unwrap_or_default();
+        if found != injected {
+            let actual = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{case}.injected.yaml"));
+            fs::write(&actual, serde_saphyr::to_string(&injected).unwrap()).unwrap();
+            wrong.push(format!("{case}: differs from {}; what came is in {}", expected.display(), actual.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_golden_file_belongs_to_a_case() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let strays: Vec<_> = files.filter(|file| !CASES.iter().any(|case| file.split('.').next() == Some(case))).collect();
+    assert!(strays.is_empty(), "{strays:?}");
+}

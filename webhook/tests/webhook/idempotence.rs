@@ -1,0 +1,194 @@
+//! Injecting again changes nothing, and what changed in between is taken into account.
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::common::{inject_pod, pod_with};
+
+fn spec(pod: &Pod) -> &PodSpec {
+    pod.spec.as_ref().unwrap()
+}
+
+fn merged(pod: &Pod, changes: &Value) -> Pod {
+    let mut value = serde_json::to_value(pod).unwrap();
+    json_patch::merge(&mut value, changes);
+    serde_json::from_value(value).unwrap()
+}
+
+#[test]
+fn a_changed_service_account_is_judged_afresh() {
+    let injected = inject_pod(&pod_with("{}")).unwrap();
+    let changed = merged(&injected, &json!({"spec": {"serviceAccountName": "other"}}));
+    let problems = inject_pod(&changed).unwrap_err();
+    assert_eq!(problems[0].reason.as_str(), "PodNotCovered");
+}
+
+#[test]
+fn a_changed_annotation_leaves_nothing_stale() {
+    let injected = inject_pod(&pod_with("{}")).unwrap();
+    for changes in [
+        json!({"metadata": {"annotations": {"exeat.dev/port": "15911"}}}),
+        json!({"metadata": {"annotations": {"exeat.dev/aws-token": "Env"}}}),
+        json!({"metadata": {"annotations": {"exeat.dev/policy": "pod-reader"}}}),
+    ] {
+        let again = inject_pod(&merged(&injected, &changes)).unwrap();
+        let fresh = inject_pod(&merged(&pod_with("{}"), &changes)).unwrap();
+        let names = |pod: &Pod| -> Vec<(String, Option<String>)> {
+            let env = spec(pod).containers[0].env.iter().flatten();
+            // The region and the disabled metadata service do no harm to another kind of provider.
+            let env = env.filter(|e| !e.name.ends_with("REGION") && e.name != "AWS_EC2_METADATA_DISABLED");
+            let mut env: Vec<_> = env.map(|e| (e.name.clone(), e.value.clone())).collect();
+            env.sort();
+            env
+        };
+        assert_eq!(names(&again), names(&fresh), "{changes}");
+        assert_eq!(spec(&again).init_containers, spec(&fresh).init_containers, "{changes}");
+    }
+}
+
+#[test]
+fn a_container_that_is_skipped_later_loses_what_it_was_given() {
+    let two = pod_with("spec: {containers: [{name: app, image: a}, {name: helper, image: h}]}");
+    let injected = inject_pod(&two).unwrap();
+    let changed = merged(&injected, &json!({"metadata": {"annotations": {"exeat.dev/skip-containers": "helper"}}}));
+    let again = inject_pod(&changed).unwrap();
+    let helper = &spec(&again).containers[1];
+    assert_eq!(helper.volume_mounts, None);
+    assert!(!helper.env.iter().flatten().any(|e| e.name.starts_with("AWS_CONTAINER_")), "{:?}", helper.env);
+    assert_eq!(spec(&again).containers[0], spec(&injected).containers[0]);
+}
+
+#[test]
+fn what_other_plugins_added_stays_and_their_containers_are_injected() {
+    let injected = inject_pod(&pod_with("{}")).unwrap();
+    let mut value = serde_json::to_value(&injected).unwrap();
+    let sidecar = &mut value["spec"]["initContainers"][0];
+    sidecar["env"].as_array_mut().unwrap().push(json!({"name": "NODE", "value": "n"}));
+    sidecar["env"].as_array_mut().unwrap().push(json!({"name": "EXEAT_ISSUER_URL", "value": "https://evil"}));
+    sidecar["volumeMounts"].as_array_mut().unwrap().push(json!({"name": "ca", "mountPath": "/etc/ca"}));
+    sidecar["command"] = json!(["/bin/sh"]);
+    sidecar["lifecycle"] = json!({"postStart": {"exec": {"command": ["/bin/sh"]}}});
+    value["spec"]["initContainers"].as_array_mut().unwrap().insert(0, json!({"name": "mesh", "image": "m"}));
+    value["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "late", "image": "l"}));
+    let again = inject_pod(&serde_json::from_value(value).unwrap()).unwrap();
+    let inits = spec(&again).init_containers.as_ref().unwrap();
+    assert_eq!(inits.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["mesh", "exeat-sidecar"]);
+    let (sidecar, original) = (&inits[1], &spec(&injected).init_containers.as_ref().unwrap()[0]);
+    let (env, expected) = (sidecar.env.as_ref().unwrap(), original.env.as_ref().unwrap());
+    assert_eq!(env[..expected.len()], expected[..]);
+    assert_eq!(env[expected.len()..].iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["NODE"]);
+    assert_eq!(sidecar.volume_mounts.as_ref().unwrap().last().unwrap().mount_path, "/etc/ca");
+    assert_eq!((&sidecar.command, &sidecar.lifecycle), (&None, &None));
+    assert!(spec(&again).containers[1].env.is_some());
+}
+
+#[test]
+fn defaults_of_the_api_server_are_kept() {
+    let injected = inject_pod(&pod_with("{}")).unwrap();
+    let mut value = serde_json::to_value(&injected).unwrap();
+    for volume in value["spec"]["volumes"].as_array_mut().unwrap() {
+        if volume["name"] == "exeat-id" {
+            volume["projected"]["defaultMode"] = json!(420);
+        }
+    }
+    let defaulted: Pod = serde_json::from_value(value).unwrap();
+    assert_eq!(inject_pod(&defaulted).unwrap(), defaulted);
+}
+
+fn env() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        Just("AWS_REGION"),
+        Just("AWS_DEFAULT_REGION"),
+        Just("NO_PROXY"),
+        Just("no_proxy"),
+        Just("AWS_EC2_METADATA_DISABLED"),
+        Just("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+        Just("APP"),
+    ];
+    let value = prop_oneof![
+        Just(json!({"value": "a,localhost,,b"})),
+        Just(json!({"value": "true"})),
+        Just(json!({"value": "/var/run/exeat/token"})),
+        Just(json!({"valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}})),
+        Just(json!({})),
+    ];
+    (name, value).prop_map(|(name, mut value)| {
+        value["name"] = json!(name);
+        value
+    })
+}
+
+fn container() -> impl Strategy<Value = Value> {
+    let drop = prop_oneof![
+        Just(json!(null)),
+        Just(json!({"capabilities": {"drop": ["ALL"]}})),
+        Just(json!({"capabilities": {"drop": ["CAP_NET_RAW", "CHOWN"]}})),
+        Just(json!({"runAsUser": 1000})),
+    ];
+    let mounts = prop_oneof![Just(json!(null)), Just(json!([])), Just(json!([{"name": "data", "mountPath": "/data"}]))];
+    let env = proptest::collection::vec(env(), 0..5);
+    (env, drop, mounts, any::<bool>()).prop_map(|(env, security, mounts, sidecar)| {
+        json!({
+            "image": "i", "env": env, "securityContext": security, "volumeMounts": mounts,
+            "restartPolicy": if sidecar { json!("Always") } else { json!(null) },
+        })
+    })
+}
+
+fn pods() -> impl Strategy<Value = Pod> {
+    let policy = prop_oneof![Just("report-writer"), Just("pod-reader")];
+    let skip = prop_oneof![Just("none-of-them"), Just("c1"), Just("i0,c1")];
+    let token = prop_oneof![Just(None), Just(Some("Env")), Just(Some("File"))];
+    let lists = (proptest::collection::vec(container(), 0..3), proptest::collection::vec(container(), 1..3));
+    (policy, skip, token, 1024u16.., lists).prop_map(|(policy, skip, token, port, (mut init, mut containers))| {
+        for (prefix, list) in [("i", &mut init), ("c", &mut containers)] {
+            for (n, container) in list.iter_mut().enumerate() {
+                container["name"] = json!(format!("{prefix}{n}"));
+            }
+        }
+        let mut annotations = json!({"exeat.dev/policy": policy, "exeat.dev/skip-containers": skip, "exeat.dev/port": port.to_string()});
+        if let (Some(token), "report-writer") = (token, policy) {
+            annotations["exeat.dev/aws-token"] = json!(token);
+        }
+        let spec = json!({"serviceAccountName": "report-agent", "initContainers": init, "containers": containers});
+        serde_json::from_value(json!({"metadata": {"annotations": annotations}, "spec": spec})).unwrap()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn injecting_twice_is_injecting_once(pod in pods()) {
+        match inject_pod(&pod) {
+            Ok(once) => prop_assert_eq!(inject_pod(&once).unwrap(), once),
+            // The generator writes foreign values too; then the pod is refused, and refused again.
+            Err(problems) => prop_assert_eq!(inject_pod(&pod).unwrap_err(), problems),
+        }
+    }
+
+    #[test]
+    fn all_or_nothing_in_each_container_and_the_sidecar_first(pod in pods()) {
+        let Ok(injected) = inject_pod(&pod) else { return Ok(()) };
+        let annotations = injected.metadata.annotations.clone().unwrap();
+        let skip: Vec<&str> = annotations["exeat.dev/skip-containers"].split(',').collect();
+        let wanted: &[&str] = match (annotations["exeat.dev/policy"].as_str(), annotations.get("exeat.dev/aws-token").map(String::as_str)) {
+            ("pod-reader", _) => &["KUBECONFIG"],
+            (_, Some("Env")) => &["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN"],
+            _ => &["AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"],
+        };
+        let inits = spec(&injected).init_containers.as_ref().unwrap();
+        prop_assert_eq!(inits[0].name.as_str(), "exeat-sidecar");
+        for container in inits[1..].iter().chain(&spec(&injected).containers) {
+            let names: Vec<&str> = container.env.iter().flatten().map(|e| e.name.as_str()).collect();
+            let has: Vec<bool> = wanted.iter().map(|name| names.contains(name)).collect();
+            let mounted = container.volume_mounts.iter().flatten().filter(|m| m.name.starts_with("exeat-")).count();
+            let skipped = skip.contains(&container.name.as_str());
+            prop_assert!(has.iter().all(|has| *has != skipped), "{} {:?}", container.name, names);
+            prop_assert_eq!(mounted, usize::from(!skipped));
+            let dropped = container.security_context.as_ref().unwrap().capabilities.as_ref().unwrap().drop.clone().unwrap();
+            prop_assert!(dropped.iter().any(|c| c == "ALL" || c.ends_with("NET_RAW")));
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What the webhook does to pods and objects, from the outside.
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod idempotence;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod router;
+#[cfg(test)]
+mod shadowing;
+#[cfg(test)]
+mod validation;
