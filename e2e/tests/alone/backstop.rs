@@ -1,0 +1,64 @@
+//! The admission policies hold without the webhook, and stand up again when they are taken away.
+
+use exeat_e2e::{Failure, Result, agent, connect, ensure, in_namespace, kubernetes_policy, wait_for};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+const POLICIES: [&str; 5] = ["exeat-pods", "exeat-exec", "exeat-sessions", "exeat-approvals", "exeat-objects"];
+
+#[tokio::test]
+async fn removed_and_changed_admission_policies_are_put_back_in_seconds() -> Result {
+    let _alone = crate::ALONE.lock().await;
+    let client = connect().await?;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client);
+    for name in POLICIES {
+        let policy = policies.get(name).await?.spec.ok_or_else(|| Failure::new("no spec"))?;
+        policies.delete(name, &DeleteParams::default()).await?;
+        bindings.delete(name, &DeleteParams::default()).await?;
+        wait_for(&format!("{name} is back"), 20, async || {
+            let spec = policies.get(name).await?.spec.unwrap_or_default();
+            ensure!(spec.validations == policy.validations && spec.match_constraints == policy.match_constraints, "{spec:?}");
+            bindings.get(name).await?;
+            Ok(())
+        })
+        .await?;
+    }
+    let audit_only = json!({"spec": {"validationActions": ["Audit"]}});
+    bindings.patch("exeat-sessions", &PatchParams::default(), &Patch::Merge(&audit_only)).await?;
+    wait_for("the binding denies again", 20, async || {
+        let actions = bindings.get("exeat-sessions").await?.spec.and_then(|s| s.validation_actions).unwrap_or_default();
+        ensure!(actions.iter().any(|a| a == "Deny"), "{actions:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn with_the_webhook_configuration_gone_no_pod_gets_in_without_its_sidecar() -> Result {
+    let _alone = crate::ALONE.lock().await;
+    let client = connect().await?;
+    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
+    let mut saved = configurations.get("exeat").await?;
+    let outcome = in_namespace("uninjected", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        configurations.delete("exeat", &DeleteParams::default()).await?;
+        wait_for("the pod is refused by the admission policy", 20, async || {
+            let refusal = ns.expect_refused(&agent("agent", "pods")).await?;
+            ensure!(refusal.contains("does not carry the genuine sidecar"), "{refusal}");
+            Ok(())
+        })
+        .await
+    })
+    .await;
+    saved.metadata.resource_version = None;
+    saved.metadata.uid = None;
+    saved.metadata.managed_fields = None;
+    if configurations.get_opt("exeat").await?.is_none() {
+        configurations.create(&PostParams::default(), &saved).await?;
+    }
+    outcome
+}

@@ -1,0 +1,8 @@
+//! Stories that would disturb others: they run last, one after the other.
+
+mod backstop;
+mod faults;
+mod storm;
+
+/// Held by the story that runs.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
