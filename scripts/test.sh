@@ -4,7 +4,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-all=(fmt shell prefetch clippy docs generated deny helm unit e2e)
+all=(fmt shell prefetch clippy docs generated deny helm unit differential e2e)
 if (($# == 0)); then set -- "${all[@]}"; fi
 
 CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
@@ -25,6 +25,7 @@ stage_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings;
 stage_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace; }
 stage_generated() { cargo run --locked -q -p exeat-crds --bin exeat-crdgen -- --check; }
 stage_unit() { cargo test --locked --workspace --exclude exeat-e2e 2>&1 | tee -a "$results"; }
+stage_differential() { e2e/differential/run.sh; } # our rules against MiniStack's and MinIO's own evaluators
 stage_e2e() { scripts/e2e.sh 2>&1 | tee -a "$results"; }
 
 # The slow builds that only e2e needs run beside the first stages; e2e waits for them.
