@@ -1,4 +1,5 @@
 //! The pattern language against texts, all of them up to a length.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod rules_support;
 

@@ -1,4 +1,5 @@
 //! A grant is never wider than anything it came from, and its digest is that of its meaning.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod rules_support;
 

@@ -59,7 +59,7 @@ enum Sub {
     /// One subresource.
     Is(String),
     /// Any subresource, but not the object itself.
-    AnySub,
+    Any,
     /// The object and all its subresources.
     All,
 }
@@ -68,7 +68,7 @@ impl Sub {
     fn subset(&self, wide: &Self) -> bool {
         match wide {
             Self::All => true,
-            Self::AnySub => matches!(self, Self::AnySub | Self::Is(_)),
+            Self::Any => matches!(self, Self::Any | Self::Is(_)),
             exact => self == exact,
         }
     }
@@ -129,7 +129,7 @@ impl Action {
             subresource: match subresource {
                 None if every => Sub::All,
                 None => Sub::None,
-                Some("*") => Sub::AnySub,
+                Some("*") => Sub::Any,
                 Some(sub) => Sub::Is(sub.to_owned()),
             },
         })
@@ -145,7 +145,7 @@ impl Action {
         }
         match &self.subresource {
             Sub::None | Sub::All => {}
-            Sub::AnySub => text.push_str("/*"),
+            Sub::Any => text.push_str("/*"),
             Sub::Is(sub) => {
                 text.push('/');
                 text.push_str(sub);
@@ -168,7 +168,7 @@ impl Action {
     pub fn rule_resource(&self) -> String {
         match &self.subresource {
             Sub::Is(sub) => format!("{}/{sub}", self.resource.text()),
-            Sub::AnySub => format!("{}/*", self.resource.text()),
+            Sub::Any => format!("{}/*", self.resource.text()),
             Sub::None | Sub::All => self.resource.text().to_owned(),
         }
     }
