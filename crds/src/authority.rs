@@ -8,6 +8,7 @@ pub use not_built::first_unbuilt_field;
 pub use subject::{PodAsk, ask_of_pod, covers_pod};
 
 use crate::reason::{Reason, Refused};
+use crate::rules::aws_document::{Dialect, document};
 use crate::rules::{self, Grant, Kind, Statement};
 use crate::v1alpha1::{
     AgentCredentialPolicy, AwsDialect, Binding, CredentialProvider, Enforcement, OnExpiry, RevocationMode,
@@ -57,6 +58,8 @@ pub struct Authority {
     pub revocation: RevocationMode,
     /// What an agent can still do although the grant does not say so.
     pub exceptions: Vec<String>,
+    /// The dialect that an AWS grant must be written in.
+    pub dialect: Option<Dialect>,
 }
 
 /// Reads a policy against its provider. `provider` is the object that `spec.providerRef` names, if there is one.
@@ -103,6 +106,7 @@ pub fn resolve(
         enforcement,
         revocation: revocation_of(kind),
         exceptions: exceptions_of(provider),
+        dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
     };
     authority.grant(None)?;
     Ok(authority)
@@ -112,9 +116,9 @@ impl Authority {
     /// The grant for a pod that asks for `narrowing`, or for all that the policy allows.
     ///
     /// # Errors
-    /// What can't be read, exceeds a ceiling, or is wider than the policy.
+    /// What can't be read, exceeds a ceiling, is wider than the policy, or can't be written as its provider takes it.
     pub fn grant(&self, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
-        rules::grant(rules::GrantInput {
+        let grant = rules::grant(rules::GrantInput {
             kind: self.kind,
             principal: &self.principal,
             policy_allow: &self.allow,
@@ -122,7 +126,19 @@ impl Authority {
             deny: &self.deny,
             narrowing,
         })
-        .map_err(|e| Refused::new(e.reason(), e.to_string()))
+        .map_err(|e| Refused::new(e.reason(), e.to_string()))?;
+        if let Some(dialect) = self.dialect {
+            document(&grant, dialect).map_err(|e| Refused::new(e.reason(), e.to_string()))?;
+        }
+        Ok(grant)
+    }
+}
+
+/// The dialect of session policies that a provider's settings ask for.
+pub fn dialect_of(dialect: AwsDialect) -> Dialect {
+    match dialect {
+        AwsDialect::Aws => Dialect::Aws,
+        AwsDialect::S3Compatible => Dialect::S3Compatible,
     }
 }
 

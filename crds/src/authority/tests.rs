@@ -157,3 +157,11 @@ fn cover_is_by_service_account_and_labels() {
     assert!(covers_pod(&covered, "report-agent", &labels(&[("app", "report"), ("tier", "dev")])).is_err());
     assert!(covers_pod(&covered, "report-agent", &labels(&[])).unwrap_err().message.contains("podSelector"));
 }
+
+#[test]
+fn a_grant_that_its_provider_would_not_take_is_refused_before_it_is_tried() {
+    let many: Vec<String> = (0..40).map(|i| format!("arn:aws:s3:::a-bucket-with-a-rather-long-name-{i:03}/*")).collect();
+    let large = policy(json!({"allow": [{"actions": ["s3:GetObject"], "resources": many}]}));
+    let refused = resolve(&large, Some(&provider(json!({})))).unwrap_err();
+    assert_eq!(refused.reason, Reason::PolicyTooLarge, "{refused}");
+}

@@ -5,9 +5,13 @@ use crate::controller::error::Error;
 use crate::controller::retention;
 use exeat_crds::v1alpha1::{CredentialSessionStatus, Phase, RevocationMode};
 use exeat_crds::{CredentialSession, names};
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
+
+/// How long the issuer may try to end access before the session is let go of.
+const GIVE_UP: SignedDuration = SignedDuration::from_hours(1);
 
 /// Writes the status if it changed, the finalizer before that where there will be something to revoke, and says so.
 pub(super) async fn apply(
@@ -51,11 +55,14 @@ pub(super) async fn retire(
     let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
     let held = session.finalizers().iter().any(|f| f == names::REVOKE_FINALIZER);
     let revoked = session.status.as_ref().and_then(|s| s.issuance.as_ref()).is_some_and(|i| i.revoked_at.is_some());
-    if held && revoked {
-        set_finalizer(&api, session, false, context).await?;
-    }
-    if held && !revoked {
+    if held && !revoked && !given_up(status, context.clock.now()) {
         return Ok(Outcome::Unchanged);
+    }
+    if held {
+        if !revoked {
+            tracing::error!(session = %session.name_any(), "access could not be ended at the provider in an hour; the credential ends at status.revocation.effectiveBy");
+        }
+        set_finalizer(&api, session, false, context).await?;
     }
     if !deleting && retention::is_over(session, &context.caches, &context.retention, context.clock.now()) {
         context.gate.check()?;
@@ -65,6 +72,12 @@ pub(super) async fn retire(
         return Ok(Outcome::Gone);
     }
     Ok(if deleting { Outcome::Gone } else { Outcome::Unchanged })
+}
+
+/// A provider that is gone for good must not keep a namespace from terminating.
+fn given_up(status: &CredentialSessionStatus, now: Timestamp) -> bool {
+    let ended: Option<Timestamp> = status.ended_at.as_ref().and_then(|t| t.parse().ok());
+    ended.is_some_and(|at| now.duration_since(at) > GIVE_UP)
 }
 
 fn is_revocable(status: &CredentialSessionStatus) -> bool {
