@@ -72,7 +72,7 @@ pub fn provider(name: &str, kind: &str, principals: &[&str], max_actions: &[&str
         region: "us-east-1".to_owned(),
         endpoint: Some(endpoint.to_owned()),
         source: AwsSource::Secret,
-        secret_ref: Some(NameRef { name: kind.to_owned() }),
+        secret_ref: Some(NameRef { name: kind.trim_start_matches("e2e-").to_owned() }),
         session_tags: extras,
         source_identity: extras,
         dialect,

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# The guided demo: a cluster of its own (NAME, default: demo), Exeat by its chart, and a story in two scenes. The cluster stays up.
+set -euo pipefail
+NAME=${NAME:-demo} VERSION=${VERSION:-dev}
+export NAME VERSION
+# shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cd "$root"
+
+bold='' dim='' plain=''
+if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
+scene() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+say() { printf '\n%s\n' "$*"; }
+shown() { printf '%s  $ %s%s\n' "$dim" "$*" "$plain"; }
+indent() { cut -c1-"${1:-200}" | sed 's/^/    /'; }
+run() { shown "$@"; "$@" 2>&1 | indent; }
+# refused COMMAND...: shows a command that must fail; a success ends the demo.
+refused() {
+  local out
+  shown "$@"
+  if out=$("$@" 2>&1); then indent <<<"$out"; fail "this should have been refused"; fi
+  grep -v '^command terminated with exit code' <<<"$out" | indent 400
+}
+agent() { kubectl -n agents exec "$1" -c agent -- "${@:2}"; }
+
+# In a script for boto3, as an agent would have it.
+boto3() {
+  printf 'import boto3, sys\ns3 = boto3.client("s3")\ntry: print(%s)\nexcept Exception as error: sys.exit(f"{type(error).__name__}: {error}")' "$1"
+}
+
+prepare() {
+  scene "Getting ready (the first run builds Kubernetes and the rest from source: some twenty minutes on two cores)"
+  # Built before the cluster starts: compilers and a starting control plane don't fit on a small machine together.
+  local archives
+  archives=$(e2e/images/project.sh dev)
+  mapfile -t archives <<<"$archives"
+  e2e/cluster/up.sh
+  e2e/images/load.sh
+  e2e/images/load.sh "${archives[@]}"
+  e2e/backends/up.sh ministack
+  e2e/install.sh
+  kubectl -n agents delete pod --all --ignore-not-found --wait >/dev/null 2>&1 || true
+}
+
+scene_kubernetes() {
+  scene "Scene 1: an agent with kubectl. No cloud, no key."
+  say "The platform team opens namespace agents and sets the guardrails; the team writes a policy: get and list pods, nothing else."
+  for sample in rbac provider policy; do run kubectl apply --server-side --force-conflicts -f "config/samples/$sample-kubernetes.yaml"; done
+  run kubectl -n agents wait --for=condition=Ready agentcredentialpolicy/pod-reader --timeout=60s
+  say "The agent is any image with kubectl. One annotation names the policy; a webhook adds the sidecar."
+  run kubectl apply -f config/samples/pod-kubernetes.yaml
+  run kubectl -n agents wait --for=condition=Ready pod/pod-agent --timeout=120s
+  run kubectl -n agents get pod pod-agent -o "jsonpath={.metadata.annotations.exeat\.dev/policy}: {.spec.initContainers[*].name}, {.spec.containers[*].env[?(@.name=='KUBECONFIG')]}{'\n'}"
+  say "Allowed:"
+  run agent pod-agent kubectl get pods
+  say "Everything else is refused by the API server itself: the token can do no more."
+  refused agent pod-agent kubectl get secrets
+  refused agent pod-agent kubectl delete pod pod-agent
+}
+
+scene_aws() {
+  scene "Scene 2: an agent with boto3 and the AWS CLI."
+  say "The provider is the sample of config/samples, pointed at MiniStack (STS, IAM, S3) in place of AWS."
+  # Only what belongs to a real account differs from the samples.
+  sed -e 's|123456789012|000000000000|' \
+    -e "s|aws: {.*}|aws: {region: us-east-1, endpoint: \"http://$NODE_IP:$MINISTACK_PORT\", source: Secret, secretRef: {name: ministack}}|" \
+    config/samples/provider-aws.yaml >"$RUN/demo-provider.yaml"
+  sed 's|123456789012|000000000000|' config/samples/policy-aws.yaml >"$RUN/demo-policy.yaml"
+  grep -v '^#' "$RUN/demo-policy.yaml" | indent
+  run kubectl apply -f "$RUN/demo-provider.yaml" -f "$RUN/demo-policy.yaml"
+  say "Ready means: the issuer assumed the role once with this very policy."
+  run kubectl -n agents wait --for=condition=Ready agentcredentialpolicy/report-reader --timeout=60s
+  run kubectl apply -f "$here/agent-aws.yaml"
+  run kubectl -n agents wait --for=condition=Ready pod/report-agent --timeout=120s
+  say "What was injected: addresses, no keys."
+  run agent report-agent sh -c 'env | grep ^AWS_ | sort'
+  say "Allowed, by boto3 and by the CLI:"
+  run agent report-agent python3 -c "$(boto3 's3.get_object(Bucket="reports", Key="q3.txt")["Body"].read().decode().strip()')"
+  run agent report-agent aws s3 ls s3://reports
+  say "Refused by the provider: the role may do all of S3, this session may not."
+  refused agent report-agent python3 -c "$(boto3 's3.put_object(Bucket="reports", Key="new.txt", Body=b"x")')"
+  refused agent report-agent aws s3 cp s3://payroll/salaries.txt -
+}
+
+look() {
+  scene "Who holds what, until when"
+  run kubectl -n agents get credentialsessions
+  session=$(kubectl -n agents get credentialsessions -o jsonpath='{range .items[?(@.status.phase=="Active")]}{.metadata.name}{"\n"}{end}' | grep '^report-agent')
+  run kubectl -n agents describe credentialsession "$session"
+  say "The audit lines of this session: what was decided, and every mint. No secret is in them."
+  local program
+  for program in controller issuer; do
+    shown "kubectl -n exeat-system logs -l app.kubernetes.io/component=$program"
+    kubectl -n exeat-system logs -l "app.kubernetes.io/component=$program" --tail=-1 | grep '"audit":' | grep -F "\"session\":\"$session\"" |
+      jq -c '{time, event, reason, message, credentialID} | del(.[] | nulls)' | indent
+  done
+}
+
+# denied POD COMMAND...: shows the first refusal after a revocation, which takes a moment to arrive.
+told() {
+  local pod=$1 out; shift
+  shown "kubectl -n agents exec $pod -c agent -- $*"
+  says_why() { out=$(agent "$pod" "$@" 2>&1) && return 1; grep -q SessionRevoked <<<"$out"; }
+  local end=$((SECONDS + 20))
+  until says_why "$@"; do ((SECONDS < end)) || { indent <<<"$out"; fail "the revocation did not arrive"; }; done
+  grep SessionRevoked <<<"$out" | tail -n 1 | indent 400
+}
+
+revoke() {
+  scene "The platform team ends it"
+  run kubectl -n agents patch credentialsession "$session" --type=merge -p '{"spec":{"revoke":{"reason":"looks odd, see INC-42"}}}'
+  say "The agent's next request for credentials is refused, and says why:"
+  told report-agent python3 -c "$(boto3 's3.list_objects_v2(Bucket="reports")')"
+  run kubectl -n agents get credentialsessions -o wide
+}
+
+SECONDS=0
+prepare
+scene_kubernetes
+scene_aws
+look
+revoke
+scene "The cluster stays up"
+cat <<END
+    NAME=$NAME e2e/cluster/enter.sh                       a shell in it, with kubectl and helm
+    NAME=$NAME e2e/cluster/enter.sh kubectl -n agents get credentialsessions -w
+    make demo-down                                      ends it and leaves nothing
+END
+printf '\n%s\n' "done in $SECONDS s"

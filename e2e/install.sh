@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs Exeat into the cluster NAME by its chart, with the images tagged VERSION (default: dev) that are loaded there, or
+# upgrades it. The keys of backends that run become Secrets for providers: exeat-system/ministack, exeat-system/minio.
+#   install.sh [HELM ARGUMENT...]
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=cluster/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cluster/lib.sh"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+version=${VERSION:-dev}
+
+# Another image under the same tag must replace the pods.
+digest_of() { ctr images ls "name==docker.io/exeat/$1:$version" | awk 'NR == 2 { print substr($3, 8, 12) }'; }
+arguments=(--set "image.tag=$version" --set "clusterName=$NAME")
+for program in controller:operator issuer:operator webhook:webhook; do
+  digest=$(digest_of "${program#*:}")
+  [[ -n $digest ]] || fail "image exeat/${program#*:}:$version is not loaded: run NAME=$NAME e2e/images/project.sh dev --load"
+  arguments+=(--set-string "${program%:*}.podAnnotations.exeat\\.test/image=$digest")
+done
+
+step "installing Exeat"
+helm upgrade --install exeat "$root/charts/exeat" --namespace exeat-system --create-namespace --wait --timeout 3m \
+  "${arguments[@]}" "$@" >/dev/null
+
+for backend in ministack minio; do
+  keys=$RUN/backends/$backend.env
+  [[ -r $keys ]] || continue
+  (
+    # shellcheck disable=SC1090  # written by backends/seed.py
+    source "$keys"
+    printf '{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "%s", "namespace": "exeat-system"}, "stringData": {"accessKeyID": "%s", "secretAccessKey": "%s"}}' \
+      "$backend" "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
+  ) | kubectl apply --server-side --force-conflicts -f - >/dev/null
+done
+step "Exeat is installed"
