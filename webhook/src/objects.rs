@@ -108,16 +108,18 @@ where
 /// Whether a text can be the name of an object (a DNS subdomain).
 pub fn is_name(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let label = |label: &str| {
-        label.starts_with(edge) && label.ends_with(edge) && label.chars().all(|c| edge(c) || c == '-')
-    };
+    let label =
+        |label: &str| label.starts_with(edge) && label.ends_with(edge) && label.chars().all(|c| edge(c) || c == '-');
     text.len() <= 253 && text.split('.').all(label)
 }
 
 /// Keeps a store in step with the API server for as long as it is polled. One object that can't be read does not stop
 /// the others; `synced` is released with the first complete list.
-pub async fn follow<K>(api: Api<DeserializeGuard<K>>, writer: reflector::store::Writer<DeserializeGuard<K>>, synced: Latch)
-where
+pub async fn follow<K>(
+    api: Api<DeserializeGuard<K>>,
+    writer: reflector::store::Writer<DeserializeGuard<K>>,
+    synced: Latch,
+) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let mut synced = Some(synced);

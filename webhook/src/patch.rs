@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn an_insertion_leaves_unknown_fields_with_their_owner() {
         let before = json!({"initContainers": [{"name": "app", "image": "a", "ofTheFuture": 1}]});
-        let after = json!({"initContainers": [{"name": "ours"}, {"name": "app", "image": "a", "env": [{"name": "A"}]}]});
+        let after =
+            json!({"initContainers": [{"name": "ours"}, {"name": "app", "image": "a", "env": [{"name": "A"}]}]});
         let mut known = before.clone();
         known["initContainers"][0].as_object_mut().unwrap().remove("ofTheFuture");
         let mut patched = before;

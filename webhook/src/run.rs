@@ -21,9 +21,9 @@ use crate::certs::bundle::heal;
 use crate::certs::files::FileCertificate;
 use crate::certs::own::OwnCertificate;
 use crate::http::{App, router};
+use crate::issuer_root;
 use crate::metrics::Metrics;
 use crate::objects::{self, Objects};
-use crate::issuer_root;
 
 /// Why the webhook ended.
 #[derive(Debug, thiserror::Error)]
@@ -186,7 +186,10 @@ impl Parts {
         self.until_shutdown(tasks, "own certificate", certificate.run(served, self.shutdown.clone()));
         let name = args.webhook_configuration.clone();
         let (mutating, validating) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
-        let healed = [self.readiness.latch("mutating webhook configuration"), self.readiness.latch("validating webhook configuration")];
+        let healed = [
+            self.readiness.latch("mutating webhook configuration"),
+            self.readiness.latch("validating webhook configuration"),
+        ];
         let [mutating_healed, validating_healed] = healed;
         let other = (name.clone(), bundle.clone());
         self.until_shutdown(tasks, "mutating webhook configuration", async move {

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_list_that_changed_since_is_not_written_into() {
-        let configuration = MutatingWebhookConfiguration { webhooks: Some(vec![webhook("a", None)]), ..Default::default() };
+        let configuration =
+            MutatingWebhookConfiguration { webhooks: Some(vec![webhook("a", None)]), ..Default::default() };
         let mut other = serde_json::to_value(&configuration).unwrap();
         other["webhooks"][0]["name"] = json!("another");
         json_patch::patch(&mut other, &patch(&configuration, "roots")).unwrap_err();

@@ -90,10 +90,15 @@ impl FileCertificate {
     /// # Errors
     /// With what is wrong; the former certificate is then still served.
     pub fn step(&self, seen: &mut Seen) -> Result<bool, FileError> {
-        let read = |path: &PathBuf| fs::read_to_string(path).map_err(|source| FileError::Read { path: path.clone(), source });
+        let read =
+            |path: &PathBuf| fs::read_to_string(path).map_err(|source| FileError::Read { path: path.clone(), source });
         let certificate = read(&self.cert_file)?;
         let key = SecretString::from(read(&self.key_file)?);
-        if seen.0.as_ref().is_some_and(|(old, old_key)| *old == certificate && old_key.expose_secret() == key.expose_secret()) {
+        if seen
+            .0
+            .as_ref()
+            .is_some_and(|(old, old_key)| *old == certificate && old_key.expose_secret() == key.expose_secret())
+        {
             return Ok(false);
         }
         let expires = ca::validity(&certificate)?.not_after;

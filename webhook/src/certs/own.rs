@@ -15,7 +15,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::root::{RootError, filled, judge};
+use super::root::{Found, RootError, filled, judge};
 use crate::metrics::Metrics;
 
 /// How often the Secret is looked at: long against its rate of change, short against what a person waits.
@@ -32,6 +32,9 @@ pub enum OwnCertificateError {
     /// The Secret holds no usable root.
     #[error("Secret {name}: {0}", name = names::WEBHOOK_ROOT_SECRET)]
     Root(#[from] RootError),
+    /// Other replicas write the Secret too.
+    #[error("Secret {name}: written by another replica at the same time", name = names::WEBHOOK_ROOT_SECRET)]
+    Contended,
     /// The leaf can't be issued.
     #[error("no certificate can be issued: {0}")]
     Issue(#[from] CaError),
@@ -46,6 +49,7 @@ impl OwnCertificateError {
         match self {
             Self::Secret(_) => "RootSecretUnreachable",
             Self::Root(error) => error.code(),
+            Self::Contended => "RootSecretContended",
             Self::Issue(error) => error.code(),
             Self::Serve(error) => error.code(),
         }
@@ -100,15 +104,7 @@ impl<C: Clock> OwnCertificate<C> {
     }
 
     async fn step(&self, current: &mut Current) -> Result<(), OwnCertificateError> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let secret = secrets.get(names::WEBHOOK_ROOT_SECRET).await?;
-        let found = judge(&secret, current.root.as_ref(), &self.host, self.clock.now())?;
-        if found.write {
-            let params = PostParams { field_manager: Some(names::WEBHOOK.to_owned()), ..PostParams::default() };
-            // A conflict means that another replica was first; the next step reads its root.
-            secrets.replace(names::WEBHOOK_ROOT_SECRET, &params, &filled(secret, &found)).await?;
-            tracing::info!(secret = names::WEBHOOK_ROOT_SECRET, "new root written");
-        }
+        let found = self.shared_root(current.root.as_ref()).await?;
         self.bundle.send_if_modified(|bundle| {
             let changed = bundle.as_ref() != Some(&found.bundle);
             *bundle = Some(found.bundle.clone());
@@ -125,6 +121,28 @@ impl<C: Clock> OwnCertificate<C> {
         Ok(())
     }
 
+    /// The root that all replicas share, written first where there is none.
+    async fn shared_root(&self, mine: Option<&Root>) -> Result<Found, OwnCertificateError> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let secret = secrets.get(names::WEBHOOK_ROOT_SECRET).await?;
+        let found = judge(&secret, mine, &self.host, self.clock.now())?;
+        if !found.write {
+            return Ok(found);
+        }
+        let params = PostParams { field_manager: Some(names::WEBHOOK.to_owned()), ..PostParams::default() };
+        match secrets.replace(names::WEBHOOK_ROOT_SECRET, &params, &filled(secret, &found)).await {
+            Ok(_) => tracing::info!(secret = names::WEBHOOK_ROOT_SECRET, "root written"),
+            // Another replica was first: its root is the one.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                let secret = secrets.get(names::WEBHOOK_ROOT_SECRET).await?;
+                let found = judge(&secret, mine, &self.host, self.clock.now())?;
+                return if found.write { Err(OwnCertificateError::Contended) } else { Ok(found) };
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(found)
+    }
+
     fn serve(&self, root: &Root) -> Result<Leaf, OwnCertificateError> {
         let leaf = root.issue(&[&self.host], LEAF_VALIDITY, self.clock.now())?;
         self.resolver.set(leaf.certified_key()?);
@@ -133,3 +151,6 @@ impl<C: Clock> OwnCertificate<C> {
         Ok(leaf)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -174,9 +174,13 @@ mod tests {
         let good = judge(&Secret::default(), None, HOST, start()).unwrap();
         let key = good.root.key_pem().expose_secret();
         let other = judge(&Secret::default(), None, HOST, start()).unwrap();
-        for (certificate, key) in
-            [("nonsense", key), (good.root.cert_pem(), ""), ("", key), (other.root.cert_pem(), key), (good.root.cert_pem(), "x")]
-        {
+        for (certificate, key) in [
+            ("nonsense", key),
+            (good.root.cert_pem(), ""),
+            ("", key),
+            (other.root.cert_pem(), key),
+            (good.root.cert_pem(), "x"),
+        ] {
             let error = judge(&secret(certificate, key), None, HOST, start()).unwrap_err();
             assert_eq!(error.code(), "RootUnusable");
             let message = error.to_string();

@@ -32,7 +32,9 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
         (GROUP, "CredentialSession") => validate::session(&object::<CredentialSession>(new)?),
         (GROUP, "Approval") => validate::approval(&object::<Approval>(new)?),
         (group, kind) => {
-            return Err(Answer::Unexpected(format!("kind {kind:?} of group {group:?} is not judged here; mend the webhook configuration")));
+            return Err(Answer::Unexpected(format!(
+                "kind {kind:?} of group {group:?} is not judged here; mend the webhook configuration"
+            )));
         }
     };
     if !findings.errors.is_empty() {
@@ -46,7 +48,9 @@ async fn policy(app: &App, request: &Request) -> Result<validate::Findings, Answ
     let name = &policy.spec.provider_ref.name;
     let client = app.objects.client();
     let allowed = access::may_use(client, &request.user_info, name).await.map_err(|error| {
-        Answer::Unavailable(format!("whether you may use CredentialProvider {name:?} can't be found out ({error}); try again"))
+        Answer::Unavailable(format!(
+            "whether you may use CredentialProvider {name:?} can't be found out ({error}); try again"
+        ))
     })?;
     if !allowed {
         return Err(Answer::NoRight(missing_right(request, name)));

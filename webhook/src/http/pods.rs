@@ -4,8 +4,8 @@ use exeat_crds::names;
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::admission::Operation;
 
-use super::review::{Answer, Request, object};
 use super::App;
+use super::review::{Answer, Request, object};
 use crate::inject::{InjectContext, inject};
 use crate::{annotations, patch, pod};
 
@@ -41,7 +41,9 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
             names::ISSUER_ROOT_CONFIG_MAP
         )));
     }
-    let value = |pod| serde_json::to_value(pod).map_err(|error| Answer::Unexpected(format!("the pod can't be written: {error}")));
+    let value = |pod| {
+        serde_json::to_value(pod).map_err(|error| Answer::Unexpected(format!("the pod can't be written: {error}")))
+    };
     let patch = patch::diff(&value(&pod)?, &value(&injected)?);
     Ok(if patch.0.is_empty() { Answer::Allow(Vec::new()) } else { Answer::Patch(patch) })
 }

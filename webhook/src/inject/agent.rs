@@ -48,7 +48,10 @@ pub(crate) fn fixed_env(kind: Kind, port: u16, aws_token: AwsToken) -> Vec<EnvVa
 pub(crate) fn is_injected(env: &EnvVar) -> bool {
     let value = env.value.as_deref().unwrap_or_default();
     match env.name.as_str() {
-        FULL_URI => value.strip_prefix(ENDPOINT_START).and_then(|rest| rest.strip_suffix(ENDPOINT_END)).is_some_and(|port| port.parse::<u16>().is_ok()),
+        FULL_URI => value
+            .strip_prefix(ENDPOINT_START)
+            .and_then(|rest| rest.strip_suffix(ENDPOINT_END))
+            .is_some_and(|port| port.parse::<u16>().is_ok()),
         TOKEN_FILE => value == TOKEN_FILE_VALUE,
         TOKEN => {
             let field = env.value_from.as_ref().and_then(|source| source.field_ref.as_ref());
@@ -79,7 +82,9 @@ pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
     let skipped = plan.skip.contains(&container.name);
     let fixed = if skipped { Vec::new() } else { fixed_env(plan.kind, plan.port, plan.aws_token) };
     let mut env = container.env.take().unwrap_or_default();
-    env.retain(|old| !is_injected(old) || fixed.iter().any(|new| new.name == old.name) || old.name == METADATA_DISABLED);
+    env.retain(|old| {
+        !is_injected(old) || fixed.iter().any(|new| new.name == old.name) || old.name == METADATA_DISABLED
+    });
     for variable in fixed {
         set(&mut env, variable);
     }

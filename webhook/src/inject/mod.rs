@@ -47,6 +47,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) skip: BTreeSet<String>,
     pub(crate) settings: &'a Settings,
     pub(crate) issuer_ca: &'a str,
+    /// Whether all other containers request what they are limited to.
+    pub(crate) guaranteed: bool,
 }
 
 /// Gives a pod its sidecar, and its containers the way to it.
@@ -85,6 +87,7 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
             skip: asked.skip,
             settings: context.settings,
             issuer_ca: context.issuer_ca,
+            guaranteed: sidecar::is_guaranteed(&spec),
         }),
         _ => Err(problems),
     }

@@ -2,13 +2,14 @@
 
 use exeat_crds::names;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, Probe, ResourceRequirements,
-    SeccompProfile, SecurityContext, VolumeMount,
+    Capabilities, Container, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, PodSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecurityContext, VolumeMount,
 };
 
 use super::Plan;
 use super::agent::literal;
 use crate::annotations::AwsToken;
+use crate::pod::others;
 
 /// The program in the sidecar's image.
 pub(crate) const BINARY: &str = "/exeat-sidecar";
@@ -49,11 +50,7 @@ fn container(plan: &Plan<'_>) -> Container {
         image_pull_policy: Some(sidecar.pull_policy.clone()),
         restart_policy: Some("Always".to_owned()),
         env: Some(env(plan)),
-        resources: Some(ResourceRequirements {
-            requests: Some(sidecar.requests.clone()).filter(|amounts| !amounts.is_empty()),
-            limits: Some(sidecar.limits.clone()).filter(|amounts| !amounts.is_empty()),
-            claims: None,
-        }),
+        resources: Some(resources(plan)),
         security_context: Some(security_context(sidecar.uid)),
         startup_probe: Some(startup_probe()),
         termination_message_path: Some("/dev/termination-log".to_owned()),
@@ -73,6 +70,32 @@ fn container(plan: &Plan<'_>) -> Container {
         ]),
         ..Container::default()
     }
+}
+
+/// A pod of class Guaranteed stays one: there the sidecar requests all that it may use.
+fn resources(plan: &Plan<'_>) -> ResourceRequirements {
+    let sidecar = &plan.settings.sidecar;
+    let mut requests = sidecar.requests.clone();
+    if plan.guaranteed {
+        requests.extend(sidecar.limits.clone());
+    }
+    ResourceRequirements {
+        requests: Some(requests).filter(|amounts| !amounts.is_empty()),
+        limits: Some(sidecar.limits.clone()).filter(|amounts| !amounts.is_empty()),
+        claims: None,
+    }
+}
+
+/// Whether the pod would be of class Guaranteed without the sidecar.
+pub(super) fn is_guaranteed(spec: &PodSpec) -> bool {
+    others(spec).all(|placed| {
+        let Some(resources) = &placed.container.resources else { return false };
+        ["cpu", "memory"].iter().all(|name| {
+            let limit = resources.limits.as_ref().and_then(|limits| limits.get(*name));
+            let request = resources.requests.as_ref().and_then(|requests| requests.get(*name));
+            limit.is_some() && request.is_none_or(|request| Some(request) == limit)
+        })
+    })
 }
 
 fn env(plan: &Plan<'_>) -> Vec<EnvVar> {

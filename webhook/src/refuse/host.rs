@@ -31,7 +31,11 @@ pub(super) fn check(spec: &PodSpec) -> Vec<Refused> {
 
 fn windows(spec: &PodSpec) -> Option<Refused> {
     const OS_LABELS: [&str; 2] = ["kubernetes.io/os", "beta.kubernetes.io/os"];
-    let selector = spec.node_selector.iter().flatten().find(|(key, value)| OS_LABELS.contains(&key.as_str()) && *value == "windows");
+    let selector = spec
+        .node_selector
+        .iter()
+        .flatten()
+        .find(|(key, value)| OS_LABELS.contains(&key.as_str()) && *value == "windows");
     let field = match (&spec.os, selector) {
         (Some(os), _) if os.name == "windows" => "spec.os.name".to_owned(),
         (_, Some((key, _))) => format!("spec.nodeSelector[{key}]"),

@@ -28,7 +28,9 @@ fn volume(volume: &Volume, audience: &str) -> Option<Refused> {
                 refused(
                     Reason::NotInjected,
                     format_args!("{field}.projected"),
-                    format_args!("a token for audience {audience:?} proves the pod to Exeat and is the sidecar's alone"),
+                    format_args!(
+                        "a token for audience {audience:?} proves the pod to Exeat and is the sidecar's alone"
+                    ),
                     "remove the source, or choose another audience",
                 )
             });
@@ -42,7 +44,9 @@ fn volume(volume: &Volume, audience: &str) -> Option<Refused> {
 
 fn mints_for(volume: &Volume, audience: &str) -> bool {
     let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-    sources.filter_map(|source| source.service_account_token.as_ref()).any(|token| token.audience.as_deref() == Some(audience))
+    sources
+        .filter_map(|source| source.service_account_token.as_ref())
+        .any(|token| token.audience.as_deref() == Some(audience))
 }
 
 fn is_identity(volume: &Volume, audience: &str) -> bool {
@@ -72,7 +76,8 @@ fn agent_mount(path: &str, mount: &VolumeMount) -> Option<Refused> {
         return Some(refused(Reason::NotInjected, field, problem, "remove it; the webhook mounts what an agent needs"));
     }
     let target = mount_path(&mount.mount_path);
-    let inside = target == names::RUN_PATH || target.strip_prefix(names::RUN_PATH).is_some_and(|rest| rest.starts_with('/'));
+    let inside =
+        target == names::RUN_PATH || target.strip_prefix(names::RUN_PATH).is_some_and(|rest| rest.starts_with('/'));
     inside.then(|| {
         let problem = format!("{} is where the sidecar leaves the agent's credentials", names::RUN_PATH);
         refused(Reason::NotInjected, field, problem, "mount it elsewhere")

@@ -41,9 +41,8 @@ fn container(placed: Placed<'_>, sidecar_uid: i64) -> Vec<Refused> {
 /// The pod's user concerns those containers that name none of their own.
 fn pod_user(spec: &PodSpec, sidecar_uid: i64) -> Option<Refused> {
     let user = spec.security_context.as_ref()?.run_as_user?;
-    let inherited = others(spec).any(|placed| {
-        placed.container.security_context.as_ref().and_then(|context| context.run_as_user).is_none()
-    });
+    let inherited = others(spec)
+        .any(|placed| placed.container.security_context.as_ref().and_then(|context| context.run_as_user).is_none());
     (user == sidecar_uid && inherited).then(|| same_user("spec.securityContext.runAsUser", sidecar_uid))
 }
 

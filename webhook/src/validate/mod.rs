@@ -43,7 +43,12 @@ impl Findings {
     fn time(&mut self, field: &str, text: &str) {
         if let Err(error) = text.parse::<Timestamp>() {
             let problem = format!("{text:?} is no time ({error})");
-            self.errors.push(refused(Reason::DurationInvalid, field, problem, "write RFC 3339 UTC, as 2026-01-31T12:00:00Z"));
+            self.errors.push(refused(
+                Reason::DurationInvalid,
+                field,
+                problem,
+                "write RFC 3339 UTC, as 2026-01-31T12:00:00Z",
+            ));
         }
     }
 

@@ -74,9 +74,8 @@ fn statement_problems(path: &str, statement: &Statement, kind: Kind) -> Vec<Refu
             }
         };
         let pairs = resources.iter().filter_map(|(r, resource)| Some((r, check_pair(&action, resource).err()?)));
-        problems.extend(
-            pairs.map(|(r, error)| Refused::new(error.reason(), format!("{path}.resources[{r}]: {error}"))),
-        );
+        problems
+            .extend(pairs.map(|(r, error)| Refused::new(error.reason(), format!("{path}.resources[{r}]: {error}"))));
     }
     problems
 }
@@ -106,7 +105,12 @@ fn times(spec: &AgentCredentialPolicySpec, kind: Option<Kind>, findings: &mut Fi
         let written = duration::format(value);
         if let Some(least) = least.filter(|least| value < *least) {
             let problem = format!("{written} is shorter than what a provider of kind {kind} can do");
-            findings.errors.push(refused(reason, field, problem, format!("write at least {}", duration::format(least))));
+            findings.errors.push(refused(
+                reason,
+                field,
+                problem,
+                format!("write at least {}", duration::format(least)),
+            ));
         }
         if let Some(most) = most.filter(|most| value > *most) {
             let problem = format!("{written} is longer than what a provider of kind {kind} can do");

@@ -70,14 +70,18 @@ fn what_lets_a_container_out_of_its_confinement() {
         ),
     ]);
     for capability in ["ALL", "SYS_PTRACE", "CAP_SYS_ADMIN", "net_admin", "NET_RAW"] {
-        let changes = format!("spec: {{containers: [{{name: app, securityContext: {{capabilities: {{add: [{capability}]}}}}}}]}}");
+        let changes = format!(
+            "spec: {{containers: [{{name: app, securityContext: {{capabilities: {{add: [{capability}]}}}}}}]}}"
+        );
         let problems = inject_pod(&pod_with(&changes)).expect_err(capability);
         let message = message::all(&problems);
         assert!(message.contains("spec.containers[name=app].securityContext.capabilities.add"), "{message}");
         assert!(message.contains(capability) && message.ends_with("remove it"), "{message}");
     }
-    inject_pod(&pod_with("spec: {containers: [{name: app, securityContext: {capabilities: {add: [NET_BIND_SERVICE]}}}]}"))
-        .unwrap();
+    inject_pod(&pod_with(
+        "spec: {containers: [{name: app, securityContext: {capabilities: {add: [NET_BIND_SERVICE]}}}]}",
+    ))
+    .unwrap();
     inject_pod(&pod_with(
         "spec: {securityContext: {runAsUser: 65532}, containers: [{name: app, securityContext: {runAsUser: 1000}}]}",
     ))
@@ -95,7 +99,11 @@ fn what_is_ours() {
         (
             "spec: {initContainers: [{name: exeat-sidecar, image: mine}]}",
             "NotInjected",
-            &["spec.initContainers[name=exeat-sidecar].image", "registry.example/exeat-sidecar:1", "rename the container"],
+            &[
+                "spec.initContainers[name=exeat-sidecar].image",
+                "registry.example/exeat-sidecar:1",
+                "rename the container",
+            ],
         ),
         (
             "spec: {initContainers: [{name: exeat-sidecar, image: 'registry.example/exeat-sidecar:1', volumeMounts: [{name: x, mountPath: /exeat-sidecar}]}]}",
@@ -173,9 +181,21 @@ fn annotations_that_cannot_be_read() {
             "NotImplemented",
             &["annotation policy.exeat.dev/app", "exeat.dev/policy"],
         ),
-        ("metadata: {annotations: {exeat.dev/wait: approval}}", "NotImplemented", &["annotation exeat.dev/wait", "remove it"]),
-        ("metadata: {annotations: {exeat.dev/port: '80'}}", "AnnotationInvalid", &["annotation exeat.dev/port", "1024 to 65535"]),
-        ("metadata: {annotations: {exeat.dev/port: http}}", "AnnotationInvalid", &["annotation exeat.dev/port", "\"http\""]),
+        (
+            "metadata: {annotations: {exeat.dev/wait: approval}}",
+            "NotImplemented",
+            &["annotation exeat.dev/wait", "remove it"],
+        ),
+        (
+            "metadata: {annotations: {exeat.dev/port: '80'}}",
+            "AnnotationInvalid",
+            &["annotation exeat.dev/port", "1024 to 65535"],
+        ),
+        (
+            "metadata: {annotations: {exeat.dev/port: http}}",
+            "AnnotationInvalid",
+            &["annotation exeat.dev/port", "\"http\""],
+        ),
         (
             "metadata: {annotations: {exeat.dev/aws-token: env}}",
             "AnnotationInvalid",
@@ -257,7 +277,11 @@ fn policies_that_do_not_resolve() {
             "ActionNotAllowed",
             ["spec.allow[0].actions[0]", "ec2:RunInstances"],
         ),
-        ("spec: {subjects: {podSelector: {matchLabels: {team: a}}}}", "PodNotCovered", ["podSelector", "add the labels"]),
+        (
+            "spec: {subjects: {podSelector: {matchLabels: {team: a}}}}",
+            "PodNotCovered",
+            ["podSelector", "add the labels"],
+        ),
     ] {
         let mut changed = serde_json::to_value(policy("report-writer").unwrap()).unwrap();
         json_patch::merge(&mut changed, &crate::common::yaml(changes));

@@ -26,11 +26,20 @@ async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kub
             let review: Value = serde_json::from_slice(&body).unwrap();
             let attributes = &review["spec"]["resourceAttributes"];
             assert_eq!((&attributes["verb"], &attributes["group"]), (&json!("use"), &json!("exeat.dev")));
-            assert_eq!((&attributes["resource"], &attributes["name"]), (&json!("credentialproviders"), &json!("aws-prod")));
+            assert_eq!(
+                (&attributes["resource"], &attributes["name"]),
+                (&json!("credentialproviders"), &json!("aws-prod"))
+            );
             let allowed = review["spec"]["user"] == "alice" || review["spec"]["groups"] == json!(["admins"]);
-            (200, json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {}, "status": {"allowed": allowed}}))
+            (
+                200,
+                json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {}, "status": {"allowed": allowed}}),
+            )
         }
-        "unreachable" => (503, json!({"kind": "Status", "status": "Failure", "code": 503, "reason": "ServiceUnavailable", "message": "etcd is away"})),
+        "unreachable" => (
+            503,
+            json!({"kind": "Status", "status": "Failure", "code": 503, "reason": "ServiceUnavailable", "message": "etcd is away"}),
+        ),
         "late" => {
             let mut late = serde_json::to_value(policy("report-writer").unwrap()).unwrap();
             late["metadata"]["name"] = json!("late");
@@ -38,7 +47,10 @@ async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kub
         }
         name => match provider(name) {
             Some(provider) => (200, serde_json::to_value(provider).unwrap()),
-            None => (404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found"})),
+            None => (
+                404,
+                json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found"}),
+            ),
         },
     };
     let body = kube::client::Body::from(serde_json::to_vec(&answer).unwrap());
@@ -151,7 +163,10 @@ async fn a_refused_pod_gets_403_and_its_reason_is_counted() {
     assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(403)), "{response}");
     assert!(response["status"]["message"].as_str().unwrap().contains("spec.hostNetwork"), "{response}");
     let metrics = webhook.metrics();
-    assert!(metrics.contains(r#"exeat_webhook_refusals_total{path="/mutate-pods",reason="NotInjected"} 1"#), "{metrics}");
+    assert!(
+        metrics.contains(r#"exeat_webhook_refusals_total{path="/mutate-pods",reason="NotInjected"} 1"#),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -252,7 +267,13 @@ async fn what_depends_on_other_objects_is_a_warning() {
     let response = webhook.review(VALIDATE, request(POLICY, "CREATE", "alice", elsewhere, Value::Null)).await;
     assert_eq!(response["allowed"], true, "{response}");
     assert!(response["warnings"][0].as_str().unwrap().contains("NamespaceNotServed"), "{response}");
-    let other = request(("apps", "v1", "Deployment"), "CREATE", "alice", json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}}), Value::Null);
+    let other = request(
+        ("apps", "v1", "Deployment"),
+        "CREATE",
+        "alice",
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}}),
+        Value::Null,
+    );
     let response = webhook.review(VALIDATE, other).await;
     assert_eq!((&response["allowed"], &response["status"]["code"]), (&json!(false), &json!(400)), "{response}");
 }

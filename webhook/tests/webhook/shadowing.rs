@@ -62,7 +62,9 @@ fn env_from_is_refused_unless_listed_or_kept_away_by_a_prefix() {
             "{{metadata: {{annotations: {{{annotations}}}}}, spec: {{containers: [{{name: app, envFrom: [{source}]}}]}}}}"
         ))
     };
-    for source in ["{secretRef: {name: keys}}", "{configMapRef: {name: keys}}", "{prefix: AWS_, secretRef: {name: keys}}"] {
+    for source in
+        ["{secretRef: {name: keys}}", "{configMapRef: {name: keys}}", "{prefix: AWS_, secretRef: {name: keys}}"]
+    {
         let message = message::all(&inject_pod(&with("", source)).expect_err(source));
         for needle in ["spec.containers[name=app].envFrom", "\"keys\"", "exeat.dev/allow-env-from", "prefix"] {
             assert!(message.contains(needle), "{message}");

@@ -53,8 +53,16 @@ fn good_objects_pass_in_silence() {
 #[test]
 fn errors_in_policies() {
     let cases: [Case; 11] = [
-        ("spec: {principal: 'arn:aws:iam::1:role/x'}", "PrincipalInvalid", &["spec.principal", "write arn:aws:iam::<12 digits>"]),
-        ("spec: {allow: [{actions: [GetObject], resources: ['*']}]}", "ActionInvalid", &["spec.allow[0].actions[0]", "GetObject"]),
+        (
+            "spec: {principal: 'arn:aws:iam::1:role/x'}",
+            "PrincipalInvalid",
+            &["spec.principal", "write arn:aws:iam::<12 digits>"],
+        ),
+        (
+            "spec: {allow: [{actions: [GetObject], resources: ['*']}]}",
+            "ActionInvalid",
+            &["spec.allow[0].actions[0]", "GetObject"],
+        ),
         ("spec: {allow: [{actions: ['*:*'], resources: ['*']}]}", "ActionInvalid", &["spec.allow[0].actions[0]"]),
         (
             "spec: {allow: [{actions: ['s3:GetObject'], resources: [reports]}]}",
@@ -63,8 +71,16 @@ fn errors_in_policies() {
         ),
         ("spec: {session: {duration: soon}}", "DurationInvalid", &["spec.session.duration", "write it like 30m"]),
         ("spec: {session: {duration: 10m}}", "DurationInvalid", &["spec.session.duration", "write at least 16m"]),
-        ("spec: {session: {credentialTTL: 5m}}", "CredentialTTLTooShort", &["spec.session.credentialTTL", "write at least 15m"]),
-        ("spec: {session: {credentialTTL: 13h}}", "CredentialTTLTooLong", &["spec.session.credentialTTL", "write at most 12h"]),
+        (
+            "spec: {session: {credentialTTL: 5m}}",
+            "CredentialTTLTooShort",
+            &["spec.session.credentialTTL", "write at least 15m"],
+        ),
+        (
+            "spec: {session: {credentialTTL: 13h}}",
+            "CredentialTTLTooLong",
+            &["spec.session.credentialTTL", "write at most 12h"],
+        ),
         ("spec: {session: {offlineGrace: x}}", "DurationInvalid", &["spec.session.offlineGrace", "write it like"]),
         (
             "spec: {subjects: {podSelector: {matchExpressions: [{key: a, operator: Is, values: [b]}]}}}",
@@ -80,18 +96,34 @@ fn errors_in_policies() {
     for case in &cases {
         error(&judge_policy(case.0), case);
     }
-    let without_provider = changed(&policy("report-writer").unwrap(), "spec: {allow: [{actions: [x], resources: ['*']}]}");
-    error(&validate::policy(&without_provider, None), &("no provider yet", "ActionInvalid", &["spec.allow[0].actions[0]"]));
+    let without_provider =
+        changed(&policy("report-writer").unwrap(), "spec: {allow: [{actions: [x], resources: ['*']}]}");
+    error(
+        &validate::policy(&without_provider, None),
+        &("no provider yet", "ActionInvalid", &["spec.allow[0].actions[0]"]),
+    );
 }
 
 #[test]
 fn warnings_about_policies() {
     let cases: [Case; 6] = [
-        ("spec: {providerRef: {name: later}}", "ProviderNotFound", &["pods of this policy are refused for now", "\"later\""]),
+        (
+            "spec: {providerRef: {name: later}}",
+            "ProviderNotFound",
+            &["pods of this policy are refused for now", "\"later\""],
+        ),
         ("metadata: {namespace: elsewhere}", "NamespaceNotServed", &["spec.bindings[].namespaces"]),
         ("spec: {principal: 'arn:aws:iam::123456789012:role/x'}", "PrincipalNotAllowed", &["spec.principal"]),
-        ("spec: {allow: [{actions: ['ec2:RunInstances'], resources: ['*']}]}", "ActionNotAllowed", &["ec2:RunInstances"]),
-        ("spec: {allow: [{actions: ['s3:PutBucketPolicy'], resources: ['*']}]}", "DeniedByGuardrail", &["s3:PutBucketPolicy"]),
+        (
+            "spec: {allow: [{actions: ['ec2:RunInstances'], resources: ['*']}]}",
+            "ActionNotAllowed",
+            &["ec2:RunInstances"],
+        ),
+        (
+            "spec: {allow: [{actions: ['s3:PutBucketPolicy'], resources: ['*']}]}",
+            "DeniedByGuardrail",
+            &["s3:PutBucketPolicy"],
+        ),
         ("spec: {session: {duration: 48h}}", "DurationTooLong", &["spec.session.duration", "24h"]),
     ];
     for case in &cases {
@@ -103,7 +135,10 @@ fn warnings_about_policies() {
 fn every_field_that_is_not_built_is_warned_about() {
     for (changes, field) in [
         ("spec: {owners: [{user: alice}]}", "spec.owners"),
-        ("spec: {approvalRules: [{name: r, actions: ['s3:*'], required: [{group: g, count: 1}]}]}", "spec.approvalRules"),
+        (
+            "spec: {approvalRules: [{name: r, actions: ['s3:*'], required: [{group: g, count: 1}]}]}",
+            "spec.approvalRules",
+        ),
         ("spec: {limits: {concurrent: 5}}", "spec.limits"),
         ("spec: {budget: {limit: '5.00'}}", "spec.budget"),
         ("spec: {delivery: Broker}", "spec.delivery: Broker"),
@@ -128,7 +163,9 @@ fn every_field_that_is_not_built_is_warned_about() {
         warning(&findings, &("binding", "NotImplemented", &["spec.bindings[name=agents]"]));
         assert!(findings.warnings[0].message.contains(field), "{}", findings.warnings[0]);
     }
-    for kind in ["gcp: {project: p}", "azure: {tenantID: t}", "vault: {address: 'https://v'}", "http: {secretRef: {name: s}}"] {
+    for kind in
+        ["gcp: {project: p}", "azure: {tenantID: t}", "vault: {address: 'https://v'}", "http: {secretRef: {name: s}}"]
+    {
         let provider: CredentialProvider = changed(&aws, &format!("spec: {{aws: null, {kind}}}"));
         warning(&validate::provider(&provider), &("kind", "NotImplemented", &["aws and kubernetes are"]));
     }
@@ -143,7 +180,10 @@ fn findings_in_providers() {
         validate::provider(&provider)
     };
     let findings = with(&|b| b.principals = vec!["arn:aws:iam::123456789012:role/${namespace}*".to_owned()]);
-    error(&findings, &("principals", "PrincipalInvalid", &["spec.bindings[name=agents].principals[0]", "put a / between"]));
+    error(
+        &findings,
+        &("principals", "PrincipalInvalid", &["spec.bindings[name=agents].principals[0]", "put a / between"]),
+    );
     let findings = with(&|b| b.max_actions = vec!["s3:*".to_owned(), "get pods".to_owned()]);
     error(&findings, &("maxActions", "ActionInvalid", &["spec.bindings[name=agents].maxActions[1]", "get pods"]));
     let findings = with(&|b| b.deny = vec!["".to_owned()]);
@@ -151,7 +191,10 @@ fn findings_in_providers() {
     let findings = with(&|b| b.max_duration = Some("1d".to_owned()));
     error(&findings, &("maxDuration", "DurationInvalid", &["spec.bindings[name=agents].maxDuration", "write it like"]));
     let findings = with(&|b| b.max_duration = Some("10m".to_owned()));
-    error(&findings, &("maxDuration", "DurationInvalid", &["spec.bindings[name=agents].maxDuration", "write at least 16m"]));
+    error(
+        &findings,
+        &("maxDuration", "DurationInvalid", &["spec.bindings[name=agents].maxDuration", "write at least 16m"]),
+    );
     let plain = changed(&aws, "spec: {aws: {endpoint: 'http://sts.example'}}");
     warning(&validate::provider(&plain), &("endpoint", "ProviderRejected", &["spec.aws.endpoint", "use https"]));
 }
@@ -175,7 +218,9 @@ spec:
     assert_eq!(validate::session(&session), Findings::default());
     let bad = changed(&session, "spec: {request: {duration: x}}");
     error(&validate::session(&bad), &("duration", "DurationInvalid", &["spec.request.duration", "write it like"]));
-    for (changes, field) in [("requester: {username: alice}", "spec.request.requester"), ("holderKey: k", "spec.request.holderKey")] {
+    for (changes, field) in
+        [("requester: {username: alice}", "spec.request.requester"), ("holderKey: k", "spec.request.holderKey")]
+    {
         let session = changed(&session, &format!("spec: {{request: {{{changes}}}}}"));
         let findings = validate::session(&session);
         assert!(findings.warnings[0].message.starts_with(field), "{:?}", findings.warnings);
