@@ -12,6 +12,7 @@ venv=$("$here/../backends/install.sh")
 minio=$("$cluster_dir/build.sh" --print backends)/minio
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$here/../.."
+export CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
 for dialect in AWS S3Compatible; do
   cargo run -q -p exeat-crds --example gen_cases -- "$dialect" "$cases" "$seed" >"$work/$dialect.jsonl"
 done

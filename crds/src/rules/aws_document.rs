@@ -15,6 +15,7 @@ use super::grant::Grant;
 use crate::reason::Reason;
 use complement::Group;
 use serde::Serialize;
+use std::collections::BTreeSet;
 
 pub use s3::ACTIONS as S3_ACTIONS;
 
@@ -141,6 +142,7 @@ pub fn document(grant: &Grant, dialect: Dialect) -> Result<Document, DocumentErr
         return Err(DocumentError::new(Reason::ProviderRejected, problem, "use a provider of kind aws"));
     }
     let statements = read(grant, dialect)?;
+    check_wording(&statements)?;
     let deny = denied(grant, dialect, &statements)?;
     let everywhere = match dialect {
         Dialect::Aws => "*",
@@ -167,19 +169,28 @@ pub fn document(grant: &Grant, dialect: Dialect) -> Result<Document, DocumentErr
     check_size(Document { json }, dialect)
 }
 
+/// Refuses early what could never fit, so that comparing all patterns with each other stays cheap.
+fn check_wording(statements: &[Group]) -> Result<(), DocumentError> {
+    let actions = statements.iter().flat_map(|s| &s.actions).map(aws::Action::text);
+    let words: BTreeSet<String> = actions.chain(statements.iter().flat_map(Group::resource_texts)).collect();
+    let size = words.iter().map(String::len).sum::<usize>();
+    if size > 2 * MAX_PLAIN { Err(too_large(format!("more than {size}"))) } else { Ok(()) }
+}
+
 fn check_size(document: Document, dialect: Dialect) -> Result<Document, DocumentError> {
     let size = match dialect {
         Dialect::Aws => document.plain_len(),
         Dialect::S3Compatible => s3::size(document.as_str()),
     };
-    if size <= MAX_PLAIN {
-        return Ok(document);
-    }
-    Err(DocumentError::new(
+    if size <= MAX_PLAIN { Ok(document) } else { Err(too_large(size.to_string())) }
+}
+
+fn too_large(size: String) -> DocumentError {
+    DocumentError::new(
         Reason::PolicyTooLarge,
         format!("the session policy would be {size} characters long, STS takes {MAX_PLAIN}"),
         "use fewer actions and resources, fold them into patterns, give statements with the same actions the same resources, or write several policies",
-    ))
+    )
 }
 
 fn allow_entry(group: &Group, dialect: Dialect) -> Entry {

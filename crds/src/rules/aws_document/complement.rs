@@ -10,7 +10,7 @@
 use super::{Dialect, DocumentError, Entry, Items, s3};
 use crate::reason::Reason;
 use crate::rules::action::aws::{Action, Resource};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most sets of groups that may overlap. The documents of more would not fit anyway.
 const MAX_SETS: usize = 128;
@@ -25,10 +25,6 @@ pub(super) struct Group {
 impl Group {
     pub(super) fn resource_texts(&self) -> Vec<String> {
         self.resources.iter().map(|r| r.text().to_owned()).collect()
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        self.actions.iter().any(|action| other.has_overlap(action))
     }
 
     fn has_overlap(&self, action: &Action) -> bool {
@@ -63,20 +59,22 @@ fn reduce<T: Clone>(mut items: Vec<T>, key: impl Fn(&T) -> String, subset: impl 
 
 /// The statements with what is said twice said once.
 pub(super) fn allowed(statements: &[Group]) -> Vec<Group> {
-    let written = |action: &Action| {
-        let key = action.text().to_ascii_lowercase();
-        move |statement: &&Group| statement.actions.iter().any(|a| a.text().to_ascii_lowercase() == key)
-    };
-    regroup(statements, |action| statements.iter().filter(written(action)).flat_map(|s| s.resources.clone()).collect())
+    let key = |action: &Action| action.text().to_ascii_lowercase();
+    regroup(statements, |action, statement| statement.actions.iter().any(|own| key(own) == key(action)))
 }
 
-/// One group for each set of resources; `resources_of` says what a pattern is allowed on.
-fn regroup(statements: &[Group], resources_of: impl Fn(&Action) -> Vec<Resource>) -> Vec<Group> {
+/// One group for each set of resources, of all statements that `counts` says an action is allowed by.
+fn regroup(statements: &[Group], counts: impl Fn(&Action, &Group) -> bool) -> Vec<Group> {
+    let mut by_statements: BTreeMap<Vec<usize>, Vec<Action>> = BTreeMap::new();
+    for action in reduce(statements.iter().flat_map(|s| s.actions.clone()).collect(), Action::text, |_, _| false) {
+        let allowing = (0..statements.len()).filter(|i| counts(&action, &statements[*i])).collect();
+        by_statements.entry(allowing).or_default().push(action);
+    }
     let mut groups: BTreeMap<Vec<String>, Group> = BTreeMap::new();
-    for action in statements.iter().flat_map(|s| &s.actions) {
-        let resources = reduce_resources(resources_of(action));
+    for (allowing, actions) in by_statements {
+        let resources = reduce_resources(allowing.iter().flat_map(|i| statements[*i].resources.clone()).collect());
         let key = resources.iter().map(|r| r.text().to_owned()).collect();
-        groups.entry(key).or_insert_with(|| Group { actions: Vec::new(), resources }).actions.push(action.clone());
+        groups.entry(key).or_insert_with(|| Group { actions: Vec::new(), resources }).actions.extend(actions);
     }
     groups.into_values().map(|g| Group { actions: reduce_actions(g.actions), resources: g.resources }).collect()
 }
@@ -86,9 +84,8 @@ fn regroup(statements: &[Group], resources_of: impl Fn(&Action) -> Vec<Resource>
 /// # Errors
 /// `PolicyTooLarge` where too many patterns of different statements overlap.
 pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entry>, DocumentError> {
-    let groups = regroup(statements, |action| {
-        statements.iter().filter(|s| s.contains(action)).flat_map(|s| s.resources.clone()).collect()
-    });
+    let groups = regroup(statements, |action, statement| statement.contains(action));
+    let placed = place(&groups);
     let mut entries = Vec::new();
     if dialect == Dialect::Aws {
         let all = reduce_actions(groups.iter().flat_map(|g| g.actions.clone()).collect());
@@ -100,14 +97,14 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
     }
     let mut positive: BTreeMap<Vec<String>, Vec<Action>> = BTreeMap::new();
     let mut negative: Vec<(Vec<String>, Vec<String>)> = Vec::new();
-    for set in overlapping_sets(&groups)? {
-        let Some(candidates) = candidates(&groups, &set) else { continue };
+    for set in overlapping_sets(&placed)? {
+        let Some(candidates) = candidates(&placed, &set) else { continue };
         let resources = reduce_resources(set.iter().flat_map(|k| groups[*k].resources.clone()).collect());
         let resources: Vec<String> = resources.iter().map(|r| r.text().to_owned()).collect();
         if resources.iter().any(|r| r == "*") {
             continue;
         }
-        if let Some(actions) = shortest_apart(&groups, &set, candidates) {
+        if let Some(actions) = shortest_apart(&set, candidates) {
             positive.entry(resources).or_default().extend(actions);
         } else if dialect == Dialect::Aws {
             let others =
@@ -136,19 +133,46 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
     Ok(entries)
 }
 
+/// A pattern and the other groups that it has to do with, by index.
+struct Placed {
+    action: Action,
+    /// Those that overlap it.
+    meets: BTreeSet<usize>,
+    /// Those that contain it.
+    within: BTreeSet<usize>,
+}
+
+fn place(groups: &[Group]) -> Vec<Vec<Placed>> {
+    let others = |k: usize, is: &dyn Fn(&Group) -> bool| {
+        groups.iter().enumerate().filter(|(i, group)| *i != k && is(group)).map(|(i, _)| i).collect()
+    };
+    groups
+        .iter()
+        .enumerate()
+        .map(|(k, group)| {
+            let place = |action: &Action| Placed {
+                action: action.clone(),
+                meets: others(k, &|group| group.has_overlap(action)),
+                within: others(k, &|group| group.contains(action)),
+            };
+            group.actions.iter().map(place).collect()
+        })
+        .collect()
+}
+
 /// Every set of groups of which each two overlap.
-fn overlapping_sets(groups: &[Group]) -> Result<Vec<Vec<usize>>, DocumentError> {
-    let mut sets: Vec<Vec<usize>> = Vec::new();
+fn overlapping_sets(groups: &[Vec<Placed>]) -> Result<Vec<BTreeSet<usize>>, DocumentError> {
+    let meets: Vec<BTreeSet<usize>> =
+        groups.iter().map(|group| group.iter().flat_map(|placed| placed.meets.iter().copied()).collect()).collect();
+    let mut sets: Vec<BTreeSet<usize>> = (0..groups.len()).map(|k| BTreeSet::from([k])).collect();
     let mut from = 0;
-    sets.extend((0..groups.len()).map(|k| vec![k]));
-    while from < sets.len() {
-        let set = sets[from].clone();
+    while let Some(set) = sets.get(from).cloned() {
         from += 1;
         let next = set.last().map_or(0, |last| last + 1);
-        for k in next..groups.len() {
-            if set.iter().all(|i| groups[*i].overlaps(&groups[k])) {
-                sets.push(set.iter().copied().chain([k]).collect());
-            }
+        for k in (next..groups.len()).filter(|k| set.is_subset(&meets[*k])) {
+            let mut larger = set.clone();
+            larger.insert(k);
+            sets.push(larger);
         }
         if sets.len() > groups.len() + MAX_SETS {
             return Err(DocumentError::new(
@@ -162,27 +186,24 @@ fn overlapping_sets(groups: &[Group]) -> Result<Vec<Vec<usize>>, DocumentError> 
 }
 
 /// For each group of the set, its patterns that can hold an action which is in exactly this set; `None` where no action can be.
-fn candidates(groups: &[Group], set: &[usize]) -> Option<Vec<Vec<Action>>> {
+fn candidates<'a>(groups: &'a [Vec<Placed>], set: &BTreeSet<usize>) -> Option<Vec<Vec<&'a Placed>>> {
     set.iter()
         .map(|k| {
-            let fits = |action: &&Action| {
-                groups.iter().enumerate().all(|(i, group)| {
-                    i == *k || if set.contains(&i) { group.has_overlap(action) } else { !group.contains(action) }
-                })
+            let fits = |placed: &&Placed| {
+                placed.within.is_subset(set) && set.iter().all(|i| i == k || placed.meets.contains(i))
             };
-            let fitting: Vec<Action> = groups[*k].actions.iter().filter(fits).cloned().collect();
+            let fitting: Vec<&Placed> = groups[*k].iter().filter(fits).collect();
             (!fitting.is_empty()).then_some(fitting)
         })
         .collect()
 }
 
 /// The shortest list of candidates that no group outside the set overlaps.
-fn shortest_apart(groups: &[Group], set: &[usize], candidates: Vec<Vec<Action>>) -> Option<Vec<Action>> {
-    let apart =
-        |action: &Action| groups.iter().enumerate().all(|(i, group)| set.contains(&i) || !group.has_overlap(action));
+fn shortest_apart(set: &BTreeSet<usize>, candidates: Vec<Vec<&Placed>>) -> Option<Vec<Action>> {
     candidates
         .into_iter()
-        .filter(|actions| actions.iter().all(apart))
+        .filter(|placed| placed.iter().all(|p| p.meets.is_subset(set)))
+        .map(|placed| placed.into_iter().map(|p| p.action.clone()).collect::<Vec<_>>())
         .min_by_key(|actions| actions.iter().map(|a| a.text().len()).sum::<usize>())
 }
 
@@ -200,6 +221,6 @@ fn strongest(pairs: Vec<(Vec<String>, Vec<String>)>) -> impl Iterator<Item = (Ve
     kept.into_iter()
 }
 
-fn membership(groups: &[Group], action: &Action) -> Vec<usize> {
+fn membership(groups: &[Group], action: &Action) -> BTreeSet<usize> {
     groups.iter().enumerate().filter(|(_, g)| g.contains(action)).map(|(i, _)| i).collect()
 }

@@ -105,7 +105,7 @@ pub(super) fn actions(action: &Action) -> Result<Vec<Action>, DocumentError> {
         return Err(DocumentError::new(
             Reason::ActionInvalid,
             format!("{:?} names no action that S3-compatible servers know", action.text()),
-            "use one of those in docs/aws.md, for instance s3:GetObject",
+            "use one that they know, for instance s3:GetObject, s3:PutObject or s3:ListBucket",
         ));
     }
     Ok(named)

@@ -101,7 +101,7 @@ fn what_the_dialect_has_no_words_for_is_refused_with_the_fix() {
     let objects = "arn:aws:s3:::b/*";
     for (actions, resource, code, problem, fix) in [
         ("dynamodb:GetItem", "*", "ActionInvalid", "no action of S3", "dialect AWS"),
-        ("s3:GetAccessPoint", objects, "ActionInvalid", "names no action", "docs/aws.md"),
+        ("s3:GetAccessPoint", objects, "ActionInvalid", "names no action", "use one that they know"),
         (
             "s3:GetObject",
             "arn:aws:dynamodb:eu-west-1:1:table/t",
@@ -130,6 +130,10 @@ fn a_document_beyond_the_limit_is_refused_and_names_its_size() {
     let (code, message) = error(&granted(&[statement(&["s3:GetObject"], &resources)], &[]), Dialect::Aws);
     assert_eq!(code, "PolicyTooLarge");
     assert!(message.contains(" characters long, STS takes 2048; use fewer"), "{message}");
+    let endless: Vec<String> = (0..60).map(|i| format!("arn:aws:s3:::{}/{i}", "x".repeat(80))).collect();
+    let resources_endless: Vec<&str> = endless.iter().map(String::as_str).collect();
+    let (code, message) = error(&granted(&[statement(&["s3:GetObject"], &resources_endless)], &[]), Dialect::Aws);
+    assert!(code == "PolicyTooLarge" && message.contains("would be more than"), "{message}");
     assert!(
         document(&granted(&[statement(&["s3:GetObject"], &resources[..20])], &[]), Dialect::Aws).unwrap().plain_len()
             <= MAX_PLAIN
