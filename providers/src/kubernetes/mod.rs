@@ -82,7 +82,16 @@ impl Kubernetes {
         let session = request.session;
         let rules = self.rules(request.grant)?;
         let home = self.store(session, &self.grants_namespace);
-        let secret = self.prepare(session, &rules).await?;
+        let secret = match self.prepare(session, &rules).await {
+            // Nobody revokes what was never handed out; what is refused for good leaves nothing behind.
+            Err(error) if !error.retryable => {
+                if let Err(left) = self.revoke_now(session, None).await {
+                    tracing::warn!(session = session.name, error = %left, "what a refused mint has made could not be removed");
+                }
+                return Err(error);
+            }
+            prepared => prepared?,
+        };
         let token = token::request(&home, &secret, request.ttl).await?;
         let latest = request.now.saturating_add(request.ttl).unwrap_or(token.expires_at);
         Ok(Minted {
