@@ -333,11 +333,13 @@ class Admission(unittest.TestCase):
             self.assertTrue(not core or hook["matchConditions"], hook["name"])
 
     @every_rendering
-    def test_an_upgrade_empties_no_root(self, values, namespace):
+    def test_an_upgrade_keeps_what_the_programs_wrote(self, values, namespace):
         secrets = of_kind("Secret", values, namespace)
         self.assertEqual(set(secrets), {"exeat-issuer-root", "exeat-webhook-root"})
         for one in [*secrets.values(), of_kind("ConfigMap", values, namespace)["exeat-issuer-root"]]:
             self.assertFalse({"data", "stringData", "immutable"} & set(one), one["metadata"]["name"])
+        for name, lease in of_kind("Lease", values, namespace).items():
+            self.assertNotIn("spec", lease, name)
 
     def test_uninstall_runs_first_and_can_be_left_out(self):
         hooks = [o for o in objects() if "helm.sh/hook" in o["metadata"].get("annotations", {})]
