@@ -40,3 +40,9 @@ spec:
     variables.after.map(k, k).filter(k, !(k in variables.before) || variables.after[k] != variables.before[k]) +
     variables.before.map(k, k).filter(k, !(k in variables.after))
 {{- end }}
+
+{{/* What the API server would add. Two that apply the same manifest then never disagree on this field, which has one owner as a whole. */}}
+{{- define "exeat.matchDefaults" -}}
+matchPolicy: Equivalent
+objectSelector: {}
+{{- end }}
