@@ -25,17 +25,17 @@ fn texts(longest: usize) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn matching_is_what_trying_every_split_finds(pattern in "[ab*?]{0,6}", text in "[abz]{0,7}") {
         prop_assert_eq!(matches(&pattern, &text, S), plain(&pattern, &text));
     }
 
-    /// Two patterns of up to five tokens differ, if at all, on a text of up to six letters.
+    /// Two patterns of up to four tokens differ, if at all, on a text of up to five letters.
     #[test]
-    fn subset_and_overlap_are_exact(a in "[ab*?]{0,5}", b in "[ab*?]{0,5}") {
-        let texts = texts(6);
+    fn subset_and_overlap_are_exact(a in "[ab*?]{0,4}", b in "[ab*?]{0,4}") {
+        let texts = texts(5);
         prop_assert_eq!(subset(&a, &b, S), texts.iter().all(|t| !plain(&a, t) || plain(&b, t)));
         prop_assert_eq!(overlaps(&a, &b, S), texts.iter().any(|t| plain(&a, t) && plain(&b, t)));
     }
@@ -55,6 +55,10 @@ proptest! {
             prop_assert!(beside || !(a.matches(text) && b.matches(text)), "{} is in both", text);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_worst_patterns_are_answered(a in "([*]|[?]|a){1,400}", b in "([*]|[?]|a){1,400}") {

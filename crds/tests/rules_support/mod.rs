@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use serde_json::Value;
 
+/// Calls that each case is held against.
+const CALLS: usize = 60;
+
 pub(crate) const ROLE: &str = "arn:aws:iam::123456789012:role/agents/agents/report-writer";
 
 const ACTIONS: &[&str] = &[
@@ -120,9 +123,11 @@ pub(crate) fn ceilings() -> impl Strategy<Value = Vec<String>> {
     subsequence(vec!["*", "s3:*", "dynamodb:*", "s3:Get*", "*:*Object", "s3:*t*"], 1..=3).prop_map(own)
 }
 
-/// An action and a resource.
-pub(crate) fn calls() -> impl Strategy<Value = (String, String)> {
-    (select(CALLED_ACTIONS), select(CALLED_RESOURCES)).prop_map(|(a, r)| (a.to_owned(), r.to_owned()))
+/// A sample of all pairs of a called action and a resource.
+pub(crate) fn calls() -> impl Strategy<Value = Vec<Call<'static>>> {
+    let call =
+        (select(CALLED_ACTIONS), select(CALLED_RESOURCES)).prop_map(|(action, resource)| Call { action, resource });
+    prop::collection::vec(call, CALLS)
 }
 
 pub(crate) fn all_calls() -> impl Iterator<Item = Call<'static>> {
