@@ -49,7 +49,8 @@ async fn sessions_are_written_by_our_accounts_only() -> Result {
         let revoked = ns.session("agent", 1, Phase::Revoked, 10).await?;
         let taken_back = merge(json!({"spec": {"revoke": null}})).await;
         refused("a revocation taken back", taken_back)?;
-        api.delete(&revoked.name_any(), &DeleteParams::default()).await?;
+        let forgotten = api.delete(&revoked.name_any(), &DeleteParams::default()).await;
+        assert!(refused("deletion of a revoked session", forgotten)?.message.contains("removed by age"));
         Ok(())
     })
     .await

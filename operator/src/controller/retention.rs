@@ -4,7 +4,9 @@ use super::caches::Caches;
 use exeat_crds::CredentialSession;
 use exeat_crds::v1alpha1::Phase;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 
 /// How long, and how many for each policy.
 #[derive(Clone, Debug)]
@@ -15,9 +17,15 @@ pub struct Retention {
     pub count: usize,
 }
 
-/// Whether an ended session may be removed.
+/// Whether an ended session may be removed. The sessions of a pod that lives stay: without them it would look new, and a revocation
+/// would be forgotten.
 pub fn is_over(session: &CredentialSession, caches: &Caches, retention: &Retention, now: Timestamp) -> bool {
     let Some(end) = ended_at(session) else { return false };
+    let agent = &session.spec.request.agent.pod;
+    let pod = ObjectRef::<Pod>::new(&agent.name).within(&session.namespace().unwrap_or_default());
+    if caches.pods.get(&pod).is_some_and(|p| p.uid().as_deref() == Some(agent.uid.as_str())) {
+        return false;
+    }
     if now.duration_since(end) >= retention.age {
         return true;
     }

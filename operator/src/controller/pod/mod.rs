@@ -53,7 +53,13 @@ async fn create(session: &CredentialSession, context: &Context) -> Result<(), Er
             context.events.publish(&created, &event, context.clock.now()).await;
             Ok(())
         }
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 || is_terminating(&status) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The namespace is going: nothing can be created in it, and nothing needs to be.
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|d| &d.causes);
+    status.code == 403 && causes.into_iter().any(|c| c.reason == "NamespaceTerminating")
 }
