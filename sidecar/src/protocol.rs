@@ -18,29 +18,39 @@ use crate::guard::Rejection;
 /// Seconds to wait where a refusal that may pass names none.
 const DEFAULT_RETRY_AFTER: u64 = 1;
 
-/// A finished answer: status and JSON body.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// A finished answer: status and body.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Status of the answer.
     pub status: StatusCode,
     /// Seconds of the `Retry-After` header.
     pub retry_after: Option<u64>,
-    /// JSON body.
+    /// Whether the body is text for people instead of JSON.
+    pub text: bool,
+    /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// 200 with `body`.
-    pub fn ok(body: Bytes) -> Self {
-        Self { status: StatusCode::OK, retry_after: None, body }
+    /// `status` with the JSON text `body`.
+    pub fn json(status: StatusCode, retry_after: Option<u64>, body: impl Into<Bytes>) -> Self {
+        Self { status, retry_after, text: false, body: body.into() }
     }
 
-    /// The answer as HTTP. The content type is exactly `application/json`: the Go SDK reads no other.
+    /// 200 with the JSON text `body`.
+    pub fn ok(body: Bytes) -> Self {
+        Self::json(StatusCode::OK, None, body)
+    }
+
+    /// The answer as HTTP. The content type of JSON is exactly `application/json`: AWS's Go SDK reads no other.
     pub fn to_response(&self) -> Response {
         let mut response = Response::new(Body::from(self.body.clone()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, if self.text { TEXT } else { JSON });
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -60,7 +70,7 @@ fn manner(refusal: &Refusal) -> (StatusCode, Option<u64>) {
 /// An error in the words of every SDK: Go, Java and Rust read `code` and `message`, JavaScript `Code` and `Message`.
 pub fn error(status: StatusCode, retry_after: Option<u64>, code: &str, message: &str) -> Answer {
     let body = serde_json::json!({ "code": code, "Code": code, "message": message, "Message": message });
-    Answer { status, retry_after, body: Bytes::from(body.to_string()) }
+    Answer::json(status, retry_after, body.to_string())
 }
 
 /// The answer to a request that the guard refused.

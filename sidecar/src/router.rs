@@ -83,9 +83,13 @@ async fn json_credential(State(shared): State<AppState>, request: Request) -> Re
     shared.answer(Protocol::Json).await
 }
 
-async fn kubernetes_status(State(shared): State<AppState>) -> Response {
+async fn kubernetes_status(State(shared): State<AppState>, request: Request) -> Response {
     if shared.provider != Provider::Kubernetes {
         return not_served("Kubernetes", "AWS_CONTAINER_CREDENTIALS_FULL_URI").to_response();
+    }
+    if kubernetes::is_discovery(request.uri().path()) {
+        let snapshot = shared.snapshots.borrow();
+        return shared.count(Protocol::Kubernetes, snapshot.discovery(shared.clock.now()));
     }
     shared.answer_now(Protocol::Kubernetes)
 }
@@ -96,7 +100,7 @@ async fn started(State(shared): State<AppState>) -> Response {
     let held = snapshot.holds(shared.clock.now());
     let reason = (!held).then(|| serde_json::json!({ "code": snapshot.code, "message": snapshot.message }));
     let body = serde_json::json!({ "started": snapshot.started, "held": held, "refusal": reason });
-    Answer { status, retry_after: None, body: body.to_string().into() }.to_response()
+    Answer::json(status, None, body.to_string()).to_response()
 }
 
 async fn metrics(State(shared): State<AppState>) -> Response {
@@ -113,7 +117,10 @@ async fn metrics(State(shared): State<AppState>) -> Response {
     }
 }
 
-async fn not_found() -> Response {
+async fn not_found(State(shared): State<AppState>, request: Request) -> Response {
+    if shared.provider == Provider::Kubernetes && kubernetes::is_api(request.uri().path()) {
+        return kubernetes_status(State(shared), request).await;
+    }
     let message = format!("no such path; the sidecar serves {} and {}", aws::PATH, json::PATH);
     protocol::error(StatusCode::NOT_FOUND, None, "PathNotFound", &message).to_response()
 }

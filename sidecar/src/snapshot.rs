@@ -1,6 +1,5 @@
 //! What requests read: every answer rendered, with the time at which it turns.
 
-use bytes::Bytes;
 use exeat_wire::Refusal;
 use jiff::Timestamp;
 
@@ -13,7 +12,7 @@ use crate::protocol::{Answer, aws, json, kubernetes};
 #[derive(Debug)]
 pub struct Snapshot {
     held: Option<Served>,
-    refused: Refused,
+    refused: Answers,
     /// Whether a request that finds nothing does well to wait a moment: a call is in flight that may bring a credential.
     /// After a denial it does not: the SDK is told at once.
     pub promising: bool,
@@ -30,16 +29,15 @@ pub struct Snapshot {
 #[derive(Debug)]
 struct Served {
     until: Timestamp,
-    aws: Answer,
-    json: Answer,
-    kubernetes: Answer,
+    answers: Answers,
 }
 
 #[derive(Debug)]
-struct Refused {
+struct Answers {
     aws: Answer,
     json: Answer,
     kubernetes: Answer,
+    discovery: Answer,
 }
 
 impl Snapshot {
@@ -50,9 +48,11 @@ impl Snapshot {
             View::Held(held, until) => {
                 let served = Served {
                     until,
-                    aws: Answer::ok(held.payload.aws.clone().unwrap_or_else(Bytes::new)),
-                    json: Answer::ok(held.payload.json.clone()),
-                    kubernetes: kubernetes::stale(),
+                    answers: Answers {
+                        aws: Answer::ok(held.payload.aws.clone().unwrap_or_default()),
+                        json: Answer::ok(held.payload.json.clone()),
+                        ..Answers::refused(&kubernetes::stale())
+                    },
                 };
                 (Some(served), machine.refusal_at(until))
             }
@@ -64,7 +64,7 @@ impl Snapshot {
         };
         Self {
             held,
-            refused: Refused::render(&refusal),
+            refused: Answers::refused(&refusal),
             promising: calling && (refusal.retryable || refusal.code == EXPIRED),
             started: machine.started(),
             phase,
@@ -80,23 +80,34 @@ impl Snapshot {
 
     /// The answer at `now`.
     pub fn answer(&self, protocol: Protocol, now: Timestamp) -> &Answer {
+        let answers = self.answers(now);
+        match protocol {
+            Protocol::Aws => &answers.aws,
+            Protocol::Json => &answers.json,
+            Protocol::Kubernetes => &answers.kubernetes,
+        }
+    }
+
+    /// The answer at `now` to a Kubernetes client that asks for the server's kinds.
+    pub fn discovery(&self, now: Timestamp) -> &Answer {
+        &self.answers(now).discovery
+    }
+
+    fn answers(&self, now: Timestamp) -> &Answers {
         match &self.held {
-            Some(held) if now < held.until => match protocol {
-                Protocol::Aws => &held.aws,
-                Protocol::Json => &held.json,
-                Protocol::Kubernetes => &held.kubernetes,
-            },
-            _ => match protocol {
-                Protocol::Aws => &self.refused.aws,
-                Protocol::Json => &self.refused.json,
-                Protocol::Kubernetes => &self.refused.kubernetes,
-            },
+            Some(held) if now < held.until => &held.answers,
+            _ => &self.refused,
         }
     }
 }
 
-impl Refused {
-    fn render(refusal: &Refusal) -> Self {
-        Self { aws: aws::refused(refusal), json: json::refused(refusal), kubernetes: kubernetes::refused(refusal) }
+impl Answers {
+    fn refused(refusal: &Refusal) -> Self {
+        Self {
+            aws: aws::refused(refusal),
+            json: json::refused(refusal),
+            kubernetes: kubernetes::refused(refusal),
+            discovery: kubernetes::discovery_refused(refusal),
+        }
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::issuer::Says;
+use common::issuer::{Says, TestIssuer};
 use common::{PATIENCE, World, aws, kubernetes, refusal};
 use exeat_sidecar::args::Provider;
 use exeat_wire::StreamMessage;
@@ -55,14 +55,21 @@ async fn files_are_there_with_the_first_credential_and_follow_its_renewal() {
 async fn a_revocation_takes_the_token_and_kubectl_is_told_why() {
     let world = world(Says::Credential(kubernetes(1, 0))).await;
     until_json(&world, 200).await;
-    let stale = world.get("/kubernetes/denied/api", "").await;
+    let stale = world.get("/kubernetes/denied/api/v1/pods", "").await;
     assert_eq!((stale.status, stale.json()["reason"].as_str()), (503, Some("KubeconfigStale")));
     world.issuer.push(StreamMessage::Stopped(refusal("SessionRevoked", false))).await;
     until_json(&world, 403).await;
     let port = world.port;
     assert_eq!(server(&world), format!("http://127.0.0.1:{port}/kubernetes/denied"));
     assert!(!world.run_file("kubernetes/token").exists());
-    for path in ["", "/", "/api?timeout=32s", "/apis/apps/v1/namespaces/agents/deployments"] {
+    for path in ["/api?timeout=32s", "/apis", "/version", "/openapi/v3?timeout=32s"] {
+        let answer = world.get(&format!("/kubernetes/denied{path}"), "").await;
+        assert_eq!((answer.status, answer.header("content-type")), (403, Some("text/plain; charset=utf-8")), "{path}");
+        assert_eq!(answer.body, "SessionRevoked: why: SessionRevoked\n");
+    }
+    let prefix_dropped = world.get("/api/v1/pods", "").await;
+    assert_eq!((prefix_dropped.status, prefix_dropped.json()["reason"].as_str()), (403, Some("SessionRevoked")));
+    for path in ["", "/", "/api/v1/pods?limit=500", "/apis/apps/v1/namespaces/agents/deployments"] {
         for method in ["GET", "POST", "DELETE"] {
             let raw = format!(
                 "{method} /kubernetes/denied{path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"
@@ -82,7 +89,10 @@ async fn a_revocation_takes_the_token_and_kubectl_is_told_why() {
 
 #[tokio::test]
 async fn a_credential_of_another_kind_is_refused_with_the_fix() {
-    let world = world(Says::Credential(aws(1, 0))).await;
+    let issuer = TestIssuer::start(Says::Credential(aws(1, 0))).await;
+    issuer.opens_with(StreamMessage::Heartbeat);
+    let roots = issuer.roots.clone();
+    let world = World::start_with(Provider::Kubernetes, issuer, roots, None).await;
     let refusal = until_json(&world, 403).await;
     assert_eq!(refusal["code"], "ProviderKindChanged");
     assert!(refusal["message"].as_str().unwrap().contains("create the pod again"), "{refusal}");

@@ -176,7 +176,9 @@ async fn another_grant_is_fetched_and_the_old_credential_replaced() {
 async fn without_issuers_it_serves_until_the_grace_ends_and_recovers_when_they_are_back() {
     let mut world = World::aws(Says::Credential(aws(1, 0))).await;
     world.ask_until(|answer| answer.status == 200).await;
+    world.counted("exeat_sidecar_stream_connected 1").await;
     world.issuer.stop().await;
+    world.counted("exeat_sidecar_stream_connected 0").await;
     world.advance(1199);
     assert_eq!(world.ask().await.status, 200, "renewals fail, the credential lives");
     world.advance(1);

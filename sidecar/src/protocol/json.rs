@@ -50,6 +50,5 @@ fn secret_bytes(credential: &Credential) -> usize {
 /// The answer while nothing is served: the refusal itself.
 pub fn refused(refusal: &Refusal) -> Answer {
     let (status, retry_after) = manner(refusal);
-    let body = serde_json::to_vec(refusal).unwrap_or_default();
-    Answer { status, retry_after, body: body.into() }
+    Answer::json(status, retry_after, serde_json::to_vec(refusal).unwrap_or_default())
 }

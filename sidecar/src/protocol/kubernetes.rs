@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use exeat_wire::{KubernetesCredential, Refusal};
+use http::StatusCode;
 use serde_json::json;
 
 use super::{Answer, manner};
@@ -67,18 +68,37 @@ pub fn refused(refusal: &Refusal) -> Answer {
         "details": details,
         "code": status.as_u16(),
     });
-    Answer { status, retry_after: None, body: Bytes::from(body.to_string()) }
+    Answer::json(status, None, body.to_string())
 }
 
-/// The answer to a client that still reads the kubeconfig of a time without credential.
-pub fn stale() -> Answer {
-    refused(&Refusal {
+/// Whether `path` belongs to an API server: old clients drop the path of the kubeconfig's server in some calls.
+pub fn is_api(path: &str) -> bool {
+    matches!(path.split('/').nth(1), Some("api" | "apis" | "version" | "openapi"))
+}
+
+/// Whether `path` is one that client-go asks for the server's kinds or version, before any object.
+pub fn is_discovery(path: &str) -> bool {
+    let below = path.strip_prefix(PATH).unwrap_or(path).trim_end_matches('/');
+    matches!(below, "/api" | "/apis" | "/version") || below.starts_with("/openapi/")
+}
+
+/// The answer to discovery while nothing is served. client-go reads no `Status` there, but repeats a text, and of a 503
+/// not even that.
+pub fn discovery_refused(refusal: &Refusal) -> Answer {
+    let status = if refusal.retryable { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::FORBIDDEN };
+    let body = Bytes::from(format!("{}: {}\n", refusal.code, refusal.message));
+    Answer { status, retry_after: None, text: true, body }
+}
+
+/// What a client is told that still reads the kubeconfig of a time without credential.
+pub fn stale() -> Refusal {
+    Refusal {
         code: "KubeconfigStale".into(),
         message: "the credential is held now; read the file that KUBECONFIG names again".into(),
         retryable: true,
         retry_after_seconds: None,
         session: None,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -136,7 +156,23 @@ mod tests {
 
     #[test]
     fn a_wait_is_503_without_the_header_that_kubectl_waits_for() {
-        let answer = stale();
+        let answer = refused(&stale());
         assert_eq!((answer.status.as_u16(), answer.retry_after), (503, None));
+    }
+
+    #[test]
+    fn discovery_is_refused_in_a_text_that_kubectl_repeats() {
+        for path in ["/api", "/apis", "/apis/", "/version", "/openapi/v3"] {
+            assert!(is_discovery(&format!("{PATH}{path}")), "{path}");
+        }
+        for path in ["", "/", "/api/v1", "/apis/apps/v1", "/api/v1/namespaces/a/pods/api"] {
+            assert!(!is_discovery(&format!("{PATH}{path}")), "{path}");
+        }
+        assert!(is_discovery("/openapi/v3") && is_api("/openapi/v3") && is_api("/api/v1/pods"));
+        assert!(!is_api("/aws/credentials") && !is_api("/apiary") && !is_api("/"));
+        let answer = discovery_refused(&Refusal { retryable: false, ..stale() });
+        assert_eq!((answer.status.as_u16(), answer.text), (403, true));
+        assert!(answer.body.starts_with(b"KubeconfigStale: "));
+        assert_eq!(discovery_refused(&stale()).status.as_u16(), 500);
     }
 }

@@ -58,9 +58,10 @@ pub struct TestIssuer {
 impl TestIssuer {
     pub async fn start(says: Says) -> Self {
         let (roots, acceptor) = certificates();
+        let granted = matches!(says, Says::Credential(_));
         let script = Arc::new(Script {
             says: Mutex::new(says),
-            state: Mutex::new(active()),
+            state: Mutex::new(if granted { active() } else { StreamMessage::Heartbeat }),
             fetches: watch::Sender::new(0),
             streams: watch::Sender::new(0),
             open: watch::Sender::new(true),
