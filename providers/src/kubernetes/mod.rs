@@ -173,7 +173,14 @@ impl Kubernetes {
         let mut targets: BTreeSet<String> = handle.map(objects::targets_of_handle).into_iter().flatten().collect();
         targets.extend(account.as_ref().map(objects::targets_of).into_iter().flatten());
         let taken = join_all(targets.iter().map(|namespace| self.take(session, namespace))).await;
-        taken.into_iter().collect::<Result<(), _>>()?;
+        // A namespace that is being deleted may have lost the issuer's own RoleBinding already. What the issuer may not remove
+        // there is of no use to anybody once the account is gone.
+        for left in taken.into_iter().filter_map(Result::err) {
+            if left.reason != Reason::IssuerForbidden {
+                return Err(left);
+            }
+            tracing::warn!(error = %left, session = %session.name, "rights of a session that is over are left behind; its account is removed");
+        }
         // The account goes last: it is what names the namespaces.
         home.remove::<ServiceAccount>(&session.name).await
     }
