@@ -14,7 +14,7 @@ use exeat_providers::{Minted, Provider, ProviderError};
 use exeat_wire::Credential;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use support::s3::{Backend, call};
+use support::s3::{self, Backend, call};
 use support::{Place, in_place, provider, request, until};
 
 const TTL: SignedDuration = SignedDuration::from_mins(15);
@@ -55,7 +55,7 @@ async fn check_scope(endpoint: &str, minted: &Minted) {
         ("GET", "/reports", 403),
         ("DELETE", "/reports/q3.txt", 403),
     ] {
-        assert_eq!(call(endpoint, &minted.credential, method, path).await, status, "{method} {path}");
+        assert_eq!(call(endpoint, &s3::keys(&minted.credential), method, path).await, status, "{method} {path}");
     }
 }
 

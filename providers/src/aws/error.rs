@@ -13,6 +13,9 @@ use crate::ProviderError;
 /// Wait after a refusal for too many calls that names none.
 const THROTTLE_WAIT: Duration = Duration::from_secs(5);
 
+/// The action that the issuer's own token needs.
+pub(super) const WITH_WEB_IDENTITY: &str = "sts:AssumeRoleWithWebIdentity";
+
 /// What was being done when a call failed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Doing<'a> {
@@ -117,6 +120,9 @@ struct Said<'a> {
 fn answer(said: &Said<'_>, doing: Doing<'_>) -> ProviderError {
     let code = said.code.strip_suffix("Exception").unwrap_or(said.code);
     match code {
+        // MinIO has no codes of its own for these.
+        _ if said.message.contains("request signature we calculated does not match") => bad_identity(said, doing),
+        "InvalidParameterValue" if said.message.contains("JWT") => bad_identity(said, doing),
         "AccessDenied" | "UnauthorizedOperation" | "NoSuchEntity" | "UnauthorizedAccess" => refused(said, doing),
         "InvalidClientTokenId"
         | "UnrecognizedClient"
@@ -209,7 +215,7 @@ fn bad_identity(said: &Said<'_>, doing: Doing<'_>) -> ProviderError {
         "the issuer's clock and that of STS differ by more than 5 minutes; set the clock of its node right"
     } else {
         match doing.step {
-            Step::Base(_) => {
+            Step::Base(_) | Step::Assume { action: WITH_WEB_IDENTITY, .. } => {
                 "check that the account trusts the cluster's OpenID Connect issuer, and that the issuer's token has the audience \
                  sts.amazonaws.com"
             }

@@ -25,6 +25,14 @@ fn each_answer_of_sts_has_its_reason() {
         (403, "SignatureDoesNotMatch", "does not match", Reason::BaseIdentityInvalid, false),
         (400, "ExpiredTokenException", "expired", Reason::BaseIdentityInvalid, false),
         (403, "ExpiredToken", "expired", Reason::BaseIdentityInvalid, false),
+        (
+            403,
+            "AccessDenied",
+            "The request signature we calculated does not match the signature you provided.",
+            Reason::BaseIdentityInvalid,
+            false,
+        ),
+        (400, "InvalidParameterValue", "STS JWT Token has `azp` claim invalid", Reason::BaseIdentityInvalid, false),
         (400, "MalformedPolicyDocument", "bad", Reason::ProviderRejected, false),
         (400, "PackedPolicyTooLarge", "104 %", Reason::PolicyTooLarge, false),
         (400, "ValidationError", policy_length, Reason::PolicyTooLarge, false),
@@ -71,6 +79,9 @@ fn a_refusal_on_the_way_to_the_issuers_own_role_is_about_its_identity() {
     assert_eq!(explain(said(403, "AccessDenied", "no"), IDENTITY).reason, Reason::BaseIdentityInvalid);
     let error = explain(said(400, "InvalidIdentityToken", "Incorrect token audience"), BASE);
     assert!(error.message.contains("audience"), "{error}");
+    let direct = Doing { step: Step::Assume { principal: "role/r", action: WITH_WEB_IDENTITY, also: &[] }, ..ASSUME };
+    let error = explain(said(400, "InvalidIdentityToken", "Incorrect token audience"), direct);
+    assert!(error.message.contains("audience") && !error.message.contains("secretRef"), "{error}");
 }
 
 #[test]

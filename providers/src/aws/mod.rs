@@ -29,7 +29,7 @@ use jiff::Timestamp;
 
 use crate::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
 use ask::{Ask, CHAINED_CEILING};
-use error::{Doing, Step, chaining_limit, explain, failure};
+use error::{Doing, Step, WITH_WEB_IDENTITY, chaining_limit, explain, failure};
 use source::{BaseRole, SecretSource, SharedSecret, web_identity_token};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -153,7 +153,7 @@ impl Aws {
     }
 
     async fn by_web_identity(&self, ask: &Ask) -> Result<(Option<Credentials>, Option<i32>), ProviderError> {
-        let step = Step::Assume { principal: &ask.role_arn, action: "sts:AssumeRoleWithWebIdentity", also: &[] };
+        let step = Step::Assume { principal: &ask.role_arn, action: WITH_WEB_IDENTITY, also: &[] };
         let answer = self
             .unsigned
             .assume_role_with_web_identity()

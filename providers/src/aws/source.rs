@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::Api;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use zeroize::Zeroize;
 
 use super::error::{Doing, Step, explain, failure};
 use crate::ProviderError;
@@ -88,7 +89,11 @@ impl SecretSource {
     async fn read(&self) -> Result<Credentials, ProviderError> {
         let (name, namespace) = (&self.name, &self.namespace);
         match self.api.get_opt(name).await {
-            Ok(Some(secret)) => keys_of(&secret, namespace, name),
+            Ok(Some(mut secret)) => {
+                let keys = keys_of(&secret, namespace, name);
+                secret.data.iter_mut().flat_map(|data| data.values_mut()).for_each(|bytes| bytes.0.zeroize());
+                keys
+            }
             Ok(None) => Err(ProviderError::lasting(
                 Reason::BaseIdentityInvalid,
                 format!(

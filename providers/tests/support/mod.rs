@@ -171,13 +171,38 @@ impl Place {
         api.create(&PostParams::default(), &secret).await.unwrap();
     }
 
+    fn discovery(&self) -> String {
+        format!("{}-oidc", self.name)
+    }
+
+    /// Lets everybody read the cluster's OpenID Connect discovery, as a cloud that trusts it must.
+    pub(crate) async fn publish_issuer(&self) {
+        let anyone = Subject {
+            kind: "Group".into(),
+            name: "system:unauthenticated".into(),
+            api_group: Some(RBAC.into()),
+            ..Subject::default()
+        };
+        self.make_global(&ClusterRoleBinding {
+            metadata: named(&self.discovery()),
+            role_ref: role_ref("ClusterRole", "system:service-account-issuer-discovery"),
+            subjects: Some(vec![anyone]),
+        })
+        .await;
+    }
+
     /// A client with a token of this account.
     async fn client_of(&self, namespace: &str, account: &str) -> Client {
+        self.client_with(&self.token(namespace, account, Vec::new()).await)
+    }
+
+    /// A token of this account for these audiences.
+    pub(crate) async fn token(&self, namespace: &str, account: &str, audiences: Vec<String>) -> String {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin.clone(), namespace);
-        let spec = TokenRequestSpec { expiration_seconds: Some(3600), ..TokenRequestSpec::default() };
+        let spec = TokenRequestSpec { audiences, expiration_seconds: Some(3600), ..TokenRequestSpec::default() };
         let request = TokenRequest { spec, ..TokenRequest::default() };
         let answer = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-        self.client_with(&answer.status.unwrap().token)
+        answer.status.unwrap().token
     }
 
     /// A client that has nothing but this token.
@@ -204,7 +229,9 @@ impl Place {
             let _ = namespaces.delete(&namespace, &DeleteParams::default()).await;
         }
         let _ = Api::<ClusterRole>::all(self.admin.clone()).delete(&self.name, &DeleteParams::default()).await;
-        let _ = Api::<ClusterRoleBinding>::all(self.admin.clone()).delete(&self.name, &DeleteParams::default()).await;
+        for name in [self.name.clone(), self.discovery()] {
+            let _ = Api::<ClusterRoleBinding>::all(self.admin.clone()).delete(&name, &DeleteParams::default()).await;
+        }
     }
 }
 

@@ -31,15 +31,17 @@ impl Backend {
     }
 }
 
-/// The status of `method /path` with these temporary keys.
-pub(crate) async fn call(endpoint: &str, credential: &Credential, method: &str, path: &str) -> u16 {
+/// The keys of a minted credential.
+pub(crate) fn keys(credential: &Credential) -> Credentials {
     let Credential::Aws(AwsCredential { access_key_id, secret_access_key, session_token, .. }) = credential else {
         panic!("no AWS credential: {credential:?}");
     };
-    let keys =
-        Credentials::from_keys(access_key_id, secret_access_key.expose(), Some(session_token.expose().to_owned()));
+    Credentials::from_keys(access_key_id, secret_access_key.expose(), Some(session_token.expose().to_owned()))
+}
+
+/// The status of `method /path` with these keys. Bodies are empty.
+pub(crate) async fn call(endpoint: &str, keys: &Credentials, method: &str, path: &str) -> u16 {
     let host = endpoint.trim_start_matches("http://");
-    let body: &[u8] = if method == "PUT" { b"text" } else { b"" };
     let mut request = http::Request::builder().method(method).uri(format!("{endpoint}{path}")).body(()).unwrap();
     let mut settings = SigningSettings::default();
     settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
@@ -47,7 +49,7 @@ pub(crate) async fn call(endpoint: &str, credential: &Credential, method: &str, 
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
     #[expect(clippy::disallowed_methods, reason = "the signature is checked against the real clock")]
     let time = SystemTime::now();
-    let identity = keys.into();
+    let identity = keys.clone().into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region("us-east-1")
@@ -58,22 +60,20 @@ pub(crate) async fn call(endpoint: &str, credential: &Credential, method: &str, 
         .unwrap()
         .into();
     let uri = request.uri().to_string();
-    let signable = SignableRequest::new(method, uri, std::iter::empty(), SignableBody::Bytes(body)).unwrap();
+    let signable = SignableRequest::new(method, uri, std::iter::empty(), SignableBody::Bytes(b"")).unwrap();
     let (instructions, _) = sign(signable, &params).unwrap().into_parts();
     instructions.apply_to_request_http1x(&mut request);
-    send(host, method, path, request.headers(), body).await
+    send(host, method, path, request.headers()).await
 }
 
-async fn send(host: &str, method: &str, path: &str, headers: &http::HeaderMap, body: &[u8]) -> u16 {
-    let mut head =
-        format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+async fn send(host: &str, method: &str, path: &str, headers: &http::HeaderMap) -> u16 {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: 0\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
     }
     head.push_str("\r\n");
     let mut stream = TcpStream::connect(host).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
