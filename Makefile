@@ -22,6 +22,7 @@ build: ## Build all programs (debug)
 .PHONY: generate
 generate: ## Write the files that are generated from the Rust types
 	cargo run -q -p exeat-crds --bin exeat-crdgen
+	scripts/generate-config.sh
 
 .PHONY: fmt
 fmt: ## Format the code

@@ -23,7 +23,10 @@ stage_fmt() { cargo fmt --all --check; }
 stage_shell() { git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x; }
 stage_clippy() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
 stage_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace; }
-stage_generated() { cargo run --locked -q -p exeat-crds --bin exeat-crdgen -- --check; }
+stage_generated() {
+  cargo run --locked -q -p exeat-crds --bin exeat-crdgen -- --check
+  scripts/generate-config.sh --check
+}
 stage_unit() { cargo test --locked --workspace --exclude exeat-e2e 2>&1 | tee -a "$results"; }
 stage_differential() { e2e/differential/run.sh; } # our rules against MiniStack's and MinIO's own evaluators
 stage_e2e() { scripts/e2e.sh 2>&1 | tee -a "$results"; }
@@ -50,18 +53,7 @@ stage_deny() {
   "$tool/bin/cargo-deny" --locked check bans licenses sources
 }
 
-stage_helm() {
-  local helm values rendered
-  helm=$(e2e/cluster/build.sh)/helm
-  "$helm" lint --strict charts/exeat
-  for values in "" charts/exeat/ci/*.yaml; do
-    [[ -z $values || -e $values ]] || continue
-    echo "helm template ${values:-with the default values}"
-    rendered=$work/rendered.yaml
-    "$helm" template exeat charts/exeat -n exeat-system ${values:+-f "$values"} >"$rendered"
-    [[ -s $rendered ]]
-  done
-}
+stage_helm() { scripts/test-chart.sh 2>&1 | tee -a "$results"; }
 
 failed=() timings=()
 for stage; do
@@ -80,7 +72,7 @@ echo
 printf '%s\n' "${timings[@]}"
 printf '%-10s %6d s\n' total "$SECONDS"
 if ((${#failed[@]})); then echo "failed stages: ${failed[*]}"; fi
-read -r passed broken < <(awk '/^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }
+read -r passed broken < <(awk '/^[0-9]+ passed, [0-9]+ failed$/ { p += $1; f += $3 } /^test result: / { for (i = 2; i <= NF; i++) { if ($i ~ /^passed/) p += $(i - 1); if ($i ~ /^failed/) f += $(i - 1) } }
   END { print p + 0, f + 0 }' "$results")
 ran_tests=
 for stage; do if [[ $stage == unit || $stage == e2e ]]; then ran_tests=1; fi; done

@@ -4,7 +4,7 @@
 use super::context::Context;
 use super::error::Error;
 use exeat_crds::names;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
@@ -55,6 +55,8 @@ pub(super) async fn watch(context: &Context, folder: Option<&Path>) -> Result<()
             _ = changes.next() => {}
             () = tokio::time::sleep(PERIOD) => {}
         }
+        // One look is enough for all changes that have come by now.
+        while changes.next().now_or_never().is_some() {}
     }
 }
 
@@ -67,13 +69,17 @@ where
     Box::pin(events.map_ok(|_| ()).map(|_| ()))
 }
 
-/// Applies the manifest. Returns whether the API server's copy changed by it.
+/// Applies the manifest where the API server's copy differs. Returns whether it did. The manifests write every default out, so that
+/// equal means equal.
 async fn heal(context: &Context, manifest: &DynamicObject) -> Result<bool, Error> {
     let types = manifest.types.clone().unwrap_or_default();
     let kind = GroupVersionKind::try_from(&types).map_err(|e| Error::Manifest(e.to_string()))?;
     let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &ApiResource::from_gvk(&kind));
     let name = manifest.name_any();
     let before = api.get_opt(&name).await?;
+    if before.as_ref().is_some_and(|b| b.data.get("spec") == manifest.data.get("spec")) {
+        return Ok(false);
+    }
     context.gate.check()?;
     let params = PatchParams::apply(names::CONTROLLER).force();
     let after = api.patch(&name, &params, &Patch::Apply(manifest)).await?;
