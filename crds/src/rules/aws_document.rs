@@ -2,10 +2,10 @@
 //!
 //! Allow statements alone would not do: a policy of a resource that names the session (a bucket policy, for instance) allows
 //! what no statement of the session policy denies ("Session policies", IAM User Guide). So the document also denies, in
-//! words, all that the grant does not allow: other actions everywhere, and allowed actions elsewhere. See [`complement`]
-//! for how that is exact where patterns of several statements overlap.
+//! words, all that the grant does not allow: other actions everywhere, and allowed actions elsewhere. The module `complement` says
+//! how that is exact where patterns of several statements overlap.
 //!
-//! S3-compatible servers (MinIO, Ceph and the like) take a smaller language; see [`s3`].
+//! S3-compatible servers (MinIO, Ceph and the like) take a smaller language; the module `s3` says which.
 
 mod complement;
 mod s3;
