@@ -311,6 +311,7 @@ fn exceptions_of(provider: &CredentialProvider) -> Vec<String> {
         ],
         Some(AwsDialect::S3Compatible) => vec![
             "only S3 actions are narrowed: the service's dialect knows no others".to_owned(),
+            "some services judge the read of an object's version as s3:GetObject".to_owned(),
             "presigned URLs can outlive the session".to_owned(),
         ],
         None if provider.spec.kubernetes.is_some() => vec![
