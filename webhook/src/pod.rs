@@ -42,10 +42,34 @@ pub(crate) fn service_account(spec: &PodSpec) -> &str {
     named.filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
-/// A mount path without what does not tell two of them apart.
-pub(crate) fn mount_path(path: &str) -> &str {
-    match path.trim_end_matches('/') {
-        "" => "/",
-        path => path,
+/// A mount path as the runtime takes it: absolute, without empty, `.` and `..` parts.
+pub(crate) fn mount_path(path: &str) -> String {
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// Whether `inner` is `outer` or lies below it; both as [`mount_path`] writes them.
+pub(crate) fn is_within(inner: &str, outer: &str) -> bool {
+    outer == "/" || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_mean_the_same_are_the_same() {
+        for path in ["/var/run/exeat", "/var/run/exeat/", "//var/./run/exeat", "/var/run/x/../exeat", "var/run/exeat"] {
+            assert_eq!(mount_path(path), "/var/run/exeat", "{path}");
+        }
+        assert_eq!(mount_path("/../.."), "/");
+        assert!(is_within("/a/b", "/a") && is_within("/a", "/a") && is_within("/a", "/") && !is_within("/ab", "/a"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use exeat_runtime::clock::SystemClock;
 use exeat_runtime::readiness::Readiness;
@@ -15,6 +16,7 @@ use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::args::{Cli, ServerArgs};
 use crate::certs::bundle::heal;
@@ -24,6 +26,9 @@ use crate::http::{App, router};
 use crate::issuer_root;
 use crate::metrics::Metrics;
 use crate::objects::{self, Objects};
+
+/// How long requests are still taken after the signal to stop.
+const LAME_DUCK: Duration = Duration::from_secs(5);
 
 /// Why the webhook ended.
 #[derive(Debug, thiserror::Error)]
@@ -63,41 +68,56 @@ pub async fn run(cli: Cli) -> Result<(), RunError> {
     let shutdown = Shutdown::on_signals().map_err(RunError::Signals)?;
     let client = cli.client.client().await?;
     let registry = Registry::new();
+    let mut tasks = JoinSet::new();
+    let stop = after_lame_duck(&shutdown);
     let parts = Parts {
         client,
         namespace: cli.pod.pod_namespace.clone(),
         readiness: Readiness::new(),
-        shutdown: shutdown.clone(),
+        stop: stop.clone(),
         metrics: Metrics::new(&registry)?,
     };
-    let mut tasks = JoinSet::new();
     let health_listener = listen("--health-listen", cli.health.health_listen).await?;
     let listener = listen("--listen", cli.server.listen).await?;
-    let health = health::router(parts.readiness.clone(), shutdown.clone(), registry);
-    let health_shutdown = shutdown.clone();
-    tasks.spawn(async move {
-        let served = health::serve(health_listener, health, health_shutdown).await;
-        ended("health server", served)
-    });
     let objects = parts.objects(&mut tasks);
     let issuer_ca = parts.issuer_root(&mut tasks);
     let resolver = parts.certificate(&cli.server, &mut tasks);
     let app = App::new(objects, cli.injection.settings(&parts.namespace), issuer_ca, parts.metrics.clone());
     let config = server_config(resolver).map_err(|error| RunError::Tls(error.to_string()))?;
-    let server_shutdown = shutdown.clone();
+    // Only now: every latch is held, so that the first answer is no false "ready".
+    let health = health::router(parts.readiness.clone(), shutdown.clone(), registry);
+    let health_stop = stop.clone();
     tasks.spawn(async move {
-        let served = serve_tls(listener, router(app), config, server_shutdown, Limits::default()).await;
+        let served = health::serve(health_listener, health, health_stop).await;
+        ended("health server", served)
+    });
+    let server_stop = stop.clone();
+    tasks.spawn(async move {
+        let served = serve_tls(listener, router(app), config, server_stop, Limits::default()).await;
         ended("HTTPS server", served)
     });
     tracing::info!(listen = %cli.server.listen, "webhook started");
-    supervise(tasks, &shutdown).await
+    supervise(tasks, &stop).await
+}
+
+/// What stops the servers: some seconds after the signal, in which readiness is gone already. A Service sends requests
+/// on for that long, and each one that is lost is a refused pod.
+fn after_lame_duck(shutdown: &Shutdown) -> Shutdown {
+    let stop = Shutdown::manual();
+    let (shutdown, trigger) = (shutdown.clone(), stop.clone());
+    tokio::spawn(async move {
+        shutdown.wait().await;
+        sleep(LAME_DUCK).await;
+        trigger.trigger();
+    });
+    stop
 }
 
 /// A server may end once the drain has started; before that everything must go on.
-async fn supervise(mut tasks: JoinSet<Result<&'static str, RunError>>, shutdown: &Shutdown) -> Result<(), RunError> {
+async fn supervise(mut tasks: Tasks, stop: &Shutdown) -> Result<(), RunError> {
     while let Some(ended) = tasks.join_next().await {
         match ended {
-            Ok(Ok(_)) if shutdown.is_signalled() => {}
+            Ok(Ok(_)) if stop.is_signalled() => {}
             Ok(Ok(part)) => return Err(RunError::Ended(part)),
             Ok(Err(error)) => return Err(error),
             Err(error) => {
@@ -123,17 +143,17 @@ struct Parts {
     client: Client,
     namespace: String,
     readiness: Readiness,
-    shutdown: Shutdown,
+    stop: Shutdown,
     metrics: Metrics,
 }
 
 impl Parts {
-    /// Runs a part that has no end of its own until the shutdown.
-    fn until_shutdown(&self, tasks: &mut Tasks, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
+    /// Runs a part that has no end of its own until the stop.
+    fn until_stop(&self, tasks: &mut Tasks, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
         tasks.spawn(async move {
             tokio::select! {
-                () = shutdown.wait() => {}
+                () = stop.wait() => {}
                 () = part => {}
             }
             Ok(name)
@@ -145,10 +165,10 @@ impl Parts {
         let (providers, provider_writer) = reflector::store();
         let api = Api::all(self.client.clone());
         let synced = self.readiness.latch("policies");
-        self.until_shutdown(tasks, "watch of policies", objects::follow(api, policy_writer, synced));
+        self.until_stop(tasks, "watch of policies", objects::follow(api, policy_writer, synced));
         let api = Api::all(self.client.clone());
         let synced = self.readiness.latch("providers");
-        self.until_shutdown(tasks, "watch of providers", objects::follow(api, provider_writer, synced));
+        self.until_stop(tasks, "watch of providers", objects::follow(api, provider_writer, synced));
         Objects::new(self.client.clone(), policies, providers)
     }
 
@@ -156,7 +176,7 @@ impl Parts {
         let (sender, receiver) = watch::channel(None);
         let (client, namespace) = (self.client.clone(), self.namespace.clone());
         let follow = async move { issuer_root::follow(client, &namespace, sender).await };
-        self.until_shutdown(tasks, "watch of the issuer's root", follow);
+        self.until_stop(tasks, "watch of the issuer's root", follow);
         receiver
     }
 
@@ -170,7 +190,7 @@ impl Parts {
                 resolver: Arc::clone(&resolver),
                 metrics: self.metrics.clone(),
             };
-            self.until_shutdown(tasks, "certificate from files", certificate.run(served, self.shutdown.clone()));
+            self.until_stop(tasks, "certificate from files", certificate.run(served, self.stop.clone()));
             return resolver;
         }
         let (sender, bundle) = watch::channel(None);
@@ -183,7 +203,7 @@ impl Parts {
             clock: SystemClock,
             metrics: self.metrics.clone(),
         };
-        self.until_shutdown(tasks, "own certificate", certificate.run(served, self.shutdown.clone()));
+        self.until_stop(tasks, "own certificate", certificate.run(served, self.stop.clone()));
         let name = args.webhook_configuration.clone();
         let (mutating, validating) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
         let healed = [
@@ -192,12 +212,42 @@ impl Parts {
         ];
         let [mutating_healed, validating_healed] = healed;
         let other = (name.clone(), bundle.clone());
-        self.until_shutdown(tasks, "mutating webhook configuration", async move {
+        self.until_stop(tasks, "mutating webhook configuration", async move {
             heal::<MutatingWebhookConfiguration>(mutating, &name, bundle, mutating_healed).await;
         });
-        self.until_shutdown(tasks, "validating webhook configuration", async move {
+        self.until_stop(tasks, "validating webhook configuration", async move {
             heal::<ValidatingWebhookConfiguration>(validating, &other.0, other.1, validating_healed).await;
         });
         resolver
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_taken_for_a_while_after_the_signal() {
+        let shutdown = Shutdown::manual();
+        let stop = after_lame_duck(&shutdown);
+        shutdown.trigger();
+        sleep(LAME_DUCK - Duration::from_millis(10)).await;
+        assert!(!stop.is_signalled());
+        sleep(Duration::from_millis(20)).await;
+        assert!(stop.is_signalled());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_before_the_stop_ends_the_program() {
+        let part = || async { Ok("watch of policies") };
+        let stop = Shutdown::manual();
+        let mut tasks = Tasks::new();
+        tasks.spawn(part());
+        let error = supervise(tasks, &stop).await.unwrap_err();
+        assert_eq!(error.to_string(), "watch of policies ended unexpectedly");
+        stop.trigger();
+        let mut tasks = Tasks::new();
+        tasks.spawn(part());
+        supervise(tasks, &stop).await.unwrap();
     }
 }

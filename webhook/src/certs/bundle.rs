@@ -124,44 +124,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::api::admissionregistration::v1::MutatingWebhook;
-
-    use super::*;
-
-    fn webhook(name: &str, bundle: Option<&str>) -> MutatingWebhook {
-        let ca_bundle = bundle.map(|bundle| ByteString(bundle.as_bytes().to_vec()));
-        let client_config = WebhookClientConfig { ca_bundle, ..WebhookClientConfig::default() };
-        MutatingWebhook { name: name.to_owned(), client_config, ..MutatingWebhook::default() }
-    }
-
-    #[test]
-    fn only_what_is_missing_or_wrong_is_written_and_then_nothing_is_left() {
-        let webhooks = vec![webhook("a", None), webhook("b", Some("roots")), webhook("c", Some("other"))];
-        let configuration = MutatingWebhookConfiguration { webhooks: Some(webhooks), ..Default::default() };
-        let operations = patch(&configuration, "roots");
-        let written = serde_json::to_value(&operations).unwrap();
-        assert_eq!(
-            written,
-            json!([
-                {"op": "test", "path": "/webhooks/0/name", "value": "a"},
-                {"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "cm9vdHM="},
-                {"op": "test", "path": "/webhooks/2/name", "value": "c"},
-                {"op": "add", "path": "/webhooks/2/clientConfig/caBundle", "value": "cm9vdHM="},
-            ])
-        );
-        let mut value = serde_json::to_value(&configuration).unwrap();
-        json_patch::patch(&mut value, &operations).unwrap();
-        let patched: MutatingWebhookConfiguration = serde_json::from_value(value).unwrap();
-        assert!(patch(&patched, "roots").0.is_empty());
-    }
-
-    #[test]
-    fn a_list_that_changed_since_is_not_written_into() {
-        let configuration =
-            MutatingWebhookConfiguration { webhooks: Some(vec![webhook("a", None)]), ..Default::default() };
-        let mut other = serde_json::to_value(&configuration).unwrap();
-        other["webhooks"][0]["name"] = json!("another");
-        json_patch::patch(&mut other, &patch(&configuration, "roots")).unwrap_err();
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
 use crate::inject::{BINARY, TOKEN_PATH, is_injected_mount};
 use crate::message::refused;
-use crate::pod::{Placed, mount_path, others, sidecar};
+use crate::pod::{Placed, is_within, mount_path, others, sidecar};
 use crate::settings::Settings;
 
 const OURS: [&str; 2] = [names::IDENTITY_VOLUME, names::RUN_VOLUME];
@@ -75,9 +75,7 @@ fn agent_mount(path: &str, mount: &VolumeMount) -> Option<Refused> {
         let problem = format!("volume {:?} is Exeat's", mount.name);
         return Some(refused(Reason::NotInjected, field, problem, "remove it; the webhook mounts what an agent needs"));
     }
-    let target = mount_path(&mount.mount_path);
-    let inside =
-        target == names::RUN_PATH || target.strip_prefix(names::RUN_PATH).is_some_and(|rest| rest.starts_with('/'));
+    let inside = is_within(&mount_path(&mount.mount_path), names::RUN_PATH);
     inside.then(|| {
         let problem = format!("{} is where the sidecar leaves the agent's credentials", names::RUN_PATH);
         refused(Reason::NotInjected, field, problem, "mount it elsewhere")
@@ -107,8 +105,5 @@ fn genuine(container: &Container, image: &str) -> Vec<Refused> {
 /// Whether a mount would stand above, at or below a path that the sidecar lives on.
 fn touches_sidecar(path: &str) -> bool {
     let path = mount_path(path);
-    let within = |inner: &str, outer: &str| {
-        outer == "/" || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    [BINARY, names::IDENTITY_PATH, names::RUN_PATH].iter().any(|ours| within(ours, path) || within(path, ours))
+    [BINARY, names::IDENTITY_PATH, names::RUN_PATH].iter().any(|ours| is_within(ours, &path) || is_within(&path, ours))
 }

@@ -1,5 +1,7 @@
 //! An installation with two providers and a policy for each.
 
+use std::sync::LazyLock;
+
 use exeat_crds::reason::Refused;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use exeat_webhook::{InjectContext, Settings, SidecarSettings, inject};
@@ -84,20 +86,18 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-pub(crate) fn providers() -> Vec<CredentialProvider> {
-    PROVIDERS.iter().map(|text| yaml(text)).collect()
-}
-
-pub(crate) fn policies() -> Vec<AgentCredentialPolicy> {
-    POLICIES.iter().map(|text| yaml(text)).collect()
+pub(crate) fn policies() -> &'static [AgentCredentialPolicy] {
+    static READ: LazyLock<Vec<AgentCredentialPolicy>> = LazyLock::new(|| POLICIES.map(yaml).to_vec());
+    &READ
 }
 
 pub(crate) fn policy(name: &str) -> Option<AgentCredentialPolicy> {
-    policies().into_iter().find(|policy| policy.metadata.name.as_deref() == Some(name))
+    policies().iter().find(|policy| policy.metadata.name.as_deref() == Some(name)).cloned()
 }
 
 pub(crate) fn provider(name: &str) -> Option<CredentialProvider> {
-    providers().into_iter().find(|provider| provider.metadata.name.as_deref() == Some(name))
+    static READ: LazyLock<Vec<CredentialProvider>> = LazyLock::new(|| PROVIDERS.map(yaml).to_vec());
+    READ.iter().find(|provider| provider.metadata.name.as_deref() == Some(name)).cloned()
 }
 
 /// Injects as the webhook does, with the policy that the pod names.

@@ -146,6 +146,11 @@ fn what_is_ours() {
             &["volumeMounts[mountPath=/var/run/exeat/kubernetes]", "mount it elsewhere"],
         ),
         (
+            "spec: {containers: [{name: app, volumeMounts: [{name: data, mountPath: /var/run/x/../exeat}]}]}",
+            "NotInjected",
+            &["volumeMounts[mountPath=/var/run/x/../exeat]", "mount it elsewhere"],
+        ),
+        (
             "spec: {containers: [{name: app, ports: [{containerPort: 9911}]}]}",
             "NotInjected",
             &["spec.containers[name=app].ports[containerPort=9911]", "annotation exeat.dev/port"],

@@ -68,7 +68,7 @@ fn webhook(issuer_ca: Option<&str>) -> Webhook {
     let (seen, mut writer) = reflector::store();
     writer.apply_watcher_event(&watcher::Event::Init);
     for policy in policies() {
-        writer.apply_watcher_event(&watcher::Event::InitApply(DeserializeGuard(Ok(policy))));
+        writer.apply_watcher_event(&watcher::Event::InitApply(DeserializeGuard(Ok(policy.clone()))));
     }
     writer.apply_watcher_event(&watcher::Event::InitDone);
     let (providers, _) = reflector::store();
