@@ -58,6 +58,9 @@ build_pause() {
   pack pause:1 "$tmp/fs" --entrypoint '["/pause"]' --user 65535:65535
 }
 
+# Compiled here: an SDK that compiles itself at each start takes seconds, and thirty of them take minutes.
+compile_python() { chroot "$tmp/fs" python3 -m compileall -q --invalidation-mode unchecked-hash "$@" >&2; }
+
 agent_env=(--env PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1)
 
 build_agent() { # the SDKs of today
@@ -69,11 +72,13 @@ build_agent() { # the SDKs of today
   rm -rf "${lib:?}"/bin "$lib"/awscli/examples
   mkdir -p "$tmp/fs/usr/local/bin"
   install -m 755 "$here/aws" "$bin/kubectl" "$tmp/fs/usr/local/bin/"
+  compile_python "/usr/lib/python$python" "/usr/local/lib/python$python"
   pack agent:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 "${agent_env[@]}"
 }
 
 build_agent_old() { # an SDK that predates AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE
   root_fs python3,python3-boto3
+  compile_python "/usr/lib/python$python" /usr/lib/python3/dist-packages
   pack agent-old:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 "${agent_env[@]}"
 }
 

@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use crate::{Failure, Result};
 
 /// Most time for one command.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// The checkout.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// What a command said.
 #[derive(Debug, Clone)]
@@ -95,11 +98,22 @@ fn exit_code(status: Option<&Status>) -> Result<i32> {
 /// kubectl with all rights, outside of any pod.
 ///
 /// # Errors
-/// When it can't be started.
+/// When it can't be started, or does not end.
 pub async fn kubectl(arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new("kubectl");
-    command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let output = timeout(LIMIT, command.output()).await.map_err(|_| Failure::new("kubectl does not end"))??;
+    outside(Command::new("kubectl").args(arguments)).await
+}
+
+/// A piece of shell in the checkout's root, outside of any pod, with all rights.
+///
+/// # Errors
+/// When it can't be started, or does not end.
+pub async fn shell(script: &str) -> Result<Output> {
+    outside(Command::new("bash").args(["-c", script]).current_dir(ROOT)).await
+}
+
+async fn outside(command: &mut Command) -> Result<Output> {
+    let command = command.stdin(std::process::Stdio::null()).kill_on_drop(true);
+    let output = timeout(LIMIT, command.output()).await.map_err(|_| Failure::new(format!("{command:?} does not end")))??;
     Ok(Output {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -43,7 +43,7 @@ async fn sessions_are_written_by_our_accounts_only() -> Result {
             refused(&body.to_string(), patched)?;
         }
         let deleted = api.delete(&name, &DeleteParams::default()).await;
-        assert!(refused("deletion of a live session", deleted)?.message.contains("set spec.revoke"));
+        assert!(refused("deletion of a session", deleted)?.message.contains("set spec.revoke"));
 
         ns.revoke(&session, "done").await?;
         let revoked = ns.session("agent", 1, Phase::Revoked, 10).await?;

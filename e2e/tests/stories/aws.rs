@@ -52,7 +52,7 @@ fn caller(name: &str, policy: &str, endpoint: &str) -> Pod {
 async fn says(ns: &exeat_e2e::Scope, pod: Pod, expected: &[&str]) -> Result {
     let name = pod.name_any();
     ns.start(pod).await?;
-    let (code, log) = ns.finished(&name, 60).await?;
+    let (code, log) = ns.finished(&name, 180).await?;
     assert_eq!((code, log.lines().collect::<Vec<_>>()), (0, expected.to_vec()), "{name}");
     Ok(())
 }

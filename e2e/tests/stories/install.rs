@@ -115,3 +115,14 @@ async fn kubectl_explain_is_the_manual() -> Result {
     assert_eq!(listed.code, 0, "the category lists all kinds: {listed}");
     Ok(())
 }
+
+#[tokio::test]
+async fn kustomize_installs_the_same() -> Result {
+    connect().await?;
+    let dry_run = "kubectl apply --server-side --force-conflicts --dry-run=server -k config/default";
+    let applied = exeat_e2e::shell(dry_run).await?.ok()?;
+    for object in ["deployment.apps/exeat-issuer", "credentialsessions.exeat.dev", "mutatingwebhookconfiguration", "exeat-pods"] {
+        assert!(applied.contains(object), "{object} is not in {applied}");
+    }
+    Ok(())
+}

@@ -330,11 +330,12 @@ async fn writing_a_policy_needs_the_verb_use_on_its_provider() -> Result {
 #[tokio::test]
 async fn authors_of_workloads_are_warned_when_they_apply_them() -> Result {
     in_namespace("warn", async |ns| {
+        let pod = agent("x", "x").with(|s| s.restart_policy = None);
         let deployment = json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "fleet", "namespace": ns.name},
             "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "fleet"}}, "template": {
                 "metadata": {"labels": {"app": "fleet"}, "annotations": {names::POLICY: "nowhere"}},
-                "spec": agent("x", "x").spec,
+                "spec": pod.spec,
             }},
         });
         let policy = unbuilt(&ns.name).remove(0).1;

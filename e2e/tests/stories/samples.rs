@@ -2,22 +2,19 @@
 
 use exeat_crds::v1alpha1::{CredentialProvider, Phase};
 use exeat_crds::{AgentCredentialPolicy, condition};
-use exeat_e2e::{AWS_ACCOUNT, AgentPod, MINISTACK, Result, S3_MINISTACK, Scope, connect, ensure, kubectl, provider, wait_for};
+use exeat_e2e::{
+    AWS_ACCOUNT, AgentPod, Failure, MINISTACK, ROOT, Result, S3_MINISTACK, Scope, connect, ensure, provider, shell, wait_for,
+};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Client, ResourceExt};
 
-const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/samples");
 const NAMESPACE: &str = "agents";
 
 /// Everything of a sample file, for clients that take objects.
 fn read<T: serde::de::DeserializeOwned>(file: &str) -> Result<T> {
-    let text = std::fs::read_to_string(format!("{SAMPLES}/{file}"))?;
+    let text = std::fs::read_to_string(format!("{ROOT}/config/samples/{file}"))?;
     Ok(serde_saphyr::from_str(&text.replace("123456789012", AWS_ACCOUNT))?)
-}
-
-async fn apply(file: &str) -> Result<String> {
-    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &format!("{SAMPLES}/{file}")]).await?.ok()
 }
 
 async fn policy_is_ready(client: &Client, name: &str) -> Result {
@@ -47,7 +44,7 @@ async fn remove(client: &Client) -> Result {
 async fn samples_do_what_they_say() -> Result {
     let client = connect().await?;
     remove(&client).await?;
-    let outcome = kubernetes_sample(&client).await;
+    let outcome = quick_start().await;
     let outcome = match outcome {
         Ok(()) => aws_sample(&client).await,
         failed => failed,
@@ -56,19 +53,32 @@ async fn samples_do_what_they_say() -> Result {
     outcome
 }
 
-async fn kubernetes_sample(client: &Client) -> Result {
-    for file in ["rbac-kubernetes.yaml", "provider-kubernetes.yaml", "policy-kubernetes.yaml"] {
-        apply(file).await?;
+/// The copy-paste blocks of a section of the README.
+fn blocks(section: &str) -> Result<Vec<String>> {
+    let readme = std::fs::read_to_string(format!("{ROOT}/README.md"))?;
+    let section = readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_default();
+    Ok(section.split("```bash\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect())
+}
+
+/// The README's own lines, but for the installation, which e2e/install.sh has done.
+async fn quick_start() -> Result {
+    let blocks = blocks("Quick start on a cluster of yours")?;
+    let [start, look, stop] = &blocks[..] else { return Err(Failure::new(format!("{} blocks in the quick start", blocks.len()))) };
+    let start: Vec<&str> = start.lines().filter(|line| !line.starts_with("helm install ")).collect();
+    assert!(start.len() >= 5, "{start:?}");
+    shell(&format!("set -e\n{}", start.join("\n"))).await?.ok()?;
+    let seen = shell(look).await?;
+    for (text, expected) in [(&seen.stdout, "pod-agent"), (&seen.stderr, "secrets is forbidden"), (&seen.stdout, "Active")] {
+        assert!(text.contains(expected), "{expected:?} is not in {seen}");
     }
-    policy_is_ready(client, "pod-reader").await?;
-    apply("pod-kubernetes.yaml").await?;
-    let ns = Scope { client: client.clone(), name: NAMESPACE.to_owned() };
-    ns.started("pod-agent").await?;
-    let listed = ns.sh("pod-agent", "kubectl get pods -o name").await?.ok()?;
-    assert_eq!(listed.trim(), "pod/pod-agent");
-    let refusal = ns.sh("pod-agent", "kubectl get secrets").await?.failed()?;
-    assert!(refusal.contains("Forbidden"), "{refusal}");
-    Ok(())
+    shell(stop).await?;
+    let last = stop.trim_end().lines().last().unwrap_or_default();
+    wait_for("kubectl tells why", 15, async || {
+        let said = shell(last).await?.failed()?;
+        ensure!(said.contains("SessionRevoked") && said.contains("looks odd"), "{said}");
+        Ok(())
+    })
+    .await
 }
 
 async fn aws_sample(client: &Client) -> Result {
@@ -83,7 +93,7 @@ async fn aws_sample(client: &Client) -> Result {
     let pod: Pod = read("pod-aws.yaml")?;
     let name = pod.name_any();
     ns.start(pod.with_env("AWS_ENDPOINT_URL", S3_MINISTACK)).await?;
-    let (code, log) = ns.finished(&name, 60).await?;
+    let (code, log) = ns.finished(&name, 180).await?;
     assert_eq!(code, 0, "{log}");
     assert!(log.starts_with("q3.txt "), "{log}");
     let session = ns.session(&name, 1, Phase::Completed, 30).await?;
