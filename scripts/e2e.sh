@@ -18,7 +18,7 @@ finish() {
   local status=$?
   trap - EXIT INT TERM
   if ((status)); then step "e2e failed; the state of cluster $NAME:"; cluster_dump | tail -n 300 || true; fi
-  [[ -n ${E2E_KEEP:-} ]] || e2e/cluster/down.sh || status=1
+  [[ -n ${E2E_KEEP:-} ]] || "$cluster_dir/down.sh" || status=1
   exit "$status"
 }
 
