@@ -26,8 +26,10 @@ use crate::secret::random_hex;
 
 /// Time for a connection to stand.
 const CONNECT: Duration = Duration::from_secs(3);
-/// Time for a whole call for a credential: a mint at a slow provider included.
-const CALL: Duration = Duration::from_secs(10);
+/// Time for a whole call for a credential: longer than an issuer waits for a slow provider.
+const CALL: Duration = Duration::from_secs(20);
+/// Time for the stream to open.
+const OPEN: Duration = Duration::from_secs(10);
 /// Interval of TCP keep-alive on the stream.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Largest answer.
@@ -97,7 +99,7 @@ impl Issuer {
     /// Asks for the credential of this pod's session.
     ///
     /// # Errors
-    /// When the issuer refuses, or none answers within ten seconds.
+    /// When the issuer refuses, or none answers within 20 seconds.
     pub async fn fetch(&self) -> Result<CredentialResponse, CallError> {
         let asked = CredentialRequest { sidecar_version: env!("CARGO_PKG_VERSION").into() };
         let body = serde_json::to_vec(&asked).map_err(|error| CallError::Failed(error.to_string()))?;
@@ -110,7 +112,7 @@ impl Issuer {
             serde_json::from_slice(&body)
                 .map_err(|error| CallError::Failed(format!("the issuer's answer can't be read: {error}")))
         };
-        timeout(CALL, call).await.unwrap_or_else(|_| Err(CallError::Failed("no answer within 10 s".into())))
+        within(CALL, call).await
     }
 
     /// Opens the stream; its lines come in the returned body.
@@ -126,7 +128,7 @@ impl Issuer {
             let body = collect(body).await?;
             Err(read_refusal(status, &headers, &body))
         };
-        timeout(CALL, call).await.unwrap_or_else(|_| Err(CallError::Failed("no answer within 10 s".into())))
+        within(OPEN, call).await
     }
 
     async fn call(
@@ -166,6 +168,11 @@ impl std::fmt::Debug for Issuer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issuer").field("credential", &self.credential).finish_non_exhaustive()
     }
+}
+
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let late = || Err(CallError::Failed(format!("no answer within {} s", limit.as_secs())));
+    timeout(limit, call).await.unwrap_or_else(|_| late())
 }
 
 fn tls(roots: &str) -> Result<ClientConfig, SetupError> {

@@ -76,7 +76,10 @@ enum Phase {
 #[derive(Debug)]
 pub struct Machine {
     phase: Phase,
+    /// The last credential or heartbeat: an issuer that sees its sessions freshly. Counts for the grace.
     contact: Timestamp,
+    /// The last word of any issuer.
+    heard: Timestamp,
     superseded: Option<Timestamp>,
     last_refusal: Option<Refusal>,
     last_failure: Option<String>,
@@ -99,6 +102,7 @@ impl Machine {
         Self {
             phase: Phase::Waiting(refusal),
             contact: now,
+            heard: now,
             superseded: None,
             last_refusal: None,
             last_failure: None,
@@ -218,8 +222,12 @@ impl Machine {
             StreamMessage::Stopped(refusal) => {
                 self.epoch += 1;
                 self.active = None;
+                if !refusal.retryable {
+                    self.end(&refusal);
+                }
                 self.stop(refusal, now, roll);
             }
+            StreamMessage::Heartbeat => self.fresh(now),
             _ => {}
         }
     }
@@ -253,7 +261,7 @@ impl Machine {
     }
 
     fn fetched(&mut self, epoch: u64, mut held: Box<Held>, now: Timestamp, roll: f64) {
-        self.heard(now);
+        self.fresh(now);
         let named = self.active.as_ref().is_some_and(|(session, digest)| held.is_of(session, digest));
         if self.ended.as_ref() == Some(&held.session) || (epoch != self.epoch && !named) {
             self.fetch_at.get_or_insert(refresh::stopped_at(now, roll));
@@ -290,14 +298,21 @@ impl Machine {
         }
     }
 
+    /// The stream's last word on a session: no answer to a call brings it back, only the stream itself.
+    fn end(&mut self, refusal: &Refusal) {
+        let held = match &self.phase {
+            Phase::Held(held) => Some(&held.session),
+            _ => None,
+        };
+        if let Some(session) = refusal.session.as_ref().or(held) {
+            self.ended = Some(session.clone());
+        }
+    }
+
     fn stop(&mut self, refusal: Refusal, now: Timestamp, roll: f64) {
         if refusal.retryable {
             self.fetch_at = Some(refresh::waiting_at(now, refusal.retry_after_seconds, roll));
         } else {
-            self.ended = refusal.session.clone().or_else(|| match &self.phase {
-                Phase::Held(held) => Some(held.session.clone()),
-                _ => self.ended.take(),
-            });
             self.fetch_at = Some(refresh::stopped_at(now, roll));
             self.started = true;
         }
@@ -319,11 +334,16 @@ impl Machine {
     }
 
     fn heard(&mut self, now: Timestamp) {
+        self.heard = self.heard.max(now);
+    }
+
+    fn fresh(&mut self, now: Timestamp) {
+        self.heard(now);
         self.contact = self.contact.max(now);
     }
 
     fn silent(&self, now: Timestamp) -> bool {
-        now.duration_since(self.contact) > STALE
+        now.duration_since(self.heard) > STALE
     }
 
     fn serve_until(&self, held: &Held) -> Timestamp {
@@ -344,18 +364,17 @@ impl Machine {
         }
         let alone = now >= refresh::after(self.contact, held.offline_grace);
         match &self.last_refusal {
-            Some(refusal) if !alone => refusal.clone(),
-            _ if self.superseded.is_some() && !alone && now < held.expires_at => wait(
-                PENDING,
-                "the session changed and its new credential is being fetched; try again in a second",
-                Some(1),
-            ),
+            Some(refusal) if !self.silent(now) => refusal.clone(),
+            None if self.superseded.is_some() && !alone && now < held.expires_at => {
+                let message = "the session changed and its new credential is being fetched; try again in a second";
+                wait(PENDING, message, Some(1))
+            }
             _ => self.unreachable(),
         }
     }
 
     fn unreachable(&self) -> Refusal {
-        let cause = self.last_failure.as_deref().unwrap_or("no answer");
+        let cause = self.last_failure.as_deref().unwrap_or("no fresh answer");
         let message = format!(
             "the sidecar can't reach the issuer ({cause}); check that the exeat-issuer pods run and that this \
              namespace's NetworkPolicies allow egress to them and to cluster DNS"

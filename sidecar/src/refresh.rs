@@ -8,7 +8,7 @@ pub const MIN_GAP: SignedDuration = SignedDuration::from_millis(200);
 /// Longest wait that an issuer's Retry-After is followed for.
 pub const MAX_RETRY_AFTER: SignedDuration = SignedDuration::from_mins(5);
 /// Waits after a call that brought no credential.
-const BACKOFF: Backoff = Backoff::new(std::time::Duration::from_secs(1), std::time::Duration::from_secs(30));
+const BACKOFF: Backoff = Backoff::new(std::time::Duration::from_secs(1), std::time::Duration::from_secs(60));
 /// Waits while the session waits: the stream tells sooner, this repairs a lost message.
 const WAITING_POLL: SignedDuration = SignedDuration::from_secs(30);
 /// Waits after a denial: the stream tells sooner, this repairs a lost message.

@@ -47,10 +47,6 @@ async fn plain_json_holds_the_credential_and_its_session() {
 
 #[tokio::test]
 async fn fifty_first_requests_are_one_call() {
-    let world = World::aws(Says::Credential(aws(1, 0))).await;
-    world.ask_until(|answer| answer.status == 200).await;
-    drop(world);
-
     let issuer = TestIssuer::start(Says::Credential(aws(1, 0))).await;
     issuer.script.open.send_replace(false);
     issuer.opens_with(StreamMessage::Heartbeat);
@@ -76,12 +72,15 @@ async fn a_call_that_takes_long_is_503_well_before_an_sdk_gives_up() {
     issuer.script.open.send_replace(false);
     let roots = issuer.roots.clone();
     let world = World::start_with(Provider::Aws, issuer, roots, None).await;
-    let since = Instant::now();
-    let answer = world.ask().await;
-    let took = since.elapsed();
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
-    assert_eq!(answer.code(), "CredentialPending");
-    assert!(took >= Duration::from_millis(650) && took < Duration::from_millis(1000), "{took:?}");
+    let mut shortest = Duration::MAX;
+    for _ in 0..3 {
+        let since = Instant::now();
+        let answer = world.ask().await;
+        shortest = shortest.min(since.elapsed());
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
+        assert_eq!(answer.code(), "CredentialPending");
+    }
+    assert!(shortest >= Duration::from_millis(650) && shortest < Duration::from_secs(1), "{shortest:?}");
     assert!(!world.started().await);
 }
 

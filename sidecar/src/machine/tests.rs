@@ -144,6 +144,18 @@ fn without_contact_it_serves_for_the_grace_and_names_the_issuer() {
 }
 
 #[test]
+fn an_issuer_that_sees_nothing_fresh_is_no_contact() {
+    let mut machine = holding();
+    for second in (0..600).step_by(30) {
+        machine.apply(Event::Connected, at(second), 1.0);
+        machine.apply(active("s-1", "d-1"), at(second), 1.0);
+        machine.apply(Event::StreamRefused(refusal("InternalError", true)), at(second), 1.0);
+    }
+    assert!(served(&machine, 599).is_some());
+    assert_eq!(refused(&machine, 600).code, UNREACHABLE);
+}
+
+#[test]
 fn a_stop_drops_at_once_and_a_call_in_flight_can_not_undo_it() {
     let mut machine = holding();
     let epoch = machine.fetch_started(at(900));
@@ -233,6 +245,17 @@ fn a_denial_is_known_and_asked_again_after_minutes_only() {
     assert!(machine.started());
     assert_eq!(refused(&machine, 4000).code, "PodNotCovered");
     assert!(machine.fetch_at().unwrap() >= at(300));
+}
+
+#[test]
+fn a_call_that_was_refused_is_undone_by_a_later_one_that_is_not() {
+    let mut machine = holding();
+    let epoch = machine.fetch_started(at(10));
+    machine.apply(Event::Refused { epoch, refusal: refusal("TokenInvalid", false) }, at(10), 1.0);
+    assert_eq!(refused(&machine, 10).code, "TokenInvalid");
+    let epoch = machine.fetch_started(at(340));
+    machine.apply(Event::Fetched { epoch, held: held("s-1", "d-1", 2140, 28_800) }, at(341), 1.0);
+    assert!(served(&machine, 341).is_some());
 }
 
 #[test]
