@@ -147,12 +147,13 @@ async fn wrong_keys_are_told_and_right_ones_are_taken_up() {
         for (name, more) in [("ministack", json!({})), ("minio", json!({"dialect": "S3Compatible"}))] {
             let backend = Backend::read(name);
             place.put_secret("aws", &[("accessKeyID", &backend.key), ("secretAccessKey", "wrong")]).await;
-            let provider = built(&place, &backend.endpoint, more).await;
+            let provider = built(&place, &backend.endpoint, more.clone()).await;
             let error = mint(&place, &*provider, &read_reports(WRITER)).await.unwrap_err();
             assert_eq!(error.reason, Reason::BaseIdentityInvalid, "{name}: {error}");
             assert!(error.message.contains("spec.aws.secretRef") && !error.message.contains("wrong"), "{error}");
             place.put_secret("aws", &[("accessKeyID", "NOSUCHKEYATALL"), ("secretAccessKey", "wrong")]).await;
-            let error = built(&place, &backend.endpoint, json!({})).await.probe_identity().await.unwrap_err();
+            let unknown = built(&place, &backend.endpoint, more).await;
+            let error = mint(&place, &*unknown, &read_reports(WRITER)).await.unwrap_err();
             assert_eq!(error.reason, Reason::BaseIdentityInvalid, "{name}: {error}");
             keys(&place, &backend).await;
             let took = until("the new keys", Duration::from_secs(10), || async {
@@ -190,7 +191,8 @@ async fn a_document_that_the_server_does_not_know_is_its_refusal() {
         let provider = built(&place, &backend.endpoint, json!({"dialect": "AWS"})).await;
         let error = mint(&place, &*provider, &read_reports(WRITER)).await.unwrap_err();
         assert_eq!((error.reason, error.retryable), (Reason::ProviderRejected, false), "{error}");
-        println!("{error}");
+        assert!(error.message.contains("dialect: S3Compatible"), "{error}");
+        assert_eq!(provider.probe_identity().await.unwrap_err().reason, Reason::ProviderRejected);
     })
     .await;
 }
@@ -215,6 +217,19 @@ async fn an_endpoint_that_does_not_answer_is_unreachable_and_then_left_alone() {
             let error = mint(&place, &*provider, &read_reports(WRITER)).await.unwrap_err();
             assert!(error.message.contains("rest after several failures") && error.retry_after.is_some(), "{error}");
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the cluster"]
+async fn a_server_whose_certificate_nobody_vouches_for_gets_nothing() {
+    in_place("tls", async |place| {
+        keys(&place, &Backend::read("ministack")).await;
+        let provider = built(&place, "https://198.18.0.1:6443", json!({})).await;
+        let error = mint(&place, &*provider, &read_reports(WRITER)).await.unwrap_err();
+        assert_eq!(error.reason, Reason::ProviderUnreachable, "{error}");
+        assert!(error.message.contains("certificate"), "{error}");
     })
     .await;
 }

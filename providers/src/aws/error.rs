@@ -13,6 +13,10 @@ use crate::ProviderError;
 /// Wait after a refusal for too many calls that names none.
 const THROTTLE_WAIT: Duration = Duration::from_secs(5);
 
+/// What MinIO says, under the code AccessDenied, of keys that it does not know.
+const FOREIGN_KEYS: [&str; 2] =
+    ["request signature we calculated does not match", "Access Key Id you provided does not exist"];
+
 /// The action that the issuer's own token needs.
 pub(super) const WITH_WEB_IDENTITY: &str = "sts:AssumeRoleWithWebIdentity";
 
@@ -120,8 +124,7 @@ struct Said<'a> {
 fn answer(said: &Said<'_>, doing: Doing<'_>) -> ProviderError {
     let code = said.code.strip_suffix("Exception").unwrap_or(said.code);
     match code {
-        // MinIO has no codes of its own for these.
-        _ if said.message.contains("request signature we calculated does not match") => bad_identity(said, doing),
+        _ if FOREIGN_KEYS.iter().any(|text| said.message.contains(text)) => bad_identity(said, doing),
         "InvalidParameterValue" if said.message.contains("JWT") => bad_identity(said, doing),
         "AccessDenied" | "UnauthorizedOperation" | "NoSuchEntity" | "UnauthorizedAccess" => refused(said, doing),
         "InvalidClientTokenId"
@@ -262,7 +265,12 @@ fn invalid(said: &Said<'_>) -> ProviderError {
     if text.contains("policy") && (text.contains("length less than or equal to") || text.contains("2048")) {
         return too_large(said);
     }
-    lasting(Reason::ProviderRejected, format!("STS refuses the request: {}", quoted(said)))
+    let hint = if text.contains("unsupported action") {
+        "; a server other than AWS needs spec.aws.dialect: S3Compatible"
+    } else {
+        ""
+    };
+    lasting(Reason::ProviderRejected, format!("STS refuses the request: {}{hint}", quoted(said)))
 }
 
 /// A role that another role assumes lives for an hour at most.

@@ -32,6 +32,13 @@ fn each_answer_of_sts_has_its_reason() {
             Reason::BaseIdentityInvalid,
             false,
         ),
+        (
+            403,
+            "AccessDenied",
+            "The Access Key Id you provided does not exist in our records.",
+            Reason::BaseIdentityInvalid,
+            false,
+        ),
         (400, "InvalidParameterValue", "STS JWT Token has `azp` claim invalid", Reason::BaseIdentityInvalid, false),
         (400, "MalformedPolicyDocument", "bad", Reason::ProviderRejected, false),
         (400, "PackedPolicyTooLarge", "104 %", Reason::PolicyTooLarge, false),
