@@ -66,10 +66,7 @@ pub struct Authority {
 ///
 /// # Errors
 /// The first reason why the policy can't hand out anything, naming the field and the fix.
-pub fn resolve(
-    policy: &AgentCredentialPolicy,
-    provider: Option<&CredentialProvider>,
-) -> Result<Authority, Refused> {
+pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvider>) -> Result<Authority, Refused> {
     let name = &policy.spec.provider_ref.name;
     let provider = provider.ok_or_else(|| {
         Refused::new(
@@ -160,7 +157,10 @@ pub fn kind_of(provider: &CredentialProvider) -> Result<Kind, Refused> {
         .unwrap_or("http");
     Err(Refused::new(
         Reason::NotImplemented,
-        format!("spec.{field} of CredentialProvider {:?} is not implemented in this version; aws and kubernetes are", provider.name_any()),
+        format!(
+            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws and kubernetes are",
+            provider.name_any()
+        ),
     ))
 }
 
@@ -315,7 +315,8 @@ fn exceptions_of(provider: &CredentialProvider) -> Vec<String> {
             "presigned URLs can outlive the session".to_owned(),
         ],
         None if provider.spec.kubernetes.is_some() => vec![
-            "what every authenticated account may do (system:authenticated: discovery, self reviews) is not denied".to_owned(),
+            "what every authenticated account may do (system:authenticated: discovery, self reviews) is not denied"
+                .to_owned(),
         ],
         None => Vec::new(),
     }

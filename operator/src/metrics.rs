@@ -1,7 +1,9 @@
 //! Metrics, all with the prefix `exeat_`. Labels come from closed sets only: phases, reason codes, kinds, never names.
 
 use exeat_crds::v1alpha1::Phase;
-use prometheus::{Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 const LATENCY: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -26,12 +28,19 @@ impl ControllerMetrics {
             HistogramOpts::new("exeat_reconcile_seconds", "Time of one reconcile, by kind.").buckets(LATENCY.to_vec()),
             &["kind"],
         )?;
-        let errors = IntCounterVec::new(Opts::new("exeat_reconcile_errors_total", "Failed reconciles, by kind and code."), &["kind", "code"])?;
-        let sessions = IntCounterVec::new(Opts::new("exeat_sessions_total", "Sessions that came to a phase."), &["phase"])?;
+        let errors = IntCounterVec::new(
+            Opts::new("exeat_reconcile_errors_total", "Failed reconciles, by kind and code."),
+            &["kind", "code"],
+        )?;
+        let sessions =
+            IntCounterVec::new(Opts::new("exeat_sessions_total", "Sessions that came to a phase."), &["phase"])?;
         let active = IntGauge::new("exeat_sessions_active", "Sessions that may be used now.")?;
         let leader = IntGauge::new("exeat_leader", "1 while this replica decides.")?;
         let backstop = IntGaugeVec::new(
-            Opts::new("exeat_admission_policies_healthy", "1 while the admission policy and its binding stand as installed."),
+            Opts::new(
+                "exeat_admission_policies_healthy",
+                "1 while the admission policy and its binding stand as installed.",
+            ),
             &["policy"],
         )?;
         registry.register(Box::new(reconcile.clone()))?;
@@ -98,13 +107,17 @@ impl IssuerMetrics {
         let latency = Histogram::with_opts(
             HistogramOpts::new("exeat_api_latency_seconds", "Time to answer a sidecar.").buckets(LATENCY.to_vec()),
         )?;
-        let issued = IntCounterVec::new(Opts::new("exeat_credentials_issued_total", "Credentials handed out."), &["provider_kind", "first"])?;
+        let issued = IntCounterVec::new(
+            Opts::new("exeat_credentials_issued_total", "Credentials handed out."),
+            &["provider_kind", "first"],
+        )?;
         let mint = HistogramVec::new(
             HistogramOpts::new("exeat_mint_seconds", "Time of a mint at its provider.").buckets(LATENCY.to_vec()),
             &["provider_kind", "outcome"],
         )?;
         let revocation = HistogramVec::new(
-            HistogramOpts::new("exeat_revocation_seconds", "Time of a revocation at its provider.").buckets(LATENCY.to_vec()),
+            HistogramOpts::new("exeat_revocation_seconds", "Time of a revocation at its provider.")
+                .buckets(LATENCY.to_vec()),
             &["provider_kind", "outcome"],
         )?;
         let streams = IntGauge::new("exeat_sidecar_streams", "Open streams of sidecars.")?;

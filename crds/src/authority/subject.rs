@@ -42,7 +42,9 @@ pub fn covers_pod(
     match &subjects.pod_selector {
         Some(selector) if !selects(selector, labels) => Err(Refused::new(
             Reason::PodNotCovered,
-            format!("the pod's labels do not match spec.subjects.podSelector of policy {name:?}: add the labels that it asks for"),
+            format!(
+                "the pod's labels do not match spec.subjects.podSelector of policy {name:?}: add the labels that it asks for"
+            ),
         )),
         _ => Ok(()),
     }
@@ -72,9 +74,8 @@ pub fn ask_of_pod(authority: &Authority, annotations: &BTreeMap<String, String>)
     let allow = match annotations.get(names::ALLOW) {
         None => None,
         Some(value) => {
-            let statements = rules::parse_narrowing(value).map_err(|e| {
-                Refused::new(Reason::AnnotationInvalid, format!("annotation {}: {e}", names::ALLOW))
-            })?;
+            let statements = rules::parse_narrowing(value)
+                .map_err(|e| Refused::new(Reason::AnnotationInvalid, format!("annotation {}: {e}", names::ALLOW)))?;
             authority
                 .grant(Some(&statements))
                 .map_err(|e| Refused::new(e.reason, format!("annotation {}: {}", names::ALLOW, e.message)))?;

@@ -47,14 +47,39 @@ fn a_policy_within_its_binding_resolves_with_defaults() {
 fn every_refusal_has_its_reason_and_names_the_field() {
     let none = json!({});
     let cases = [
-        (json!({"principal": "arn:aws:iam::123456789012:role/agents/other/x"}), none.clone(), Reason::PrincipalNotAllowed, "spec.principal"),
+        (
+            json!({"principal": "arn:aws:iam::123456789012:role/agents/other/x"}),
+            none.clone(),
+            Reason::PrincipalNotAllowed,
+            "spec.principal",
+        ),
         (none.clone(), json!({"namespaces": ["elsewhere"]}), Reason::NamespaceNotServed, "spec.bindings[].namespaces"),
-        (json!({"allow": [{"actions": ["ec2:RunInstances"], "resources": ["*"]}]}), none.clone(), Reason::ActionNotAllowed, "spec.allow[0].actions[0]"),
-        (json!({"allow": [{"actions": ["GetObject"], "resources": ["*"]}]}), none.clone(), Reason::ActionInvalid, "spec.allow[0].actions[0]"),
+        (
+            json!({"allow": [{"actions": ["ec2:RunInstances"], "resources": ["*"]}]}),
+            none.clone(),
+            Reason::ActionNotAllowed,
+            "spec.allow[0].actions[0]",
+        ),
+        (
+            json!({"allow": [{"actions": ["GetObject"], "resources": ["*"]}]}),
+            none.clone(),
+            Reason::ActionInvalid,
+            "spec.allow[0].actions[0]",
+        ),
         (json!({"session": {"duration": "48h"}}), none.clone(), Reason::DurationTooLong, "spec.session.duration"),
         (json!({"session": {"duration": "10m"}}), none.clone(), Reason::DurationInvalid, "spec.session.duration"),
-        (json!({"session": {"credentialTTL": "5m"}}), none.clone(), Reason::CredentialTTLTooShort, "spec.session.credentialTTL"),
-        (json!({"session": {"credentialTTL": "13h", "duration": "20h"}}), none.clone(), Reason::CredentialTTLTooLong, "spec.session.credentialTTL"),
+        (
+            json!({"session": {"credentialTTL": "5m"}}),
+            none.clone(),
+            Reason::CredentialTTLTooShort,
+            "spec.session.credentialTTL",
+        ),
+        (
+            json!({"session": {"credentialTTL": "13h", "duration": "20h"}}),
+            none.clone(),
+            Reason::CredentialTTLTooLong,
+            "spec.session.credentialTTL",
+        ),
         (json!({"session": {"duration": "20h"}}), json!({"maxDuration": "8h"}), Reason::DurationTooLong, "agents"),
     ];
     for (change, binding, reason, field) in cases {
@@ -153,14 +178,17 @@ fn cover_is_by_service_account_and_labels() {
         "matchLabels": {"app": "report"}, "matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["dev"]}]}}}));
     let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     assert!(covers_pod(&covered, "report-agent", &labels(&[("app", "report")])).is_ok());
-    assert!(covers_pod(&covered, "other", &labels(&[("app", "report")])).unwrap_err().message.contains("serviceAccounts"));
+    assert!(
+        covers_pod(&covered, "other", &labels(&[("app", "report")])).unwrap_err().message.contains("serviceAccounts")
+    );
     assert!(covers_pod(&covered, "report-agent", &labels(&[("app", "report"), ("tier", "dev")])).is_err());
     assert!(covers_pod(&covered, "report-agent", &labels(&[])).unwrap_err().message.contains("podSelector"));
 }
 
 #[test]
 fn a_grant_that_its_provider_would_not_take_is_refused_before_it_is_tried() {
-    let many: Vec<String> = (0..40).map(|i| format!("arn:aws:s3:::a-bucket-with-a-rather-long-name-{i:03}/*")).collect();
+    let many: Vec<String> =
+        (0..40).map(|i| format!("arn:aws:s3:::a-bucket-with-a-rather-long-name-{i:03}/*")).collect();
     let large = policy(json!({"allow": [{"actions": ["s3:GetObject"], "resources": many}]}));
     let refused = resolve(&large, Some(&provider(json!({})))).unwrap_err();
     assert_eq!(refused.reason, Reason::PolicyTooLarge, "{refused}");

@@ -60,7 +60,11 @@ fn chart_copy(plain: &str) -> Result<String, Box<dyn Error>> {
     let (before, after) = plain.split_once("metadata:\n").ok_or("a definition without metadata")?;
     let mut text = String::from(HEADER);
     writeln!(text, "{{{{- if .Values.crds.install }}}}")?;
-    write!(text, "{before}metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n{}", after.replace("{{", "{{ \"{{\" }}"))?;
+    write!(
+        text,
+        "{before}metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n{}",
+        after.replace("{{", "{{ \"{{\" }}")
+    )?;
     writeln!(text, "{{{{- end }}}}")?;
     Ok(text)
 }

@@ -1,4 +1,4 @@
-use super::{NameRef, ObjectRef, RequiredApprovals, Requester, Workload};
+use super::{NameRef, ObjectRef, Requester, RequiredApprovals, Workload};
 use crate::rules::Statement;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};

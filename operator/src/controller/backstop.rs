@@ -87,7 +87,9 @@ async fn heal(context: &Context, manifest: &DynamicObject) -> Result<bool, Error
 }
 
 fn read(folder: &Path) -> Result<Vec<DynamicObject>, Error> {
-    let invalid = |path: &Path, e: &dyn std::fmt::Display| Error::Manifest(format!("--admission-policies {}: {e}", path.display()));
+    let invalid = |path: &Path, e: &dyn std::fmt::Display| {
+        Error::Manifest(format!("--admission-policies {}: {e}", path.display()))
+    };
     let mut manifests = Vec::new();
     let entries = std::fs::read_dir(folder).map_err(|e| invalid(folder, &e))?;
     for entry in entries {
@@ -96,7 +98,9 @@ fn read(folder: &Path) -> Result<Vec<DynamicObject>, Error> {
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(|e| invalid(&path, &e))?;
-        for document in text.split("\n---").filter(|d| d.lines().any(|l| !l.trim().is_empty() && !l.starts_with(['#', '-']))) {
+        for document in
+            text.split("\n---").filter(|d| d.lines().any(|l| !l.trim().is_empty() && !l.starts_with(['#', '-'])))
+        {
             let value: Value = serde_saphyr::from_str(document).map_err(|e| invalid(&path, &e))?;
             manifests.push(serde_json::from_value(value).map_err(|e| invalid(&path, &e))?);
         }

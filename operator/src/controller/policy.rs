@@ -45,7 +45,9 @@ pub fn evaluate(
     let (ready, reason, message) = match resolved.and_then(|a| chaining(&a, provider).map(|()| a)) {
         Err(refused) => (false, refused.reason.as_str().to_owned(), refused.message),
         Ok(authority) => match status.probe.as_ref().filter(|p| p.hash == authority.hash) {
-            None => (false, Reason::ProbePending.as_str().to_owned(), "the issuer has not tried this policy yet".to_owned()),
+            None => {
+                (false, Reason::ProbePending.as_str().to_owned(), "the issuer has not tried this policy yet".to_owned())
+            }
             Some(probe) if probe.ok => (true, Reason::Ready.as_str().to_owned(), probe.message.clone()),
             Some(probe) => (false, probe.reason.clone(), probe.message.clone()),
         },
@@ -79,7 +81,8 @@ async fn apply(
         return Ok(Outcome::Unchanged);
     }
     context.gate.check()?;
-    let api: Api<AgentCredentialPolicy> = Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
+    let api: Api<AgentCredentialPolicy> =
+        Api::namespaced(context.client.clone(), &policy.namespace().unwrap_or_default());
     let name = policy.name_any();
     let mut own = serde_json::to_value(status).unwrap_or_default();
     if let Some(fields) = own.as_object_mut() {

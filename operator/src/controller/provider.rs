@@ -6,9 +6,9 @@ use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{CredentialProvider, CredentialProviderStatus};
 use exeat_crds::{authority, condition, names};
 use jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::ResourceExt;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -31,7 +31,11 @@ pub fn evaluate(provider: &CredentialProvider, now: Timestamp) -> CredentialProv
     let (ready, reason, message) = match authority::kind_of(provider) {
         Err(refused) => (false, refused.reason.as_str().to_owned(), refused.message),
         Ok(_) => match status.probe.as_ref().filter(|p| p.hash == authority::provider_hash(provider)) {
-            None => (false, Reason::ProbePending.as_str().to_owned(), "the issuer has not tried this provider yet".to_owned()),
+            None => (
+                false,
+                Reason::ProbePending.as_str().to_owned(),
+                "the issuer has not tried this provider yet".to_owned(),
+            ),
             Some(probe) if probe.ok => (true, Reason::Ready.as_str().to_owned(), probe.message.clone()),
             Some(probe) => (false, probe.reason.clone(), probe.message.clone()),
         },
@@ -41,7 +45,11 @@ pub fn evaluate(provider: &CredentialProvider, now: Timestamp) -> CredentialProv
     status
 }
 
-async fn apply(provider: &CredentialProvider, status: &CredentialProviderStatus, context: &Context) -> Result<Outcome, Error> {
+async fn apply(
+    provider: &CredentialProvider,
+    status: &CredentialProviderStatus,
+    context: &Context,
+) -> Result<Outcome, Error> {
     if provider.status.as_ref() == Some(status) {
         return Ok(Outcome::Unchanged);
     }

@@ -30,9 +30,9 @@ pub fn is_over(session: &CredentialSession, caches: &Caches, retention: &Retenti
         return true;
     }
     let key = (session.namespace(), &session.spec.request.policy_ref.name);
-    let newer = caches
-        .sessions
-        .state_filter(|s| (s.namespace(), &s.spec.request.policy_ref.name) == key && ended_at(s).is_some_and(|e| e > end));
+    let newer = caches.sessions.state_filter(|s| {
+        (s.namespace(), &s.spec.request.policy_ref.name) == key && ended_at(s).is_some_and(|e| e > end)
+    });
     newer.len() >= retention.count
 }
 

@@ -144,7 +144,8 @@ async fn count_active(context: &Context) {
     let mut tick = tokio::time::interval(Duration::from_secs(5));
     loop {
         tick.tick().await;
-        let active = context.caches.sessions.state_filter(|s| s.status.as_ref().and_then(|s| s.phase) == Some(Phase::Active));
+        let active =
+            context.caches.sessions.state_filter(|s| s.status.as_ref().and_then(|s| s.phase) == Some(Phase::Active));
         context.metrics.set_active(active.len());
     }
 }

@@ -23,7 +23,10 @@ pub async fn uninstall(args: &Args, timeout: Duration) -> Result<(), RunError> {
         tracing::info!(revoked, "every live session is being revoked");
         let left = wait(&client, Instant::now() + timeout).await?;
         if left > 0 {
-            tracing::warn!(left, "some sessions could not be revoked at their provider in time; their credentials end at status.revocation.effectiveBy");
+            tracing::warn!(
+                left,
+                "some sessions could not be revoked at their provider in time; their credentials end at status.revocation.effectiveBy"
+            );
         }
         release(&client).await
     };

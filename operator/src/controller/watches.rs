@@ -103,7 +103,10 @@ fn send<K: Resource<DynamicType = ()>>(queue: &UnboundedSender<ObjectRef<K>>, ob
     let _ = queue.unbounded_send(object);
 }
 
-fn watch<K>(client: &kube::Client, config: watcher::Config) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static
+fn watch<K>(
+    client: &kube::Client,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {

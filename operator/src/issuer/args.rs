@@ -32,11 +32,21 @@ pub struct Args {
     pub cluster_server: String,
 
     /// PEM bundle that agents check the API server's certificate against.
-    #[arg(long, env = "EXEAT_CLUSTER_CA", value_name = "FILE", default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt")]
+    #[arg(
+        long,
+        env = "EXEAT_CLUSTER_CA",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+    )]
     pub cluster_ca: PathBuf,
 
     /// The issuer's own token for AssumeRoleWithWebIdentity (providers with `source: WebIdentity`).
-    #[arg(long, env = "EXEAT_WEB_IDENTITY_TOKEN_FILE", value_name = "FILE", default_value = "/var/run/secrets/exeat/web-identity/token")]
+    #[arg(
+        long,
+        env = "EXEAT_WEB_IDENTITY_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/exeat/web-identity/token"
+    )]
     pub web_identity_token_file: PathBuf,
 
     /// Credential requests that one namespace may make in a second, on average; ten times as many in a burst.

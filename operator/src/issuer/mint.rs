@@ -81,9 +81,9 @@ impl Desk {
         self.admit(&identity.namespace)?;
         let now = self.clock.now();
         let known = self.view.of_pod(&identity.pod_uid);
-        let name = view::current(&known, now)
-            .map(|s| s.name_any())
-            .ok_or_else(|| refusal(Reason::SessionNotFound, "the controller has not opened a session for this pod yet", Some(1)))?;
+        let name = view::current(&known, now).map(|s| s.name_any()).ok_or_else(|| {
+            refusal(Reason::SessionNotFound, "the controller has not opened a session for this pod yet", Some(1))
+        })?;
         let flight = self.flight(&identity.namespace, &name);
         let _alone = flight.lock().await;
         let fresh = self.read(&identity, &name).await?;
@@ -115,7 +115,8 @@ impl Desk {
     async fn read(&self, identity: &PodIdentity, name: &str) -> Result<Fresh, Refusal> {
         let sessions: Api<CredentialSession> = Api::namespaced(self.client.clone(), &identity.namespace);
         let session = sessions.get_opt(name).await.map_err(unavailable)?;
-        let session = session.ok_or_else(|| refusal(Reason::SessionNotFound, format!("session {name} is gone"), Some(2)))?;
+        let session =
+            session.ok_or_else(|| refusal(Reason::SessionNotFound, format!("session {name} is gone"), Some(2)))?;
         let agent = &session.spec.request.agent;
         if agent.pod.uid != identity.pod_uid || agent.service_account != identity.service_account {
             return Err(refusal(Reason::TokenInvalid, format!("session {name} is another pod's"), None));
@@ -134,9 +135,18 @@ impl Desk {
     async fn issue(&self, fresh: &Fresh) -> Result<CredentialResponse, Refusal> {
         let session = &fresh.session;
         let first = session.status.as_ref().and_then(|s| s.issuance.as_ref()).is_none();
-        let intent = AuditEvent::of(session, EventName::CredentialsIntended, Reason::Active.as_str(), "a credential is about to be minted");
+        let intent = AuditEvent::of(
+            session,
+            EventName::CredentialsIntended,
+            Reason::Active.as_str(),
+            "a credential is about to be minted",
+        );
         if !self.audit.record(&intent, self.clock.now()) {
-            return Err(refusal(Reason::InternalError, "the audit log can't be written, so nothing is minted", Some(5)));
+            return Err(refusal(
+                Reason::InternalError,
+                "the audit log can't be written, so nothing is minted",
+                Some(5),
+            ));
         }
         let (provider, minted) = match self.mint(fresh).await {
             Ok(minted) => minted,
@@ -167,7 +177,10 @@ impl Desk {
     }
 
     async fn mint(&self, fresh: &Fresh) -> Result<(Arc<dyn Provider>, Minted), ProviderError> {
-        let object = fresh.provider.as_ref().ok_or_else(|| ProviderError::passing(Reason::ProviderNotFound, "the provider is gone"))?;
+        let object = fresh
+            .provider
+            .as_ref()
+            .ok_or_else(|| ProviderError::passing(Reason::ProviderNotFound, "the provider is gone"))?;
         let provider = self.providers.get(object).await?;
         let session = session_id(&fresh.session);
         let request = MintRequest {
@@ -178,9 +191,9 @@ impl Desk {
             now: self.clock.now(),
         };
         let started = Instant::now();
-        let minted = timeout(MINT_TIMEOUT, provider.mint(&request))
-            .await
-            .unwrap_or_else(|_| Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time")));
+        let minted = timeout(MINT_TIMEOUT, provider.mint(&request)).await.unwrap_or_else(|_| {
+            Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time"))
+        });
         let outcome = minted.as_ref().map_or_else(|e| e.reason.as_str(), |_| "ok");
         self.metrics.minted(fresh.order.grant.kind.as_str(), outcome, started.elapsed().as_secs_f64());
         minted.map(|minted| (provider, minted))
@@ -211,7 +224,8 @@ impl Desk {
     /// A revocation may have come while the provider was minting.
     async fn still_active(&self, fresh: &Fresh) -> Result<(), Refusal> {
         let session = &fresh.session;
-        let api: Api<CredentialSession> = Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
+        let api: Api<CredentialSession> =
+            Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
         let now = self.clock.now();
         let digest = |s: &CredentialSession| s.status.as_ref().and_then(|s| s.grant.as_ref()).map(|g| g.digest.clone());
         match api.get_opt(&session.name_any()).await.map_err(unavailable)? {

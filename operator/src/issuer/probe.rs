@@ -52,7 +52,11 @@ fn provider_due(provider: &CredentialProvider, now: Timestamp) -> bool {
     authority::kind_of(provider).is_ok() && is_due(probe, &provider_hash(provider), now)
 }
 
-fn policy_due(desk: &Desk, policy: Arc<AgentCredentialPolicy>, now: Timestamp) -> Option<(Arc<AgentCredentialPolicy>, String)> {
+fn policy_due(
+    desk: &Desk,
+    policy: Arc<AgentCredentialPolicy>,
+    now: Timestamp,
+) -> Option<(Arc<AgentCredentialPolicy>, String)> {
     let provider = desk.view.providers.get(&kube::runtime::reflector::ObjectRef::new(&policy.spec.provider_ref.name));
     let hash = authority::resolve(&policy, provider.as_deref()).ok()?.hash;
     let probe = policy.status.as_ref().and_then(|s| s.probe.as_ref());
@@ -62,7 +66,8 @@ fn policy_due(desk: &Desk, policy: Arc<AgentCredentialPolicy>, now: Timestamp) -
 async fn provider(desk: &Desk, gate: &WriteGate, provider: Arc<CredentialProvider>) {
     let tried = async { desk.providers.get(&provider).await?.probe_identity().await };
     let result = in_time(tried).await;
-    let mut probe = probe_of(&provider_hash(&provider), result.as_ref().err(), "the provider answers", desk.clock.now());
+    let mut probe =
+        probe_of(&provider_hash(&provider), result.as_ref().err(), "the provider answers", desk.clock.now());
     if let Ok(identity) = result {
         probe.identity = identity.identity;
         probe.chained = Some(identity.chained);
@@ -77,7 +82,8 @@ async fn provider(desk: &Desk, gate: &WriteGate, provider: Arc<CredentialProvide
 
 async fn policy(desk: &Desk, gate: &WriteGate, policy: Arc<AgentCredentialPolicy>, hash: String) {
     let result = in_time(try_policy(desk, &policy)).await;
-    let mut probe = probe_of(&hash, result.as_ref().err(), "the principal was assumed with this policy", desk.clock.now());
+    let mut probe =
+        probe_of(&hash, result.as_ref().err(), "the principal was assumed with this policy", desk.clock.now());
     if let Ok(packed) = result {
         probe.packed_policy_percent = packed;
     }
@@ -104,14 +110,15 @@ async fn try_policy(desk: &Desk, policy: &AgentCredentialPolicy) -> Result<Optio
         policy: policy.name_any(),
     };
     let ttl = authority::bounds(authority.kind).0;
-    let request = MintRequest { session: &session, cluster: desk.providers.cluster(), grant: &grant, ttl, now: desk.clock.now() };
+    let request =
+        MintRequest { session: &session, cluster: desk.providers.cluster(), grant: &grant, ttl, now: desk.clock.now() };
     Ok(desk.providers.get(&object).await?.probe_grant(&request).await?.packed_policy_percent)
 }
 
 async fn in_time<T>(tried: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
-    timeout(TIMEOUT, tried)
-        .await
-        .unwrap_or_else(|_| Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time")))
+    timeout(TIMEOUT, tried).await.unwrap_or_else(|_| {
+        Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time"))
+    })
 }
 
 fn probe_of(hash: &str, error: Option<&ProviderError>, fine: &str, now: Timestamp) -> Probe {

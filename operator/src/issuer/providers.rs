@@ -1,8 +1,8 @@
 //! Built providers, one for each CredentialProvider as it is now: a changed spec builds a new one.
 
+use exeat_crds::CredentialProvider;
 use exeat_crds::authority::provider_hash;
 use exeat_crds::v1alpha1::{CredentialProviderSpec, KubernetesProvider};
-use exeat_crds::CredentialProvider;
 use exeat_providers::{Context, Provider, ProviderError, build};
 use kube::ResourceExt;
 use std::collections::HashMap;
@@ -11,7 +11,12 @@ use tokio::sync::Mutex;
 
 pub(super) struct Providers {
     context: Context,
-    built: Mutex<HashMap<String, (String, Arc<dyn Provider>)>>,
+    built: Mutex<HashMap<String, Built>>,
+}
+
+struct Built {
+    hash: String,
+    provider: Arc<dyn Provider>,
 }
 
 impl Providers {
@@ -23,12 +28,12 @@ impl Providers {
     pub(super) async fn get(&self, provider: &CredentialProvider) -> Result<Arc<dyn Provider>, ProviderError> {
         let name = provider.name_any();
         let hash = provider_hash(provider);
-        if let Some((_, built)) = self.built.lock().await.get(&name).filter(|(h, _)| *h == hash) {
-            return Ok(Arc::clone(built));
+        if let Some(built) = self.built.lock().await.get(&name).filter(|b| b.hash == hash) {
+            return Ok(Arc::clone(&built.provider));
         }
-        let built = build(&provider.spec, &self.context).await?;
-        self.built.lock().await.insert(name, (hash, Arc::clone(&built)));
-        Ok(built)
+        let provider = build(&provider.spec, &self.context).await?;
+        self.built.lock().await.insert(name, Built { hash, provider: Arc::clone(&provider) });
+        Ok(provider)
     }
 
     /// For revoking after the CredentialProvider is gone: only accounts in our own cluster are revocable without it.

@@ -44,7 +44,10 @@ pub fn recompute(
     let refuse = |refused: Refused| refused_refusal(&refused, session);
     let request = &session.spec.request;
     let policy = policy.ok_or_else(|| {
-        refuse(Refused::new(Reason::PolicyDeleted, format!("policy {:?} does not exist any more", request.policy_ref.name)))
+        refuse(Refused::new(
+            Reason::PolicyDeleted,
+            format!("policy {:?} does not exist any more", request.policy_ref.name),
+        ))
     })?;
     let authority = authority::resolve(policy, provider).map_err(refuse)?;
     if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) || authority.hash != request.authority_hash {
@@ -56,7 +59,10 @@ pub fn recompute(
     let grant = authority.grant(request.allow.as_deref()).map_err(refuse)?;
     let status = session.status.as_ref();
     if status.and_then(|s| s.grant.as_ref()).map(|g| g.digest.as_str()) != Some(grant.digest().as_str()) {
-        return Err(refuse(Refused::new(Reason::GrantChanged, "the session's recorded grant is not what its policy gives")));
+        return Err(refuse(Refused::new(
+            Reason::GrantChanged,
+            "the session's recorded grant is not what its policy gives",
+        )));
     }
     let end: Timestamp = status.and_then(|s| s.expires_at.as_ref()).and_then(|t| t.parse().ok()).unwrap_or(now);
     let left = end.duration_since(now);

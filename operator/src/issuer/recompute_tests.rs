@@ -38,7 +38,11 @@ fn session(until: &str) -> CredentialSession {
     .unwrap()
 }
 
-fn refused(session: &CredentialSession, policy: Option<&AgentCredentialPolicy>, provider: Option<&CredentialProvider>) -> String {
+fn refused(
+    session: &CredentialSession,
+    policy: Option<&AgentCredentialPolicy>,
+    provider: Option<&CredentialProvider>,
+) -> String {
     recompute(session, policy, provider, now()).unwrap_err().code
 }
 

@@ -47,9 +47,9 @@ async fn revoke(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) 
     }
     let started = Instant::now();
     let old = session.status.as_ref().and_then(|s| s.issuance.clone()).unwrap_or_default();
-    let revoked = timeout(TIMEOUT, at_provider(desk, &session, &old))
-        .await
-        .unwrap_or_else(|_| Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time")));
+    let revoked = timeout(TIMEOUT, at_provider(desk, &session, &old)).await.unwrap_or_else(|_| {
+        Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time"))
+    });
     let outcome = revoked.as_ref().map_or_else(|e| e.reason.as_str(), |()| "ok");
     desk.metrics.revoked("kubernetes", outcome, started.elapsed().as_secs_f64());
     if let Err(error) = revoked {
@@ -60,7 +60,12 @@ async fn revoke(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) 
     let issuance = Issuance { revoked_at: Some(now.to_string()), ..old };
     match write_issuance(&desk.client, &session, &issuance).await {
         Ok(()) => {
-            let event = AuditEvent::of(&session, EventName::AccessRevoked, Reason::SessionRevoked.as_str(), "access was ended at the provider");
+            let event = AuditEvent::of(
+                &session,
+                EventName::AccessRevoked,
+                Reason::SessionRevoked.as_str(),
+                "access was ended at the provider",
+            );
             desk.audit.record(&event, now);
         }
         Err(kube::Error::Api(status)) if status.code == 404 => {}

@@ -25,7 +25,9 @@ pub(super) enum RootError {
     #[error("Secret or ConfigMap exeat-issuer-root can't be read or written: {0}")]
     Kube(#[from] kube::Error),
     /// What is in the Secret is no root of ours.
-    #[error("Secret exeat-issuer-root: {0}; delete its data to have a new root made (running pods then need a restart)")]
+    #[error(
+        "Secret exeat-issuer-root: {0}; delete its data to have a new root made (running pods then need a restart)"
+    )]
     Ca(#[from] CaError),
     /// The leaf can't be used.
     #[error("{0}")]
@@ -41,7 +43,13 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    pub(super) fn new(client: Client, namespace: &str, service: &str, clock: Arc<dyn Clock>, resolver: Arc<CertResolver>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        namespace: &str,
+        service: &str,
+        clock: Arc<dyn Clock>,
+        resolver: Arc<CertResolver>,
+    ) -> Self {
         Self { client, namespace: namespace.to_owned(), service: service.to_owned(), clock, resolver }
     }
 

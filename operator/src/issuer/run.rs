@@ -52,10 +52,15 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let registry = Registry::new();
     let metrics = IssuerMetrics::register(&registry).map_err(setup)?;
     let readiness = Readiness::new();
-    let latches = Latches { caches: readiness.latch("caches"), keys: readiness.latch("cluster keys"), certificate: readiness.latch("certificate") };
+    let latches = Latches {
+        caches: readiness.latch("caches"),
+        keys: readiness.latch("cluster keys"),
+        certificate: readiness.latch("certificate"),
+    };
     let health_listener = TcpListener::bind(args.health.health_listen).await.map_err(setup)?;
     let listener = TcpListener::bind(args.listen).await.map_err(setup)?;
-    let health = health::serve(health_listener, health::router(readiness, shutdown.clone(), registry), shutdown.clone());
+    let health =
+        health::serve(health_listener, health::router(readiness, shutdown.clone(), registry), shutdown.clone());
     let (view, watching) = View::new(&client);
     let desk = Arc::new(desk(&args, &client, view, metrics));
     let serving = serve(&args, &client, Arc::clone(&desk), listener, shutdown.clone(), latches);
@@ -110,7 +115,8 @@ async fn serve(
 ) -> Result<(), RunError> {
     let resolver = CertResolver::empty();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let certificates = Certificates::new(client.clone(), &args.pod.pod_namespace, &args.service, clock, Arc::clone(&resolver));
+    let certificates =
+        Certificates::new(client.clone(), &args.pod.pod_namespace, &args.service, clock, Arc::clone(&resolver));
     let leaf = certificates.start().await.map_err(setup)?;
     latches.certificate.release();
     desk.authenticator.warm_up().await.map_err(setup)?;

@@ -69,12 +69,14 @@ async fn open_stream(State(server): State<Server>, headers: HeaderMap) -> Respon
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let value = headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
-    value.and_then(|v| v.strip_prefix("Bearer ")).filter(|t| !t.is_empty() && t.len() <= MAX_BODY).ok_or_else(|| Refusal {
-        code: Reason::TokenInvalid.as_str().to_owned(),
-        message: "Authorization: Bearer <the pod's projected token> is missing".to_owned(),
-        retryable: false,
-        retry_after_seconds: None,
-        session: None,
+    value.and_then(|v| v.strip_prefix("Bearer ")).filter(|t| !t.is_empty() && t.len() <= MAX_BODY).ok_or_else(|| {
+        Refusal {
+            code: Reason::TokenInvalid.as_str().to_owned(),
+            message: "Authorization: Bearer <the pod's projected token> is missing".to_owned(),
+            retryable: false,
+            retry_after_seconds: None,
+            session: None,
+        }
     })
 }
 

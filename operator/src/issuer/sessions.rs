@@ -41,7 +41,14 @@ impl View {
         let (sessions, session_writer) = store();
         let (policies, policy_writer) = store();
         let (providers, provider_writer) = store();
-        let view = Arc::new(Self { sessions, policies, providers, changed: Notify::new(), index: Mutex::default(), contact: Mutex::new(Instant::now()) });
+        let view = Arc::new(Self {
+            sessions,
+            policies,
+            providers,
+            changed: Notify::new(),
+            index: Mutex::default(),
+            contact: Mutex::new(Instant::now()),
+        });
         let (a, b, c) = (Arc::clone(&view), Arc::clone(&view), Arc::clone(&view));
         let on_session = move |event: &watcher::Event<CredentialSession>| a.on_session(event);
         let on_policy = move |_: &watcher::Event<AgentCredentialPolicy>| b.changed.notify_waiters();
@@ -51,7 +58,12 @@ impl View {
         let providers = reflector(provider_writer, events::<CredentialProvider>(client));
         let contact = keep_contact(Arc::clone(&view), client.clone());
         let run = async move {
-            tokio::join!(drive(sessions, on_session), drive(policies, on_policy), drive(providers, on_provider), contact);
+            tokio::join!(
+                drive(sessions, on_session),
+                drive(policies, on_policy),
+                drive(providers, on_provider),
+                contact
+            );
         };
         (view, run)
     }

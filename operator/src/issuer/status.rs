@@ -11,7 +11,11 @@ fn params() -> PatchParams {
 }
 
 /// Writes `status.issuance`, whole. The UID keeps it off a later session of the same name.
-pub(super) async fn write_issuance(client: &Client, session: &CredentialSession, issuance: &Issuance) -> kube::Result<()> {
+pub(super) async fn write_issuance(
+    client: &Client,
+    session: &CredentialSession,
+    issuance: &Issuance,
+) -> kube::Result<()> {
     let api: Api<CredentialSession> = Api::namespaced(client.clone(), &session.namespace().unwrap_or_default());
     let name = session.name_any();
     let body = json!({

@@ -29,10 +29,15 @@ pub fn usable(session: &CredentialSession, now: Timestamp) -> bool {
 /// The message for the stream.
 pub fn message(sessions: &[Arc<CredentialSession>], now: Timestamp) -> StreamMessage {
     let Some(session) = current(sessions, now) else {
-        return StreamMessage::Waiting(waiting(Reason::SessionNotFound.as_str(), "the controller has not opened a session for this pod yet", None));
+        return StreamMessage::Waiting(waiting(
+            Reason::SessionNotFound.as_str(),
+            "the controller has not opened a session for this pod yet",
+            None,
+        ));
     };
     if usable(session, now) {
-        let digest = session.status.as_ref().and_then(|s| s.grant.as_ref()).map(|g| g.digest.clone()).unwrap_or_default();
+        let digest =
+            session.status.as_ref().and_then(|s| s.grant.as_ref()).map(|g| g.digest.clone()).unwrap_or_default();
         return StreamMessage::Active { session: session.name_any(), digest };
     }
     match refusal(session, now) {
@@ -79,7 +84,13 @@ fn waiting(code: &str, message: &str, session: Option<String>) -> Refusal {
 }
 
 fn stopped(code: &str, message: &str, session: String) -> Refusal {
-    Refusal { code: code.to_owned(), message: message.to_owned(), retryable: false, retry_after_seconds: None, session: Some(session) }
+    Refusal {
+        code: code.to_owned(),
+        message: message.to_owned(),
+        retryable: false,
+        retry_after_seconds: None,
+        session: Some(session),
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ fn session(number: i32, status: serde_json::Value) -> Arc<CredentialSession> {
 }
 
 fn active(number: i32, until: &str) -> Arc<CredentialSession> {
-    session(number, json!({"phase": "Active", "expiresAt": until, "grant": {"digest": "d", "principal": "p", "allow": []}}))
+    session(
+        number,
+        json!({"phase": "Active", "expiresAt": until, "grant": {"digest": "d", "principal": "p", "allow": []}}),
+    )
 }
 
 fn now() -> Timestamp {

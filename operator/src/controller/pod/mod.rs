@@ -46,7 +46,10 @@ pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, E
 async fn create(session: &CredentialSession, context: &Context) -> Result<(), Error> {
     context.gate.check()?;
     let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
-    match api.create(&PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() }, session).await {
+    match api
+        .create(&PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() }, session)
+        .await
+    {
         Ok(created) => {
             let event = AuditEvent::session_created(&created);
             context.audit.record(&event, context.clock.now());

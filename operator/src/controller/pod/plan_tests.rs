@@ -93,7 +93,11 @@ fn the_newest_session_decides_what_comes_next() {
         ("Completed", "AgentCompleted", "same", "Renew", None),
         ("Failed", "AgentFailed", "older", "Renew", None),
     ] {
-        let plan = run(&[(2, phase, reason, hash), (1, "Expired", "SessionExpired", "same")], on_expiry, "2026-01-01T12:10:00Z");
+        let plan = run(
+            &[(2, phase, reason, hash), (1, "Expired", "SessionExpired", "same")],
+            on_expiry,
+            "2026-01-01T12:10:00Z",
+        );
         assert_eq!(number(&plan), expected, "{phase} {reason} {hash} {on_expiry}");
     }
 }

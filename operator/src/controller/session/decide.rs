@@ -5,8 +5,8 @@ use exeat_crds::authority::{self, Authority};
 use exeat_crds::condition;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::{
-    AgentCredentialPolicy, CredentialProvider, CredentialSession, CredentialSessionStatus, GrantStatus, Phase, Revocation,
-    RevocationMode,
+    AgentCredentialPolicy, CredentialProvider, CredentialSession, CredentialSessionStatus, GrantStatus, Phase,
+    Revocation, RevocationMode,
 };
 use exeat_crds::{duration, rules};
 use jiff::{SignedDuration, Timestamp};
@@ -60,7 +60,9 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let mut status = old;
     let verdict = match ended(facts, &status, now).or_else(|| superseded(facts, &status)) {
         Some(verdict) => verdict,
-        None if status.phase == Some(Phase::Active) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),
+        None if status.phase == Some(Phase::Active) => {
+            Verdict::new(Phase::Active, Reason::Active, "credentials may be minted")
+        }
         None => open(facts, &mut status, now),
     };
     let look_again = expiry(&status).filter(|_| verdict.phase == Phase::Active);
@@ -84,19 +86,31 @@ fn ended(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) ->
         return Some(Verdict::new(phase, reason, end.message()));
     }
     let expires = expiry(status)?;
-    (status.phase == Some(Phase::Active) && expires <= now)
-        .then(|| Verdict::new(Phase::Expired, Reason::SessionExpired, format!("the session's time was up at {expires}")))
+    (status.phase == Some(Phase::Active) && expires <= now).then(|| {
+        Verdict::new(Phase::Expired, Reason::SessionExpired, format!("the session's time was up at {expires}"))
+    })
 }
 
 /// The authority that the session was asked under is gone or another one.
 fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Verdict> {
     let active = status.phase == Some(Phase::Active);
     let request = &facts.session.spec.request;
-    let end = |reason, message: String| Some(Verdict::new(if active { Phase::Revoked } else { Phase::Denied }, reason, message));
-    let Some(policy) = facts.policy else {
-        return if active { end(Reason::PolicyDeleted, format!("policy {:?} was deleted", request.policy_ref.name)) } else { None };
+    let end = |reason, message: String| {
+        Some(Verdict::new(if active { Phase::Revoked } else { Phase::Denied }, reason, message))
     };
-    let changed = |what: &str| end(Reason::AuthorityChanged, format!("{what} changed since this session was asked for; the next session is decided afresh"));
+    let Some(policy) = facts.policy else {
+        return if active {
+            end(Reason::PolicyDeleted, format!("policy {:?} was deleted", request.policy_ref.name))
+        } else {
+            None
+        };
+    };
+    let changed = |what: &str| {
+        end(
+            Reason::AuthorityChanged,
+            format!("{what} changed since this session was asked for; the next session is decided afresh"),
+        )
+    };
     if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) {
         return changed("the policy was replaced: it");
     }
@@ -113,7 +127,10 @@ fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp)
     let waiting = |reason, message: String| Verdict::new(Phase::Pending, reason, message);
     let request = &facts.session.spec.request;
     let Some(policy) = facts.policy else {
-        return waiting(Reason::PolicyNotFound, format!("policy {:?} does not exist in this namespace", request.policy_ref.name));
+        return waiting(
+            Reason::PolicyNotFound,
+            format!("policy {:?} does not exist in this namespace", request.policy_ref.name),
+        );
     };
     let authority = match authority::resolve(policy, facts.provider) {
         Ok(authority) => authority,
@@ -147,7 +164,10 @@ fn ready(policy: &AgentCredentialPolicy, authority: &Authority) -> Result<(), Re
             Reason::PolicyNotReady,
             format!("policy {:?} is not Ready: {}: {}", policy.name_any(), c.reason, c.message),
         )),
-        _ => Err(Refused::new(Reason::PolicyNotReady, format!("policy {:?} is not Ready: it has not been tried yet", policy.name_any()))),
+        _ => Err(Refused::new(
+            Reason::PolicyNotReady,
+            format!("policy {:?} is not Ready: it has not been tried yet", policy.name_any()),
+        )),
     }
 }
 
@@ -173,7 +193,8 @@ fn activate(
     });
     status.enforcement = Some(authority.enforcement);
     status.exceptions = authority.exceptions.clone();
-    status.revocation = Some(Revocation { mode: authority.revocation, effective_by: effective_by(authority.revocation, end) });
+    status.revocation =
+        Some(Revocation { mode: authority.revocation, effective_by: effective_by(authority.revocation, end) });
     Ok(())
 }
 

@@ -30,8 +30,19 @@ fn policy(ready: bool) -> AgentCredentialPolicy {
     }))
     .unwrap();
     let authority = authority::resolve(&policy, Some(&provider())).unwrap();
-    let mut status = exeat_crds::v1alpha1::AgentCredentialPolicyStatus { authority_hash: Some(authority.hash), ..Default::default() };
-    condition::set(&mut status.conditions, "Ready", ready, if ready { "Ready" } else { "ProviderUnreachable" }, "", None, at(NOW));
+    let mut status = exeat_crds::v1alpha1::AgentCredentialPolicyStatus {
+        authority_hash: Some(authority.hash),
+        ..Default::default()
+    };
+    condition::set(
+        &mut status.conditions,
+        "Ready",
+        ready,
+        if ready { "Ready" } else { "ProviderUnreachable" },
+        "",
+        None,
+        at(NOW),
+    );
     policy.status = Some(status);
     policy
 }
@@ -126,7 +137,8 @@ fn what_waiting_cannot_help_is_denied() {
     case.pod = Some(Err(Refused::new(Reason::PodNotCovered, "not covered")));
     assert_eq!(case.outcome(NOW), (Phase::Denied, "PodNotCovered".into()));
     let mut case = Case::fresh();
-    case.session.spec.request.allow = Some(vec![rules::Statement { actions: vec!["get secrets".into()], resources: vec!["agents/*".into()] }]);
+    case.session.spec.request.allow =
+        Some(vec![rules::Statement { actions: vec!["get secrets".into()], resources: vec!["agents/*".into()] }]);
     assert_eq!(case.outcome(NOW), (Phase::Denied, "NarrowingTooWide".into()));
 }
 

@@ -68,6 +68,10 @@ async fn agent_end(session: &CredentialSession, namespace: &str, context: &Conte
     let found = pods.get_opt(&reference.name).await?.filter(|p| p.uid().as_deref() == Some(reference.uid.as_str()));
     Ok(match found {
         Some(pod) => of_pod(&pod, false),
-        None => AgentEnd::Ended(if expiry(&session.status.clone().unwrap_or_default()).is_some() { End::Unknown } else { End::Deleted }),
+        None => AgentEnd::Ended(if expiry(&session.status.clone().unwrap_or_default()).is_some() {
+            End::Unknown
+        } else {
+            End::Deleted
+        }),
     })
 }

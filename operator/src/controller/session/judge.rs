@@ -32,7 +32,10 @@ pub(super) fn judge(
     authority::covers_pod(policy, service_account(pod), pod.labels())?;
     let ask = authority::ask_of_pod(authority, pod.annotations())?;
     if ask.allow != request.allow || ask.duration.map(duration::format) != request.duration {
-        return Err(Refused::new(Reason::NotInjected, "the session asks for something else than the pod's annotations"));
+        return Err(Refused::new(
+            Reason::NotInjected,
+            "the session asks for something else than the pod's annotations",
+        ));
     }
     Ok(())
 }
@@ -40,7 +43,9 @@ pub(super) fn judge(
 /// The marks of a genuine injection that matter for identity: one native sidecar of ours, the identity volume in no other container,
 /// no shared host or process namespace.
 fn injected(pod: &Pod) -> Result<(), Refused> {
-    let refuse = |what: &str| Err(Refused::new(Reason::NotInjected, format!("{what}; the pod was not injected by Exeat's webhook as it is")));
+    let refuse = |what: &str| {
+        Err(Refused::new(Reason::NotInjected, format!("{what}; the pod was not injected by Exeat's webhook as it is")))
+    };
     let Some(spec) = &pod.spec else { return refuse("the pod has no spec") };
     if [spec.host_network, spec.host_pid, spec.host_ipc, spec.share_process_namespace].contains(&Some(true)) {
         return refuse("the pod shares a host or process namespace");

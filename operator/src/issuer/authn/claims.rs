@@ -50,7 +50,12 @@ pub(super) fn check(token: &str, keys: &JwkSet, issuer: &str, audience: &str) ->
     let pod = claims.pod.ok_or_else(|| {
         ClaimError::Invalid("the token is not bound to a pod: only a pod's projected token is taken".to_owned())
     })?;
-    Ok(PodIdentity { namespace: claims.namespace, service_account: claims.serviceaccount.name, pod: pod.name, pod_uid: pod.uid })
+    Ok(PodIdentity {
+        namespace: claims.namespace,
+        service_account: claims.serviceaccount.name,
+        pod: pod.name,
+        pod_uid: pod.uid,
+    })
 }
 
 #[derive(Deserialize)]

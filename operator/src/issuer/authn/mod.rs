@@ -111,7 +111,8 @@ impl Authenticator {
     /// A token outlives its container, and passes while its pod is terminating: neither may fetch anything new.
     async fn look_at_pod(&self, identity: &PodIdentity) -> Result<(), AuthError> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &identity.namespace);
-        let gone = |what: &str| AuthError::Refused(Refused::new(Reason::PodGone, format!("pod {:?} {what}", identity.pod)));
+        let gone =
+            |what: &str| AuthError::Refused(Refused::new(Reason::PodGone, format!("pod {:?} {what}", identity.pod)));
         let pod = api.get_opt(&identity.pod).await?.ok_or_else(|| gone("does not exist"))?;
         if pod.uid().as_deref() != Some(identity.pod_uid.as_str()) {
             return Err(gone("is another one now"));
