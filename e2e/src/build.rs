@@ -2,12 +2,13 @@
 
 use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{
-    AgentCredentialPolicySpec, AwsDialect, AwsProvider, AwsSource, Binding, CredentialProviderSpec, KubernetesProvider, NameRef,
-    Subjects,
+    AgentCredentialPolicySpec, AwsDialect, AwsProvider, AwsSource, Binding, CredentialProviderSpec, KubernetesProvider,
+    NameRef, Subjects,
 };
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, Pod, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile, SecurityContext,
+    Capabilities, Container, EnvVar, Pod, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
+    SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 

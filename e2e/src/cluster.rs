@@ -73,7 +73,10 @@ async fn suite(client: &Client) -> Result {
     for provider in suite_providers() {
         let name = provider.name_any();
         wait_for(&format!("provider {name} is accepted"), 60, async || {
-            Ok(providers.patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(&provider)).await.map(|_| ())?)
+            Ok(providers
+                .patch(&name, &PatchParams::apply("e2e").force(), &Patch::Apply(&provider))
+                .await
+                .map(|_| ())?)
         })
         .await?;
     }

@@ -13,8 +13,8 @@ pub mod system;
 mod wait;
 
 pub use build::{
-    AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, REPORT_WRITER, S3_MINIO, S3_MINISTACK, agent, aws_policy,
-    kubernetes_policy, policy, provider, script, statement,
+    AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, REPORT_WRITER, S3_MINIO, S3_MINISTACK, agent,
+    aws_policy, kubernetes_policy, policy, provider, script, statement,
 };
 pub use cluster::{connect, connect_as, connect_with_token, now, system_namespace};
 pub use failure::{Failure, Result, refused};

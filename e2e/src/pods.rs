@@ -56,7 +56,13 @@ impl Display for Output {
     }
 }
 
-pub(crate) async fn exec(client: &Client, namespace: &str, pod: &str, container: &str, command: &[&str]) -> Result<Output> {
+pub(crate) async fn exec(
+    client: &Client,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    command: &[&str],
+) -> Result<Output> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let run = async {
         let params = AttachParams::default().container(container);
@@ -91,7 +97,9 @@ fn exit_code(status: Option<&Status>) -> Result<i32> {
         return Ok(0);
     }
     let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
-    let code = causes.filter(|cause| cause.reason.as_deref() == Some("ExitCode")).find_map(|cause| cause.message.as_ref()?.parse().ok());
+    let code = causes
+        .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
+        .find_map(|cause| cause.message.as_ref()?.parse().ok());
     code.ok_or_else(|| Failure::new(format!("the command could not be run: {:?}", status.message)))
 }
 
@@ -113,7 +121,8 @@ pub async fn shell(script: &str) -> Result<Output> {
 
 async fn outside(command: &mut Command) -> Result<Output> {
     let command = command.stdin(std::process::Stdio::null()).kill_on_drop(true);
-    let output = timeout(LIMIT, command.output()).await.map_err(|_| Failure::new(format!("{command:?} does not end")))??;
+    let output =
+        timeout(LIMIT, command.output()).await.map_err(|_| Failure::new(format!("{command:?} does not end")))??;
     Ok(Output {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -238,7 +238,8 @@ impl Scope {
         let pods = self.api::<Pod>().list(&ListParams::default()).await.map(|l| l.items).unwrap_or_default();
         for pod in pods.iter().take(6) {
             for container in ["exeat-sidecar", "agent"] {
-                let params = LogParams { container: Some(container.to_owned()), tail_lines: Some(30), ..LogParams::default() };
+                let params =
+                    LogParams { container: Some(container.to_owned()), tail_lines: Some(30), ..LogParams::default() };
                 let log = self.api::<Pod>().logs(&pod.name_any(), &params).await.unwrap_or_else(|e| e.to_string());
                 eprintln!("--- log of {}/{container}\n{log}", pod.name_any());
             }

@@ -81,11 +81,11 @@ pub struct AwsProvider {
     #[serde(default, rename = "externalID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]*$"))]
     pub external_id: Option<String>,
-    /// Send session tags (`exeat:cluster`, `exeat:namespace`, `exeat:serviceaccount`, `exeat:policy`, `exeat:session`). The role's trust policy
+    /// Send session tags (`exeat:cluster`, `exeat:namespace`, `exeat:service-account`, `exeat:policy`, `exeat:session`). The role's trust policy
     /// must then allow `sts:TagSession`.
     #[serde(default)]
     pub session_tags: bool,
-    /// Send `SourceIdentity` (the session's name). The role's trust policy must then allow `sts:SetSourceIdentity`.
+    /// Send `SourceIdentity` (`namespace.serviceaccount`). The role's trust policy must then allow `sts:SetSourceIdentity`.
     #[serde(default)]
     pub source_identity: bool,
     /// What the service understands of session policies.

@@ -21,7 +21,10 @@ async fn removed_and_changed_admission_policies_are_put_back_in_seconds() -> Res
         bindings.delete(name, &DeleteParams::default()).await?;
         wait_for(&format!("{name} is back"), 20, async || {
             let spec = policies.get(name).await?.spec.unwrap_or_default();
-            ensure!(spec.validations == policy.validations && spec.match_constraints == policy.match_constraints, "{spec:?}");
+            ensure!(
+                spec.validations == policy.validations && spec.match_constraints == policy.match_constraints,
+                "{spec:?}"
+            );
             bindings.get(name).await?;
             Ok(())
         })

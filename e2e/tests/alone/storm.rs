@@ -3,7 +3,8 @@
 use exeat_crds::CredentialSession;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, MINISTACK, Result, S3_MINISTACK, aws_policy, ensure, in_namespace, kubernetes_policy, now, phase, script, statement, wait_for,
+    AgentPod, MINISTACK, Result, S3_MINISTACK, aws_policy, ensure, in_namespace, kubernetes_policy, now, phase, script,
+    statement, wait_for,
 };
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -24,7 +25,8 @@ print(s3.get_object(Bucket="reports", Key="q3.txt")["Body"].read().decode().stri
 async fn thirty_pods_at_once_and_every_first_call_succeeds() -> Result {
     let _alone = crate::ALONE.lock().await;
     in_namespace("storm", async |ns| {
-        ns.ready(aws_policy("reports", MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])])).await?;
+        ns.ready(aws_policy("reports", MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])]))
+            .await?;
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         let nodes = Api::<Node>::all(ns.client.clone()).list(&ListParams::default()).await?;
         // The scheduler would spread the storm over seconds.

@@ -31,13 +31,18 @@ async fn sessions_are_written_by_our_accounts_only() -> Result {
         assert!(refused("a forged session", created)?.message.contains("only the controller opens sessions"));
 
         let merge = async |body: Value| api.patch(&name, &PatchParams::default(), &Patch::Merge(&body)).await;
-        let wider = merge(json!({"spec": {"request": {"allow": [{"actions": ["get *"], "resources": ["default/*"]}]}}})).await;
+        let wider =
+            merge(json!({"spec": {"request": {"allow": [{"actions": ["get *"], "resources": ["default/*"]}]}}})).await;
         assert!(refused("another request", wider)?.message.contains("immutable"));
         let unlabelled = merge(json!({"metadata": {"labels": {names::POD_UID_LABEL: "another"}}})).await;
         assert!(refused("another label", unlabelled)?.message.contains("only spec.revoke"));
         let unheld = merge(json!({"metadata": {"finalizers": null}})).await;
         assert!(refused("no finalizer", unheld)?.message.contains("only spec.revoke"));
-        for status in [json!({"expiresAt": "2099-01-01T00:00:00Z"}), json!({"phase": "Pending"}), json!({"issuance": {"handle": "x"}})] {
+        for status in [
+            json!({"expiresAt": "2099-01-01T00:00:00Z"}),
+            json!({"phase": "Pending"}),
+            json!({"issuance": {"handle": "x"}}),
+        ] {
             let body = json!({"status": status});
             let patched = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(&body)).await;
             refused(&body.to_string(), patched)?;
@@ -114,7 +119,8 @@ async fn nobody_gets_into_the_sidecar() -> Result {
         ] {
             let body = debug(extra);
             let api = ns.api::<Pod>();
-            let patched = api.patch_ephemeral_containers("agent", &PatchParams::default(), &Patch::Strategic(&body)).await;
+            let patched =
+                api.patch_ephemeral_containers("agent", &PatchParams::default(), &Patch::Strategic(&body)).await;
             let refusal = refused(&body.to_string(), patched)?.message;
             assert!(refusal.contains(said), "{body}: {refusal}");
         }

@@ -4,8 +4,8 @@ use exeat_crds::names;
 use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{NameRef, Phase};
 use exeat_e2e::{
-    AgentPod, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, agent, aws_policy, in_namespace, policy, provider, script, statement,
-    system_namespace, wait_for,
+    AgentPod, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, agent, aws_policy, in_namespace, policy, provider,
+    script, statement, system_namespace, wait_for,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
@@ -31,7 +31,8 @@ for name, call in {
         print(name, error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"])
 "#;
 
-const READ: [&str; 5] = ["get ok", "list ok", "put AccessDenied 403", "delete AccessDenied 403", "other AccessDenied 403"];
+const READ: [&str; 5] =
+    ["get ok", "list ok", "put AccessDenied 403", "delete AccessDenied 403", "other AccessDenied 403"];
 
 fn read_reports() -> Vec<Statement> {
     vec![
@@ -122,7 +123,8 @@ async fn a_guardrail_denies_whatever_a_policy_allows() -> Result {
         let all = vec![statement(&["s3:*"], &["arn:aws:s3:::reports", "arn:aws:s3:::reports/*"])];
         ns.ready(aws_policy("all", &guarded, all)).await?;
         says(&ns, caller("agent", "all", S3_MINISTACK), &READ).await?;
-        let nothing_left = aws_policy("deletes", &guarded, vec![statement(&["s3:DeleteObject"], &["arn:aws:s3:::reports/*"])]);
+        let nothing_left =
+            aws_policy("deletes", &guarded, vec![statement(&["s3:DeleteObject"], &["arn:aws:s3:::reports/*"])]);
         let refusal = ns.not_ready(nothing_left, "DeniedByGuardrail").await?.message;
         assert!(refusal.contains("s3:DeleteObject"), "{refusal}");
         Ok(())
@@ -180,7 +182,8 @@ async fn after_a_revocation_boto3_says_why() -> Result {
 #[tokio::test]
 async fn a_role_that_does_not_trust_us_and_a_bad_key_have_reasons_of_their_own() -> Result {
     in_namespace("trust", async |ns| {
-        let untrusting = policy("untrusting", MINISTACK, "arn:aws:iam::000000000000:role/agents/agents/untrusting", read_reports());
+        let untrusting =
+            policy("untrusting", MINISTACK, "arn:aws:iam::000000000000:role/agents/agents/untrusting", read_reports());
         let refusal = ns.not_ready(untrusting, "AssumeRoleDenied").await?.message;
         assert!(refusal.contains("role/agents/agents/untrusting"), "{refusal}");
 

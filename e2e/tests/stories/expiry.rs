@@ -2,7 +2,9 @@
 
 use exeat_crds::names;
 use exeat_crds::v1alpha1::{OnExpiry, Phase};
-use exeat_e2e::{AgentPod, Failure, Result, agent, ensure, holds_for, in_namespace, kubernetes_policy, now, script, wait_for};
+use exeat_e2e::{
+    AgentPod, Failure, Result, agent, ensure, holds_for, in_namespace, kubernetes_policy, now, script, wait_for,
+};
 use jiff::Timestamp;
 
 /// The shortest session of the Kubernetes provider, and a while for its end to be seen.
@@ -20,7 +22,11 @@ async fn a_pod_outlives_its_session_without_a_failed_call() -> Result {
         let first = ns.session("agent", 1, Phase::Active, 10).await?;
         let second = ns.session("agent", 2, Phase::Active, UNTIL_EXPIRED).await?;
         let expired = ns.session("agent", 1, Phase::Expired, 120).await?;
-        assert_eq!(expired.status.and_then(|s| s.expires_at), first.status.and_then(|s| s.expires_at), "expiresAt never moves");
+        assert_eq!(
+            expired.status.and_then(|s| s.expires_at),
+            first.status.and_then(|s| s.expires_at),
+            "expiresAt never moves"
+        );
         assert_eq!(second.spec.request.number, 2);
         holds_for("calls go on under session 2", 10, async || {
             let log = ns.log("agent", "agent").await?;
@@ -28,7 +34,10 @@ async fn a_pod_outlives_its_session_without_a_failed_call() -> Result {
             Ok(())
         })
         .await?;
-        let issued = second.status.and_then(|s| s.issuance).or(ns.sessions("agent").await?[1].status.clone().and_then(|s| s.issuance));
+        let issued = second
+            .status
+            .and_then(|s| s.issuance)
+            .or(ns.sessions("agent").await?[1].status.clone().and_then(|s| s.issuance));
         assert!(issued.is_some(), "session 2 has a credential of its own");
         Ok(())
     })

@@ -30,7 +30,12 @@ async fn two_replicas_of_each_program_are_available_and_tell_how_they_are() -> R
 
 fn check_rules(name: &str, rules: &[PolicyRule]) {
     for rule in rules {
-        let lists = [rule.api_groups.as_deref(), rule.resources.as_deref(), Some(&rule.verbs[..]), rule.non_resource_urls.as_deref()];
+        let lists = [
+            rule.api_groups.as_deref(),
+            rule.resources.as_deref(),
+            Some(&rule.verbs[..]),
+            rule.non_resource_urls.as_deref(),
+        ];
         let wild = lists.into_iter().flatten().flatten().any(|item| item.contains('*'));
         assert!(!wild, "{name} has a wildcard: {rule:?}");
     }
@@ -121,7 +126,9 @@ async fn kustomize_installs_the_same() -> Result {
     connect().await?;
     let dry_run = "kubectl apply --server-side --force-conflicts --dry-run=server -k config/default";
     let applied = exeat_e2e::shell(dry_run).await?.ok()?;
-    for object in ["deployment.apps/exeat-issuer", "credentialsessions.exeat.dev", "mutatingwebhookconfiguration", "exeat-pods"] {
+    for object in
+        ["deployment.apps/exeat-issuer", "credentialsessions.exeat.dev", "mutatingwebhookconfiguration", "exeat-pods"]
+    {
         assert!(applied.contains(object), "{object} is not in {applied}");
     }
     Ok(())

@@ -3,7 +3,8 @@
 use exeat_crds::v1alpha1::{Enforcement, Phase, RevocationMode};
 use exeat_crds::{AgentCredentialPolicy, names};
 use exeat_e2e::{
-    AgentPod, Failure, Result, agent, connect_with_token, ensure, in_namespace, kubernetes_policy, now, script, system, wait_for,
+    AgentPod, Failure, Result, agent, connect_with_token, ensure, in_namespace, kubernetes_policy, now, script, system,
+    wait_for,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -106,7 +107,8 @@ async fn revocation_reaches_kubectl_and_a_stolen_token_in_seconds() -> Result {
 
         let asked = now();
         ns.revoke(&session, "laptop stolen").await?;
-        let said = wait_for("kubectl tells why", 15, async || ns.sh("agent", "kubectl get pods").await?.failed()).await?;
+        let said =
+            wait_for("kubectl tells why", 15, async || ns.sh("agent", "kubectl get pods").await?.failed()).await?;
         assert!(said.contains("SessionRevoked") && said.contains("laptop stolen"), "{said}");
         let revoked = ns.session("agent", 1, Phase::Revoked, 10).await?;
         let promise = revoked.status.unwrap_or_default().revocation.ok_or_else(|| Failure::new("no promise"))?;
@@ -139,7 +141,8 @@ async fn list(client: &Client, namespace: &str) -> Result {
 async fn renewal_goes_unnoticed() -> Result {
     in_namespace("renewal", async |ns| {
         ns.ready(short(kubernetes_policy("pods", &ns.name, &["list pods"]))).await?;
-        let each_second = "while kubectl get pods -o name >/dev/null; do echo fine; sleep 1; done; echo broken; sleep 86400";
+        let each_second =
+            "while kubectl get pods -o name >/dev/null; do echo fine; sleep 1; done; echo broken; sleep 86400";
         ns.start(script("agent", "pods", each_second)).await?;
         let mut seen = BTreeSet::new();
         wait_for("three renewals", 240, async || {

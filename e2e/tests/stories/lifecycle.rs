@@ -27,10 +27,13 @@ async fn a_job_ends_its_session_the_way_it_ends() -> Result {
             let spec = json!({"backoffLimit": 0, "template": template("pods", command)});
             ns.create(&serde_json::from_value::<Job>(json!({"metadata": {"name": name}, "spec": spec}))?).await?;
         }
-        for (name, wanted, why) in [("good", Phase::Completed, "AgentCompleted"), ("bad", Phase::Failed, "AgentFailed")] {
+        for (name, wanted, why) in [("good", Phase::Completed, "AgentCompleted"), ("bad", Phase::Failed, "AgentFailed")]
+        {
             let session = wait_for(&format!("the session of job {name} ends"), 90, async || {
                 let sessions = ns.api::<CredentialSession>().list(&ListParams::default()).await?.items;
-                let of_job = |s: &CredentialSession| s.spec.request.agent.workload.as_ref().is_some_and(|w| w.kind == "Job" && w.name == name);
+                let of_job = |s: &CredentialSession| {
+                    s.spec.request.agent.workload.as_ref().is_some_and(|w| w.kind == "Job" && w.name == name)
+                };
                 let found = sessions.into_iter().find(of_job);
                 ensure!(found.as_ref().is_some_and(|s| phase(s) == Some(wanted)), "{:?}", found.and_then(|s| s.status));
                 found.ok_or_else(|| exeat_e2e::Failure::new("none"))
@@ -69,7 +72,9 @@ async fn a_deleted_pod_completes_its_session_and_leaves_it_as_history() -> Resul
         let pod = ns.start(agent("agent", "pods")).await?;
         wait_for("a session of the new pod", 10, async || {
             let sessions = ns.sessions("agent").await?;
-            let of_new = sessions.iter().any(|s| Some(&s.spec.request.agent.pod.uid) == pod.uid().as_ref() && phase(s) == Some(Phase::Active));
+            let of_new = sessions
+                .iter()
+                .any(|s| Some(&s.spec.request.agent.pod.uid) == pod.uid().as_ref() && phase(s) == Some(Phase::Active));
             ensure!(of_new, "{sessions:?}");
             Ok(())
         })
@@ -88,7 +93,8 @@ async fn a_rolling_update_hands_over_from_old_sessions_to_new_ones() -> Result {
         let deployment = json!({"metadata": {"name": "fleet"}, "spec": spec});
         ns.create(&serde_json::from_value::<Deployment>(deployment)?).await?;
         rolled_out(&ns, 1, 2).await?;
-        let change = json!({"spec": {"template": {"metadata": {"annotations": {names::JUSTIFICATION: "second release"}}}}});
+        let change =
+            json!({"spec": {"template": {"metadata": {"annotations": {names::JUSTIFICATION: "second release"}}}}});
         ns.api::<Deployment>().patch("fleet", &PatchParams::default(), &Patch::Merge(&change)).await?;
         rolled_out(&ns, 2, 2).await?;
         wait_for("the old sessions end", 60, async || {

@@ -2,12 +2,13 @@
 
 use exeat_crds::names;
 use exeat_crds::v1alpha1::{
-    ApprovalRule, Budget, CredentialProviderSpec, Delivery, GcpProvider, Limits, Mode, Owner, RequiredApprovals, VaultProvider,
+    ApprovalRule, Budget, CredentialProviderSpec, Delivery, GcpProvider, Limits, Mode, Owner, RequiredApprovals,
+    VaultProvider,
 };
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, condition};
 use exeat_e2e::{
-    AgentPod, GRANTS, KUBERNETES, MINISTACK, Result, Scope, agent, aws_policy, connect_as, ensure, in_namespace, kubectl,
-    kubernetes_policy, policy, provider, refused, statement, wait_for,
+    AgentPod, GRANTS, KUBERNETES, MINISTACK, Result, Scope, agent, aws_policy, connect_as, ensure, in_namespace,
+    kubectl, kubernetes_policy, policy, provider, refused, statement, wait_for,
 };
 use k8s_openapi::api::core::v1::{ConfigMapEnvSource, EnvFromSource, Pod};
 use kube::ResourceExt;
@@ -60,8 +61,10 @@ async fn pods_that_no_policy_covers() -> Result {
         ns.ready(kubernetes_policy("pods", &ns.name, &["get pods", "list pods"])).await?;
         let mut selective = kubernetes_policy("selective", &ns.name, &["get pods"]);
         let labels = [("team".to_owned(), "red".to_owned())].into();
-        selective.spec.subjects.pod_selector =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector { match_labels: Some(labels), match_expressions: None });
+        selective.spec.subjects.pod_selector = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector {
+            match_labels: Some(labels),
+            match_expressions: None,
+        });
         ns.ready(selective).await?;
         let narrowed = |value: &str| agent("a", "pods").annotated(names::ALLOW, value);
         for (what, pod, parts) in [
@@ -94,7 +97,11 @@ async fn pods_that_no_policy_covers() -> Result {
                 agent("a", "pods").annotated("policy.exeat.dev/agent", "pods"),
                 &["NotImplemented", "policy.exeat.dev/agent"],
             ),
-            ("what the probe waits for", agent("a", "pods").annotated(names::WAIT, "Approval"), &["NotImplemented", "exeat.dev/wait"]),
+            (
+                "what the probe waits for",
+                agent("a", "pods").annotated(names::WAIT, "Approval"),
+                &["NotImplemented", "exeat.dev/wait"],
+            ),
         ] {
             assert_says(what, &ns.expect_refused(&pod).await?, parts);
         }
@@ -158,18 +165,25 @@ async fn pods_in_which_a_credential_would_not_be_safe() -> Result {
 #[tokio::test]
 async fn variables_that_an_sdk_would_follow_before_the_sidecar() -> Result {
     in_namespace("shadow", async |ns| {
-        ns.ready(aws_policy("reports", MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])])).await?;
+        ns.ready(aws_policy("reports", MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])]))
+            .await?;
         let pod = || agent("a", "reports");
         let from = EnvFromSource {
             config_map_ref: Some(ConfigMapEnvSource { name: "settings".to_owned(), optional: Some(true) }),
             ..EnvFromSource::default()
         };
         for (what, pod, parts) in [
-            ("static keys", pod().with_env("AWS_ACCESS_KEY_ID", "AKIA"), &["env[name=AWS_ACCESS_KEY_ID]", "static keys", "remove"][..]),
+            (
+                "static keys",
+                pod().with_env("AWS_ACCESS_KEY_ID", "AKIA"),
+                &["env[name=AWS_ACCESS_KEY_ID]", "static keys", "remove"][..],
+            ),
             ("profile", pod().with_env("AWS_PROFILE", "prod"), &["env[name=AWS_PROFILE]", "remove"]),
             (
                 "IRSA",
-                pod().with_env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x").with_env("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"),
+                pod()
+                    .with_env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/x")
+                    .with_env("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"),
                 &["env[name=AWS_ROLE_ARN]", "env[name=AWS_WEB_IDENTITY_TOKEN_FILE]", "eks.amazonaws.com/role-arn"],
             ),
             (

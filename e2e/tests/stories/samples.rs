@@ -3,7 +3,8 @@
 use exeat_crds::v1alpha1::{CredentialProvider, Phase};
 use exeat_crds::{AgentCredentialPolicy, condition};
 use exeat_e2e::{
-    AWS_ACCOUNT, AgentPod, Failure, MINISTACK, ROOT, Result, S3_MINISTACK, Scope, connect, ensure, provider, shell, wait_for,
+    AWS_ACCOUNT, AgentPod, Failure, MINISTACK, ROOT, Result, S3_MINISTACK, Scope, connect, ensure, provider, shell,
+    wait_for,
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, DeleteParams, PostParams};
@@ -63,12 +64,16 @@ fn blocks(section: &str) -> Result<Vec<String>> {
 /// The README's own lines, but for the installation, which e2e/install.sh has done.
 async fn quick_start() -> Result {
     let blocks = blocks("Quick start on a cluster of yours")?;
-    let [start, look, stop] = &blocks[..] else { return Err(Failure::new(format!("{} blocks in the quick start", blocks.len()))) };
+    let [start, look, stop] = &blocks[..] else {
+        return Err(Failure::new(format!("{} blocks in the quick start", blocks.len())));
+    };
     let start: Vec<&str> = start.lines().filter(|line| !line.starts_with("helm install ")).collect();
     assert!(start.len() >= 5, "{start:?}");
     shell(&format!("set -e\n{}", start.join("\n"))).await?.ok()?;
     let seen = shell(look).await?;
-    for (text, expected) in [(&seen.stdout, "pod-agent"), (&seen.stderr, "secrets is forbidden"), (&seen.stdout, "Active")] {
+    for (text, expected) in
+        [(&seen.stdout, "pod-agent"), (&seen.stderr, "secrets is forbidden"), (&seen.stdout, "Active")]
+    {
         assert!(text.contains(expected), "{expected:?} is not in {seen}");
     }
     shell(stop).await?;
