@@ -41,7 +41,7 @@ pub struct ServeArgs {
     /// Where to listen.
     #[command(flatten)]
     pub port: PortArgs,
-    /// Address of the issuer: https://host[:port].
+    /// Address of the issuer, https, with a port where it is not 443.
     #[arg(
         long,
         env = "EXEAT_ISSUER_URL",

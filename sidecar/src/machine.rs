@@ -201,6 +201,7 @@ impl Machine {
                 self.heard(now);
                 if !refusal.retryable {
                     self.epoch += 1;
+                    self.active = None;
                     self.stop(refusal, now, roll);
                 }
             }

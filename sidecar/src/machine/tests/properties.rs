@@ -36,17 +36,6 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a reader of the issuer's words alone knows: when it was heard last, which calls began before a stop, which
-/// session and grant it named last and when.
-#[derive(Default)]
-struct Witness {
-    contact: i64,
-    words: u64,
-    call: Option<(u64, u64)>,
-    brought: Option<(u64, i64, i64)>,
-    other_grant_since: Option<i64>,
-}
-
 fn name(session: u8) -> String {
     format!("s-{session}")
 }
@@ -55,77 +44,134 @@ fn grant(digest: u8) -> String {
     format!("d-{digest}")
 }
 
+/// A machine, beside what a reader of the issuer's words alone knows: when it was heard last, what was brought after the
+/// last stop, and since when another session or grant is named.
+struct Witness {
+    machine: Machine,
+    roll: f64,
+    now: i64,
+    contact: i64,
+    /// Epoch of the call in flight, and how many stops there were when it began.
+    call: Option<(u64, u32)>,
+    stops: u32,
+    /// Named active since the last stop or connection.
+    named: Option<(u8, u8)>,
+    /// The session that was stopped last and not named active since.
+    ended: Option<u8>,
+    brought: Option<(i64, i64)>,
+    held: Option<(u8, u8)>,
+    other_grant_since: Option<i64>,
+}
+
+impl Witness {
+    fn new(roll: f64) -> Self {
+        let machine = Machine::new(at(0));
+        Self {
+            machine,
+            roll,
+            now: 0,
+            contact: 0,
+            call: None,
+            stops: 0,
+            named: None,
+            ended: None,
+            brought: None,
+            held: None,
+            other_grant_since: None,
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.machine.apply(event, at(self.now), self.roll);
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Pass(seconds) => self.now += seconds,
+            Step::Start => {
+                self.call = self.call.or_else(|| Some((self.machine.fetch_started(at(self.now)), self.stops)))
+            }
+            Step::Bring { session, digest, life, session_life } => self.bring((session, digest), life, session_life),
+            Step::Refuse(retryable) => {
+                let Some((epoch, _)) = self.call.take() else { return };
+                if !retryable && epoch == self.machine.epoch {
+                    self.brought = None;
+                }
+                self.tell(Event::Refused { epoch, refusal: refusal("R", retryable) });
+            }
+            Step::Fail => {
+                if self.call.take().is_some() {
+                    self.tell(Event::Failed { cause: "f".into() });
+                }
+            }
+            Step::Active(session, digest) => {
+                self.tell(active(&name(session), &grant(digest)));
+                self.named = Some((session, digest));
+                self.ended = self.ended.filter(|ended| *ended != session);
+                if self.held == Some((session, digest)) {
+                    self.other_grant_since = None;
+                } else {
+                    self.other_grant_since.get_or_insert(self.now);
+                }
+            }
+            Step::Waiting => self.stop(Event::Stream(StreamMessage::Waiting(refusal("W", true)))),
+            Step::Stopped(session) => {
+                let refusal = Refusal { session: Some(name(session)), ..refusal("S", false) };
+                self.stop(Event::Stream(StreamMessage::Stopped(refusal)));
+                self.ended = Some(session);
+            }
+            Step::StreamRefused(true) => self.tell(Event::StreamRefused(refusal("T", true))),
+            Step::StreamRefused(false) => self.stop(Event::StreamRefused(refusal("T", false))),
+            Step::Connected => {
+                self.named = None;
+                self.tell(Event::Connected);
+            }
+            Step::Heartbeat => {
+                self.contact = self.now;
+                self.tell(heartbeat());
+            }
+            Step::Tick => self.machine.tick(at(self.now)),
+        }
+    }
+
+    fn stop(&mut self, event: Event) {
+        self.tell(event);
+        self.stops += 1;
+        self.named = None;
+        self.brought = None;
+    }
+
+    fn bring(&mut self, (session, digest): (u8, u8), life: i64, session_life: i64) {
+        let Some((epoch, stops)) = self.call.take() else { return };
+        let (expires, session_expires) = (self.now + life, self.now + session_life);
+        self.contact = self.now;
+        let credential = held(&name(session), &grant(digest), expires, session_expires);
+        let payload = Arc::clone(&credential.payload);
+        self.tell(Event::Fetched { epoch, held: credential });
+        if matches!(self.machine.view(at(self.now)), View::Held(held, _) if Arc::ptr_eq(&held.payload, &payload)) {
+            let current = stops == self.stops || self.named == Some((session, digest));
+            assert!(current, "a call that began before a stop undid it");
+            assert_ne!(self.ended, Some(session), "an ended session came back by a call");
+            self.brought = Some((expires, session_expires));
+            self.held = Some((session, digest));
+            self.other_grant_since = None;
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 700, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_served_past_an_end_a_stop_or_the_grace(steps in prop::collection::vec(step(), 0..60), roll in 0.0..1.0_f64) {
-        let mut machine = Machine::new(at(0));
-        let mut seen = Witness::default();
-        let mut last_held: Option<(u8, u8)> = None;
-        let mut now = 0;
+    fn nothing_is_served_past_an_end_a_stop_or_the_grace(
+        steps in prop::collection::vec(step(), 0..60), roll in 0.0..1.0_f64
+    ) {
+        let mut seen = Witness::new(roll);
         for step in steps {
-            let contact = matches!(step, Step::Bring { .. } | Step::Heartbeat);
-            let mut stop = false;
-            match step {
-                Step::Pass(seconds) => now += seconds,
-                Step::Start => if seen.call.is_none() {
-                    seen.call = Some((machine.fetch_started(at(now)), seen.words));
-                },
-                Step::Bring { session, digest, life, session_life } => {
-                    let Some((epoch, words)) = seen.call.take() else { continue };
-                    let credential = held(&name(session), &grant(digest), now + life, now + session_life);
-                    machine.apply(Event::Fetched { epoch, held: credential }, at(now), roll);
-                    if matches!(machine.view(at(now)), View::Held(held, _)
-                        if held.expires_at == at(now + life) && held.session_expires_at == at(now + session_life)) {
-                        seen.brought = Some((words, now + life, now + session_life));
-                        seen.other_grant_since = None;
-                        last_held = Some((session, digest));
-                    }
-                }
-                Step::Refuse(retryable) => {
-                    let Some((epoch, words)) = seen.call.take() else { continue };
-                    stop = !retryable && words == seen.words && epoch == machine.epoch;
-                    machine.apply(Event::Refused { epoch, refusal: refusal("R", retryable) }, at(now), roll);
-                }
-                Step::Fail => {
-                    if seen.call.take().is_none() { continue }
-                    machine.apply(Event::Failed { cause: "f".into() }, at(now), roll);
-                }
-                Step::Active(session, digest) => {
-                    machine.apply(active(&name(session), &grant(digest)), at(now), roll);
-                    if last_held == Some((session, digest)) {
-                        seen.other_grant_since = None;
-                    } else {
-                        seen.other_grant_since.get_or_insert(now);
-                    }
-                }
-                Step::Waiting => {
-                    machine.apply(Event::Stream(StreamMessage::Waiting(refusal("W", true))), at(now), roll);
-                    stop = true;
-                }
-                Step::Stopped(session) => {
-                    let refusal = Refusal { session: Some(name(session)), ..refusal("S", false) };
-                    machine.apply(Event::Stream(StreamMessage::Stopped(refusal)), at(now), roll);
-                    stop = true;
-                }
-                Step::StreamRefused(retryable) => {
-                    machine.apply(Event::StreamRefused(refusal("T", retryable)), at(now), roll);
-                    stop = !retryable;
-                }
-                Step::Connected => machine.apply(Event::Connected, at(now), roll),
-                Step::Heartbeat => machine.apply(heartbeat(), at(now), roll),
-                Step::Tick => machine.tick(at(now)),
-            }
-            if contact {
-                seen.contact = now;
-            }
-            if stop {
-                seen.words += 1;
-                seen.brought = None;
-            }
-            if let View::Held(held, until) = machine.view(at(now)) {
-                let (_, expires, session_expires) = seen.brought.expect("a credential that was brought after the last stop");
+            seen.take(&step);
+            let now = seen.now;
+            if let View::Held(held, until) = seen.machine.view(at(now)) {
+                let (expires, session_expires) = seen.brought.expect("a credential that was brought after the last stop");
                 prop_assert!(now < expires && now < session_expires);
                 prop_assert!(now < seen.contact + 600);
                 prop_assert!(until <= held.ends_at() && until <= at(seen.contact + 600) && until > at(now));
@@ -133,7 +179,7 @@ proptest! {
                     prop_assert!(now < since + 10, "another grant was named at {since}, and it serves at {now}");
                 }
             } else {
-                let refusal = refused(&machine, now);
+                let refusal = refused(&seen.machine, now);
                 prop_assert!(!refusal.code.is_empty() && !refusal.message.is_empty());
             }
         }
@@ -141,29 +187,11 @@ proptest! {
 
     #[test]
     fn it_always_comes_back_to_asking(steps in prop::collection::vec(step(), 0..60), roll in 0.0..1.0_f64) {
-        let mut machine = Machine::new(at(0));
-        let mut now = 0;
-        let mut call = None;
+        let mut seen = Witness::new(roll);
         for step in steps {
-            match step {
-                Step::Pass(seconds) => now += seconds,
-                Step::Start => call = call.or_else(|| Some(machine.fetch_started(at(now)))),
-                Step::Bring { session, digest, life, session_life } => if let Some(epoch) = call.take() {
-                    let credential = held(&name(session), &grant(digest), now + life, now + session_life);
-                    machine.apply(Event::Fetched { epoch, held: credential }, at(now), roll);
-                },
-                Step::Refuse(retryable) => if let Some(epoch) = call.take() {
-                    machine.apply(Event::Refused { epoch, refusal: refusal("R", retryable) }, at(now), roll);
-                },
-                Step::Active(session, digest) => machine.apply(active(&name(session), &grant(digest)), at(now), roll),
-                Step::Stopped(_) => {
-                    machine.apply(Event::Stream(StreamMessage::Stopped(refusal("S", false))), at(now), roll);
-                }
-                Step::Waiting => machine.apply(Event::Stream(StreamMessage::Waiting(refusal("W", true))), at(now), roll),
-                _ => machine.tick(at(now)),
-            }
-            if call.is_none() {
-                let next = machine.fetch_at().or(machine.ends_at());
+            seen.take(&step);
+            if seen.call.is_none() {
+                let next = seen.machine.fetch_at().or(seen.machine.ends_at());
                 prop_assert!(next.is_some(), "neither a call nor an end is due");
             }
         }
