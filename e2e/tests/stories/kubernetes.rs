@@ -153,7 +153,7 @@ async fn renewal_goes_unnoticed() -> Result {
         .await?;
         let log = ns.log("agent", "agent").await?;
         assert!(!log.contains("broken"), "a call failed: {log}");
-        assert!(log.lines().filter(|l| *l == "fine").count() > 20, "it called again and again: {log}");
+        assert!(log.lines().filter(|l| *l == "fine").count() >= 8, "it called again and again: {log}");
         assert_eq!(ns.sessions("agent").await?.len(), 1, "renewals are within one session");
         Ok(())
     })

@@ -150,7 +150,7 @@ async fn pods_in_which_a_credential_would_not_be_safe() -> Result {
             ),
             (
                 "the sidecar's user",
-                pod().with_agent(|c| c.security_context = context(json!({"runAsUser": 65532}))),
+                pod().with_agent(|c| c.security_context = context(json!({"runAsUser": 60911}))),
                 "securityContext.runAsUser",
             ),
         ] {
