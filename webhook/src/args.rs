@@ -82,7 +82,7 @@ pub struct InjectionArgs {
     #[arg(long, env = "EXEAT_SIDECAR_PULL_POLICY", value_name = "POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub sidecar_pull_policy: String,
     /// User and group of the sidecar; pods whose containers name the same user are refused.
-    #[arg(long, env = "EXEAT_SIDECAR_UID", value_name = "UID", default_value_t = 65532, value_parser = clap::value_parser!(i64).range(1..=i64::from(i32::MAX)))]
+    #[arg(long, env = "EXEAT_SIDECAR_UID", value_name = "UID", default_value_t = 60911, value_parser = clap::value_parser!(i64).range(1..=i64::from(i32::MAX)))]
     pub sidecar_uid: i64,
     /// Log filter of the sidecar.
     #[arg(long, env = "EXEAT_SIDECAR_LOG_LEVEL", value_name = "FILTER", default_value = "info")]

@@ -76,7 +76,7 @@ pub(crate) fn settings() -> Settings {
         sidecar: SidecarSettings {
             image: "registry.example/exeat-sidecar:1".to_owned(),
             pull_policy: "IfNotPresent".to_owned(),
-            uid: 65532,
+            uid: 60911,
             log_level: "info".to_owned(),
             requests: amounts("10m", "16Mi"),
             limits: amounts("200m", "64Mi"),

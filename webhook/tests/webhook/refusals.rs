@@ -59,12 +59,12 @@ fn what_lets_a_container_out_of_its_confinement() {
             &["spec.initContainers[name=setup].securityContext.privileged"],
         ),
         (
-            "spec: {securityContext: {runAsUser: 65532}}",
+            "spec: {securityContext: {runAsUser: 60911}}",
             "NotInjected",
-            &["spec.securityContext.runAsUser", "65532 is the user of the sidecar", "sidecar.uid"],
+            &["spec.securityContext.runAsUser", "60911 is the user of the sidecar", "sidecar.uid"],
         ),
         (
-            "spec: {containers: [{name: app, securityContext: {runAsUser: 65532}}]}",
+            "spec: {containers: [{name: app, securityContext: {runAsUser: 60911}}]}",
             "NotInjected",
             &["spec.containers[name=app].securityContext.runAsUser", "choose another user"],
         ),
@@ -83,7 +83,7 @@ fn what_lets_a_container_out_of_its_confinement() {
     ))
     .unwrap();
     inject_pod(&pod_with(
-        "spec: {securityContext: {runAsUser: 65532}, containers: [{name: app, securityContext: {runAsUser: 1000}}]}",
+        "spec: {securityContext: {runAsUser: 60911}, containers: [{name: app, securityContext: {runAsUser: 1000}}]}",
     ))
     .expect("no container runs as the pod's user");
 }
