@@ -56,7 +56,7 @@ pub struct ServerArgs {
     /// Address of the HTTPS server that the API server calls.
     #[arg(long, env = "EXEAT_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:9443")]
     pub listen: SocketAddr,
-    /// Name of the Service in front of the webhook: the certificate is for <service>.<namespace>.svc.
+    /// Name of the Service in front of the webhook: the certificate is for SERVICE.NAMESPACE.svc.
     #[arg(long, env = "EXEAT_SERVICE_NAME", value_name = "NAME", default_value = "exeat-webhook")]
     pub service_name: String,
     /// Name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration that the root is written into.
