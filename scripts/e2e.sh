@@ -24,16 +24,18 @@ finish() {
 
 # Built before the cluster starts: compilers and a starting control plane don't fit on a small machine together.
 step "building the tests"
-messages=$(cargo test --locked -p exeat-e2e -p exeat-providers --no-run --message-format=json-render-diagnostics)
+export EXEAT_BUILD_ALL=1
+archives=$(e2e/images/project.sh dev)
+mapfile -t archives <<<"$archives"
+messages=$(cargo test --locked --workspace --features exeat-e2e/cluster --no-run --message-format=json-render-diagnostics)
 # The stories named "alone" disturb others: they come last.
-mapfile -t binaries < <(jq -r 'select(.profile.test == true and .executable != null and .target.kind == ["test"])
+mapfile -t binaries < <(jq -r 'select(.profile.test == true and .executable != null and .target.kind == ["test"]
+    and (.package_id | test("#exeat-(e2e|providers)@")))
   | "\(.target.name == "alone")\t\(.executable)"' <<<"$messages" | sort | cut -f2)
 ((${#binaries[@]})) || fail "there are no test binaries"
 # The providers' tests against real servers are left out of a plain `cargo test`.
-mapfile -t of_providers < <(jq -r 'select(.profile.test == true and .target.kind == ["test"] and (.package_id | test("providers")))
+mapfile -t of_providers < <(jq -r 'select(.profile.test == true and .target.kind == ["test"] and (.package_id | test("#exeat-providers@")))
   | .executable' <<<"$messages")
-archives=$(e2e/images/project.sh dev)
-mapfile -t archives <<<"$archives"
 
 trap finish EXIT
 trap 'exit 130' INT TERM

@@ -17,7 +17,10 @@ target=${CARGO_TARGET_DIR:-$root/target}
 # With a target named, what the static linking needs does not reach build scripts and proc macros.
 export CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
 step "building the project's binaries ($profile)"
-cargo build --locked --profile "$profile" -p exeat-operator -p exeat-webhook -p exeat-sidecar >&2
+packages=(-p exeat-operator -p exeat-webhook -p exeat-sidecar)
+# Where the tests are built anyway, one build of all serves both: each choice of packages has features of its own.
+if [[ -n ${EXEAT_BUILD_ALL:-} ]]; then packages=(--workspace --all-targets --features exeat-e2e/cluster); fi
+cargo build --locked --profile "$profile" "${packages[@]}" >&2
 
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-image.XXXXXX")
 # Overlay storage leaves a bind mount of itself behind.
