@@ -3,7 +3,6 @@
 mod backstop;
 mod faults;
 mod storm;
-mod uninstall;
 
 /// Held by the story that runs.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

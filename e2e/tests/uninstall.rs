@@ -1,4 +1,4 @@
-//! The end: after this story Exeat is gone from the cluster.
+//! The end, in a binary of its own that runs last: after this story Exeat is gone from the cluster.
 
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{CredentialProvider, names};
@@ -10,7 +10,6 @@ use kube::api::{Api, DeleteParams, ListParams};
 
 #[tokio::test]
 async fn uninstall_ends_what_is_alive_and_leaves_nothing() -> Result {
-    let _alone = crate::ALONE.lock().await;
     in_namespace("uninstall", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         ns.start(agent("agent", "pods")).await?;
