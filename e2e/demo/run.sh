@@ -13,7 +13,15 @@ bold='' dim='' plain=''
 if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
 scene() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 say() { printf '\n%s\n' "$*"; }
-shown() { printf '%s  $ %s%s\n' "$dim" "$*" "$plain"; }
+shown() { # what is run, and where: inside of an agent, in its Python, or beside it
+  local text
+  case $1 in
+    agent) text="$2: \$ ${*:3}" ;;
+    boto3) text="$2: >>> $3" ;;
+    *) text="\$ $*" ;;
+  esac
+  printf '%s  %s%s\n' "$dim" "$text" "$plain"
+}
 indent() { cut -c1-"${1:-200}" | sed 's/^/    /'; }
 run() { shown "$@"; "$@" 2>&1 | indent; }
 # refused COMMAND...: shows a command that must fail; a success ends the demo.
@@ -25,9 +33,13 @@ refused() {
 }
 agent() { kubectl -n agents exec "$1" -c agent -- "${@:2}"; }
 
-# In a script for boto3, as an agent would have it.
+# boto3 POD EXPRESSION: as a program of the agent would have it.
 boto3() {
-  printf 'import boto3, sys\ns3 = boto3.client("s3")\ntry: print(%s)\nexcept Exception as error: sys.exit(f"{type(error).__name__}: {error}")' "$1"
+  local program='import boto3, sys
+s3 = boto3.client("s3")
+try: print(eval(sys.argv[1]))
+except Exception as error: sys.exit(f"{type(error).__name__}: {error}")'
+  agent "$1" python3 -c "$program" "$2"
 }
 
 prepare() {
@@ -77,10 +89,10 @@ scene_aws() {
   say "What was injected: addresses, no keys."
   run agent report-agent sh -c 'env | grep ^AWS_ | sort'
   say "Allowed, by boto3 and by the CLI:"
-  run agent report-agent python3 -c "$(boto3 's3.get_object(Bucket="reports", Key="q3.txt")["Body"].read().decode().strip()')"
+  run boto3 report-agent 's3.get_object(Bucket="reports", Key="q3.txt")["Body"].read()'
   run agent report-agent aws s3 ls s3://reports
   say "Refused by the provider: the role may do all of S3, this session may not."
-  refused agent report-agent python3 -c "$(boto3 's3.put_object(Bucket="reports", Key="new.txt", Body=b"x")')"
+  refused boto3 report-agent 's3.put_object(Bucket="reports", Key="new.txt", Body=b"x")'
   refused agent report-agent aws s3 cp s3://payroll/salaries.txt -
 }
 
@@ -98,13 +110,13 @@ look() {
   done
 }
 
-# denied POD COMMAND...: shows the first refusal after a revocation, which takes a moment to arrive.
+# told COMMAND...: shows the first refusal after a revocation, which takes a moment to arrive.
 told() {
-  local pod=$1 out; shift
-  shown "kubectl -n agents exec $pod -c agent -- $*"
-  says_why() { out=$(agent "$pod" "$@" 2>&1) && return 1; grep -q SessionRevoked <<<"$out"; }
-  local end=$((SECONDS + 20))
-  until says_why "$@"; do ((SECONDS < end)) || { indent <<<"$out"; fail "the revocation did not arrive"; }; done
+  local out end=$((SECONDS + 20))
+  shown "$@"
+  until ! out=$("$@" 2>&1) && grep -q SessionRevoked <<<"$out"; do
+    ((SECONDS < end)) || { indent <<<"$out"; fail "the revocation did not arrive"; }
+  done
   grep SessionRevoked <<<"$out" | tail -n 1 | indent 400
 }
 
@@ -112,7 +124,7 @@ revoke() {
   scene "The platform team ends it"
   run kubectl -n agents patch credentialsession "$session" --type=merge -p '{"spec":{"revoke":{"reason":"looks odd, see INC-42"}}}'
   say "The agent's next request for credentials is refused, and says why:"
-  told report-agent python3 -c "$(boto3 's3.list_objects_v2(Bucket="reports")')"
+  told boto3 report-agent 's3.get_object(Bucket="reports", Key="q3.txt")'
   run kubectl -n agents get credentialsessions -o wide
 }
 
