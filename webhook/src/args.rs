@@ -96,7 +96,7 @@ pub struct InjectionArgs {
     /// Audience of the identity tokens of this installation; the issuer must be told the same.
     #[arg(long, env = "EXEAT_AUDIENCE", value_name = "AUDIENCE", default_value = names::DEFAULT_AUDIENCE)]
     pub audience: String,
-    /// Address at which sidecars find the issuer [default: https://exeat-issuer.NAMESPACE.svc:443].
+    /// Address at which sidecars find the issuer [default: port 443 of exeat-issuer in our own namespace].
     #[arg(long, env = "EXEAT_ISSUER_URL", value_name = "URL", value_parser = parse_issuer_url)]
     pub issuer_url: Option<String>,
 }
