@@ -22,7 +22,7 @@ shown() { # what is run, and where: inside of an agent, in its Python, or beside
   esac
   printf '%s  %s%s\n' "$dim" "$text" "$plain"
 }
-indent() { cut -c1-"${1:-200}" | sed 's/^/    /'; }
+indent() { cut -c1-"${1:-240}" | sed 's/^/    /'; }
 run() { shown "$@"; "$@" 2>&1 | indent; }
 # refused COMMAND...: shows a command that must fail; a success ends the demo.
 refused() {
@@ -93,7 +93,7 @@ scene_aws() {
   run agent report-agent aws s3 ls s3://reports
   say "Refused by the provider: the role may do all of S3, this session may not."
   refused boto3 report-agent 's3.put_object(Bucket="reports", Key="new.txt", Body=b"x")'
-  refused agent report-agent aws s3 cp s3://payroll/salaries.txt -
+  refused agent report-agent aws s3api get-object --bucket payroll --key salaries.txt /dev/stdout
 }
 
 look() {
