@@ -20,7 +20,8 @@ RUN triple=$(cat /triple); \
       export "CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER=$linker"; \
     fi; \
     rustup target add "$triple" && \
-    cargo build --release --locked --target "$triple" -p exeat-operator -p exeat-webhook -p exeat-sidecar && \
+    cargo build --release --locked --target "$triple" -p exeat-operator -p exeat-webhook && \
+    cargo build --release --locked --target "$triple" -p exeat-sidecar && \
     mkdir /out && cp /etc/ssl/certs/ca-certificates.crt /out/ && cd "target/$triple/release" && \
     cp exeat-controller exeat-issuer exeat-webhook exeat-sidecar /out/
 

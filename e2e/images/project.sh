@@ -21,6 +21,8 @@ packages=(-p exeat-operator -p exeat-webhook -p exeat-sidecar)
 # Where the tests are built anyway, one build of all serves both: each choice of packages has features of its own.
 if [[ -n ${EXEAT_BUILD_ALL:-} ]]; then packages=(--workspace --all-targets --features exeat-e2e/cluster); fi
 cargo build --locked --profile "$profile" "${packages[@]}" >&2
+# Built alone the sidecar gets by with fewer features of its dependencies: 1 MB less on disk, half a MiB less in memory.
+if [[ $profile == release ]]; then cargo build --locked --release -p exeat-sidecar >&2; fi
 
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-image.XXXXXX")
 # Overlay storage leaves a bind mount of itself behind.
