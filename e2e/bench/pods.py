@@ -18,6 +18,7 @@ import time
 NAMESPACE = "agents"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 FIRST_CREDENTIAL = """
+[ -d /var/run/exeat ] || { echo "not injected"; exit 1; }
 tries=1
 until curl -sf -m 2 -o /dev/null -H "Authorization: Bearer $(cat /var/run/exeat/token)" http://127.0.0.1:9911/exeat/v1/credential
 do tries=$((tries + 1)); sleep 0.05; done
@@ -132,7 +133,7 @@ def measure(api, variant, name):
         return phase if phase in ("Succeeded", "Failed") else None
 
     if until(f"the end of pod {name}", 120, ended) != "Succeeded":
-        sys.exit(f"error: pod {name} failed")
+        sys.exit(f"error: pod {name} failed: {list(lines(api, name, 'agent'))}")
     at, said = next(iter(lines(api, name, "agent")))
     figures |= {"first_ms": (at - began) * 1000, "tries": int(said.removeprefix("tries "))}
     if variant == "injected":
