@@ -64,7 +64,7 @@ fn blocks(section: &str) -> Result<Vec<String>> {
 /// The README's own lines, but for the installation, which e2e/install.sh has done.
 async fn quick_start() -> Result {
     let blocks = blocks("Quick start on a cluster of yours")?;
-    let [start, look, stop] = &blocks[..] else {
+    let [start, look, stop, ..] = &blocks[..] else {
         return Err(Failure::new(format!("{} blocks in the quick start", blocks.len())));
     };
     let start: Vec<&str> = start.lines().filter(|line| !line.starts_with("helm install ")).collect();
