@@ -30,13 +30,9 @@ mapfile -t archives <<<"$archives"
 messages=$(cargo test --locked --workspace --features exeat-e2e/cluster --no-run --message-format=json-render-diagnostics)
 # The stories of "alone" disturb others, and after "uninstall" there is nothing to tell: they come last.
 mapfile -t binaries < <(jq -r 'select(.profile.test == true and .executable != null and .target.kind == ["test"]
-    and (.package_id | test("#exeat-(e2e|providers)@")))
+    and (.package_id | test("#exeat-e2e@")))
   | "\({alone: 1, uninstall: 2}[.target.name] // 0)\t\(.executable)"' <<<"$messages" | sort | cut -f2)
 ((${#binaries[@]})) || fail "there are no test binaries"
-# The providers' tests against real servers are left out of a plain `cargo test`.
-mapfile -t of_providers < <(jq -r 'select(.profile.test == true and .target.kind == ["test"] and (.package_id | test("#exeat-providers@")))
-  | .executable' <<<"$messages")
-
 trap finish EXIT
 trap 'exit 130' INT TERM
 e2e/cluster/down.sh
@@ -56,9 +52,7 @@ for binary in "${binaries[@]}"; do
   left=$((limit - SECONDS))
   ((left > 0)) || { echo "error: no time left for $(basename "$binary")"; failed=1; break; }
   step "running $(basename "$binary")"
-  ignored=()
-  for other in "${of_providers[@]}"; do if [[ $other == "$binary" ]]; then ignored=(--ignored); fi; done
-  in_cluster timeout --kill-after=20 "$left" "$binary" "${ignored[@]}" "$@" </dev/null && continue
+  in_cluster timeout --kill-after=20 "$left" "$binary" "$@" </dev/null && continue
   echo "error: it ended with status $?"; failed=1
 done
 exit "$failed"

@@ -1,6 +1,4 @@
 //! A place of its own in the real cluster for one test: namespaces, an issuer with exactly the rights of the chart, and its client.
-#![allow(dead_code, reason = "each test binary uses its own part")]
-
 pub(crate) mod s3;
 
 use std::collections::BTreeMap;
@@ -37,7 +35,7 @@ pub(crate) struct Place {
 pub(crate) async fn in_place<F: Future<Output = ()>>(name: &str, test: impl FnOnce(std::sync::Arc<Place>) -> F) {
     #[expect(clippy::disallowed_methods, reason = "tests have no flags")]
     let wanted = std::env::var("EXEAT_E2E").is_ok_and(|value| value == "1");
-    assert!(wanted, "this test needs the cluster: EXEAT_E2E=1 e2e/cluster/enter.sh <this binary> --ignored");
+    assert!(wanted, "this test needs the cluster: EXEAT_E2E=1 e2e/cluster/enter.sh <this binary>");
     let place = std::sync::Arc::new(Place::new(name).await);
     let outcome = AssertUnwindSafe(test(place.clone())).catch_unwind().await;
     place.remove().await;

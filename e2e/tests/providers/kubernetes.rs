@@ -1,13 +1,9 @@
 //! The Kubernetes provider against a real API server, with the rights that the chart gives the issuer and no more.
-//! `EXEAT_E2E=1 e2e/cluster/enter.sh <this binary> --ignored`
-
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{Place, in_place, named, provider, request, rule, until};
 use exeat_crds::names::SESSION_UID_LABEL;
 use exeat_crds::reason::Reason;
 use exeat_crds::rules::{Grant, Kind};
@@ -19,7 +15,6 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-use support::{Place, in_place, named, provider, request, rule, until};
 
 const TTL: SignedDuration = SignedDuration::from_mins(15);
 /// How long a token may be good for after its Secret is gone.
@@ -30,7 +25,7 @@ async fn kubernetes(place: &Place) -> Arc<dyn Provider> {
 }
 
 fn grant(place: &Place, allow: &[(&[&str], &[&str])]) -> Grant {
-    support::grant(Kind::Kubernetes, &format!("system:serviceaccounts:{}", place.grants()), allow)
+    crate::support::grant(Kind::Kubernetes, &format!("system:serviceaccounts:{}", place.grants()), allow)
 }
 
 fn list_configmaps(place: &Place) -> Grant {
@@ -65,7 +60,6 @@ async fn left(place: &Place, session: &SessionId) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_token_can_do_what_is_granted_from_its_first_call_and_nothing_else() {
     in_place("scope", async |place| {
         let (provider, session) = (kubernetes(&place).await, place.session("scope-1"));
@@ -98,7 +92,6 @@ async fn a_token_can_do_what_is_granted_from_its_first_call_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_name_in_the_grant_holds() {
     in_place("names", async |place| {
         let (provider, session) = (kubernetes(&place).await, place.session("names-1"));
@@ -116,7 +109,6 @@ async fn a_name_in_the_grant_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_revoked_token_is_refused_within_seconds_and_nothing_is_left() {
     in_place("revoke", async |place| {
         let (provider, session, other) = (kubernetes(&place).await, place.session("r-1"), place.session("r-2"));
@@ -151,7 +143,6 @@ async fn a_revoked_token_is_refused_within_seconds_and_nothing_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn the_api_server_holds_the_issuer_to_its_ceiling() {
     in_place("ceiling", async |place| {
         let (provider, session) = (kubernetes(&place).await, place.session("c-1"));
@@ -182,7 +173,6 @@ async fn the_api_server_holds_the_issuer_to_its_ceiling() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_namespace_where_the_issuer_may_not_make_roles_is_named_with_the_fix() {
     in_place("unbound", async |place| {
         let (provider, session) = (kubernetes(&place).await, place.session("u-1"));
@@ -213,7 +203,6 @@ async fn a_namespace_where_the_issuer_may_not_make_roles_is_named_with_the_fix()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn the_probe_tells_who_the_issuer_is_and_what_it_lacks() {
     in_place("probe", async |place| {
         let identity = kubernetes(&place).await.probe_identity().await.unwrap();
@@ -246,7 +235,6 @@ async fn the_probe_tells_who_the_issuer_is_and_what_it_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn objects_of_others_are_neither_used_nor_removed() {
     in_place("foreign", async |place| {
         let (provider, session) = (kubernetes(&place).await, place.session("f-1"));
@@ -263,7 +251,6 @@ async fn objects_of_others_are_neither_used_nor_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_role_that_somebody_widened_is_brought_back_at_the_next_mint() {
     in_place("heal", async |place| {
         let (provider, session, grant) = (kubernetes(&place).await, place.session("h-1"), list_configmaps(&place));
@@ -285,7 +272,6 @@ async fn a_role_that_somebody_widened_is_brought_back_at_the_next_mint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn many_sessions_at_once_get_their_tokens() {
     in_place("many", async |place| {
         let (provider, grant, started) = (kubernetes(&place).await, list_configmaps(&place), Instant::now());

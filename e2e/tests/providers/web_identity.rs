@@ -1,21 +1,17 @@
 //! AssumeRoleWithWebIdentity by the issuer's own token: a MinIO of its own trusts the cluster's OpenID Connect issuer, as a cloud
-//! account would. `EXEAT_E2E=1 e2e/cluster/enter.sh <this binary> --ignored`
-
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
+//! account would.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::support::s3::{self, call};
+use crate::support::{ISSUER, Place, in_place, provider, request, until};
 use aws_credential_types::Credentials;
 use exeat_crds::reason::Reason;
 use exeat_crds::rules::Kind;
 use jiff::SignedDuration;
 use serde_json::json;
-use support::s3::{self, call};
-use support::{ISSUER, Place, in_place, provider, request, until};
 
 const TTL: SignedDuration = SignedDuration::from_mins(15);
 const ADDRESS: &str = "127.0.0.1:19010";
@@ -75,13 +71,12 @@ impl Drop for Minio {
 }
 
 fn program() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/cluster/build.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/build.sh");
     let output = Command::new("bash").arg(script).args(["--print", "backends"]).output().unwrap();
     Path::new(String::from_utf8(output.stdout).unwrap().trim()).join("minio")
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn the_issuers_own_token_assumes_the_role_with_the_grant() {
     in_place("web", async |place| {
         place.publish_issuer().await;
@@ -103,7 +98,7 @@ async fn the_issuers_own_token_assumes_the_role_with_the_grant() {
         });
         let provider = provider(json!({"aws": aws}), &context).await.unwrap();
         let (session, reports) = (place.session("report-0a1b2c3d-1"), ["arn:aws:s3:::reports/*"]);
-        let grant = support::grant(Kind::Aws, &role, &[(&["s3:GetObject"], &reports)]);
+        let grant = crate::support::grant(Kind::Aws, &role, &[(&["s3:GetObject"], &reports)]);
 
         put_token("somebody.else").await;
         let error = provider.mint(&request(&session, &grant, TTL)).await.unwrap_err();
@@ -124,7 +119,7 @@ async fn the_issuers_own_token_assumes_the_role_with_the_grant() {
         }
 
         // Another principal: first the role of the provider, then from that the principal. MinIO lets no role assume another.
-        let other = support::grant(Kind::Aws, "arn:aws:iam::000000000000:role/other", &[(&["s3:GetObject"], &reports)]);
+        let other = crate::support::grant(Kind::Aws, "arn:aws:iam::000000000000:role/other", &[(&["s3:GetObject"], &reports)]);
         assert!(provider.probe_identity().await.unwrap().chained);
         let error = provider.mint(&request(&session, &other, TTL)).await.unwrap_err();
         assert_eq!(error.reason, Reason::AssumeRoleDenied, "{error}");

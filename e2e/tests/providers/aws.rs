@@ -1,28 +1,24 @@
 //! The AWS provider against MiniStack (STS, IAM and S3 with roles, trust and session policies) and MinIO (a real data plane with
-//! its own STS). `EXEAT_E2E=1 e2e/cluster/enter.sh <this binary> --ignored`
-
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
+//! its own STS).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::s3::{self, Backend, call};
+use crate::support::{Place, in_place, provider, request, until};
 use exeat_crds::reason::Reason;
 use exeat_crds::rules::{Grant, Kind};
 use exeat_providers::{Minted, Provider, ProviderError};
 use exeat_wire::Credential;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use support::s3::{self, Backend, call};
-use support::{Place, in_place, provider, request, until};
 
 const TTL: SignedDuration = SignedDuration::from_mins(15);
 const WRITER: &str = "arn:aws:iam::000000000000:role/agents/agents/report-writer";
 const UNTRUSTING: &str = "arn:aws:iam::000000000000:role/agents/agents/untrusting";
 
 fn read_reports(principal: &str) -> Grant {
-    support::grant(Kind::Aws, principal, &[(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])])
+    crate::support::grant(Kind::Aws, principal, &[(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])])
 }
 
 async fn keys(place: &Place, backend: &Backend) {
@@ -60,7 +56,6 @@ async fn check_scope(endpoint: &str, minted: &Minted) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn aws_enforces_the_grant() {
     in_place("aws", async |place| {
         let backend = Backend::read("ministack");
@@ -90,7 +85,6 @@ async fn aws_enforces_the_grant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn an_s3_compatible_server_enforces_the_grant() {
     in_place("minio", async |place| {
         let backend = Backend::read("minio");
@@ -108,7 +102,6 @@ async fn an_s3_compatible_server_enforces_the_grant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn tags_and_source_identity_are_accepted_where_the_trust_allows_them() {
     in_place("tags", async |place| {
         let backend = Backend::read("ministack");
@@ -121,7 +114,6 @@ async fn tags_and_source_identity_are_accepted_where_the_trust_allows_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_role_that_does_not_trust_the_issuer_is_named_with_the_fix() {
     in_place("trust", async |place| {
         let backend = Backend::read("ministack");
@@ -141,7 +133,6 @@ async fn a_role_that_does_not_trust_the_issuer_is_named_with_the_fix() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn wrong_keys_are_told_and_right_ones_are_taken_up() {
     in_place("keys", async |place| {
         for (name, more) in [("ministack", json!({})), ("minio", json!({"dialect": "S3Compatible"}))] {
@@ -167,7 +158,6 @@ async fn wrong_keys_are_told_and_right_ones_are_taken_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_secret_that_is_missing_or_out_of_reach_is_named() {
     in_place("secret", async |place| {
         let spec = spec("http://ministack.test:4577", json!({}));
@@ -183,7 +173,6 @@ async fn a_secret_that_is_missing_or_out_of_reach_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_document_that_the_server_does_not_know_is_its_refusal() {
     in_place("document", async |place| {
         let backend = Backend::read("minio");
@@ -198,7 +187,6 @@ async fn a_document_that_the_server_does_not_know_is_its_refusal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn an_endpoint_that_does_not_answer_is_unreachable_and_then_left_alone() {
     in_place("down", async |place| {
         let backend = Backend::read("ministack");
@@ -222,7 +210,6 @@ async fn an_endpoint_that_does_not_answer_is_unreachable_and_then_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn a_server_whose_certificate_nobody_vouches_for_gets_nothing() {
     in_place("tls", async |place| {
         keys(&place, &Backend::read("ministack")).await;
@@ -235,7 +222,6 @@ async fn a_server_whose_certificate_nobody_vouches_for_gets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn an_issuer_that_is_itself_an_assumed_role_gives_an_hour_at_most() {
     in_place("chained", async |place| {
         let backend = Backend::read("ministack");
@@ -265,7 +251,6 @@ async fn an_issuer_that_is_itself_an_assumed_role_gives_an_hour_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn the_issuers_own_token_must_be_there_and_trusted() {
     in_place("token", async |place| {
         let web = json!({"source": "WebIdentity", "secretRef": null, "roleARN": "arn:aws:iam::000000000000:role/base"});
@@ -279,7 +264,7 @@ async fn the_issuers_own_token_must_be_there_and_trusted() {
         std::fs::write(&file, "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.").unwrap();
         let mut context = place.context.clone();
         context.web_identity_token_file = file.clone();
-        let provider = support::provider(spec(&backend.endpoint, web), &context).await.unwrap();
+        let provider = crate::support::provider(spec(&backend.endpoint, web), &context).await.unwrap();
         let error = mint(&place, &*provider, &read_reports(WRITER)).await.unwrap_err();
         std::fs::remove_file(&file).unwrap();
         println!("{error}");
@@ -290,7 +275,6 @@ async fn the_issuers_own_token_must_be_there_and_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the cluster"]
 async fn an_issuer_without_any_identity_says_so() {
     in_place("ambient", async |place| {
         let ambient = json!({"source": "Ambient", "secretRef": null});
