@@ -10,3 +10,4 @@ pub mod controller;
 pub mod events;
 pub mod issuer;
 pub mod metrics;
+pub mod process;

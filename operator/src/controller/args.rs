@@ -1,5 +1,6 @@
+use crate::process::ProcessArgs;
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use exeat_runtime::args::{ClientArgs, HealthArgs, LeaseArgs, PodArgs, TelemetryArgs, parse_duration};
+use exeat_runtime::args::parse_duration;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,10 +32,6 @@ pub enum Command {
 /// Settings of the controller.
 #[derive(ClapArgs, Clone, Debug)]
 pub struct Args {
-    /// Name of this cluster, written into audit records.
-    #[arg(long, env = "EXEAT_CLUSTER_NAME", default_value = "")]
-    pub cluster_name: String,
-
     /// How long ended sessions are kept.
     #[arg(long, env = "EXEAT_SESSION_RETENTION_AGE", default_value = "168h", value_parser = parse_duration)]
     pub session_retention_age: Duration,
@@ -51,19 +48,7 @@ pub struct Args {
     #[arg(long, env = "EXEAT_CONCURRENCY", default_value_t = 16)]
     pub concurrency: u16,
 
-    /// Which pod this is.
+    /// As every program of ours.
     #[command(flatten)]
-    pub pod: PodArgs,
-    /// API server.
-    #[command(flatten)]
-    pub client: ClientArgs,
-    /// Leader election.
-    #[command(flatten)]
-    pub lease: LeaseArgs,
-    /// Health and metrics.
-    #[command(flatten)]
-    pub health: HealthArgs,
-    /// Logging.
-    #[command(flatten)]
-    pub telemetry: TelemetryArgs,
+    pub process: ProcessArgs,
 }

@@ -17,5 +17,5 @@ pub mod session;
 mod uninstall;
 mod watches;
 
-pub use run::{RunError, run};
+pub use run::run;
 pub use uninstall::uninstall;

@@ -7,15 +7,11 @@ use super::error::Error;
 use super::retention::Retention;
 use super::watches::{Queues, watches};
 use super::{pod, policy, provider, session};
-use crate::audit::Audit;
-use crate::events::Events;
 use crate::metrics::ControllerMetrics;
+use crate::process::{self, Process, RunError};
 use exeat_crds::v1alpha1::Phase;
 use exeat_runtime::clock::{Clock, SystemClock};
-use exeat_runtime::lease::{KubeLease, LeaseEnd, elect};
-use exeat_runtime::readiness::Readiness;
-use exeat_runtime::shutdown::Shutdown;
-use exeat_runtime::{health, telemetry};
+use exeat_runtime::lease::{KubeLease, elect};
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -30,49 +26,24 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why the controller ended other than by being told to.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A setting or the machine is not as needed.
-    #[error("{0}")]
-    Setup(String),
-    /// Another replica decides now: this one starts again, with nothing remembered.
-    #[error("leadership ended: {0}")]
-    Lease(#[from] LeaseEnd),
-    /// A part that must run for good has ended.
-    #[error("{0} ended")]
-    PartEnded(&'static str),
-}
-
-/// Turns any error of setting up into one line.
-fn setup(error: impl std::fmt::Display) -> RunError {
-    RunError::Setup(error.to_string())
-}
-
 /// Runs until it is told to stop.
 ///
 /// # Errors
 /// What ended it otherwise; the process should exit and be started again.
 pub async fn run(args: Args) -> Result<(), RunError> {
-    telemetry::init(&args.telemetry);
-    let shutdown = Shutdown::on_signals().map_err(setup)?;
-    let client = args.client.client().await.map_err(setup)?;
-    let registry = prometheus::Registry::new();
-    let metrics = ControllerMetrics::register(&registry).map_err(setup)?;
-    let readiness = Readiness::new();
-    let connected = readiness.latch("Kubernetes API");
-    let listener = tokio::net::TcpListener::bind(args.health.health_listen).await.map_err(setup)?;
-    let served = health::serve(listener, health::router(readiness, shutdown.clone(), registry), shutdown.clone());
-    let config = args.lease.config("exeat-controller", &args.pod).map_err(setup)?;
+    let process = Process::start(&args.process).await?;
+    let (client, shutdown) = (process.client.clone(), process.shutdown.clone());
+    let metrics = ControllerMetrics::register(&process.registry).map_err(RunError::setup)?;
+    let connected = process.readiness.latch("Kubernetes API");
+    let config = args.process.lease.config("exeat-controller", &args.process.pod).map_err(RunError::setup)?;
     let leadership = elect(KubeLease::new(client.clone(), &config), config, SystemClock);
-    let boot = hex::encode(rand::random::<[u8; 8]>());
     let context = |caches| Context {
         client: client.clone(),
         caches,
         clock: Arc::new(SystemClock) as Arc<dyn Clock>,
         gate: leadership.gate(),
-        audit: Arc::new(Audit::new(&args.pod.pod_name, &boot, &args.cluster_name, Box::new(std::io::stdout()))),
-        events: Events::new(client.clone(), "controller", &args.pod.pod_name),
+        audit: Arc::new(process::audit(&args.process)),
+        events: process::events(&args.process, &client, "controller"),
         metrics: metrics.clone(),
         retention: Retention {
             age: SignedDuration::try_from(args.session_retention_age).unwrap_or(SignedDuration::MAX),
@@ -80,7 +51,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         },
     };
     let work = async {
-        client.apiserver_version().await.map_err(setup)?;
+        client.apiserver_version().await.map_err(RunError::setup)?;
         connected.release();
         leadership.acquired().await?;
         metrics.set_leader(true);
@@ -93,7 +64,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         () = shutdown.wait() => Ok(()),
         end = leadership.ended() => Err(end.into()),
         result = work => result,
-        result = served => Err(RunError::Setup(format!("health server: {result:?}"))),
+        error = process.serve_health() => Err(error),
     };
     metrics.set_leader(false);
     leadership.release().await;
@@ -125,7 +96,7 @@ async fn lead(
         _ = watching => Err(RunError::PartEnded("a watch")),
         result = controllers => result,
         () = count_active(&context) => Err(RunError::PartEnded("the session count")),
-        result = backstop::watch(&context, args.admission_policies.as_deref()) => result.map_err(setup),
+        result = backstop::watch(&context, args.admission_policies.as_deref()) => result.map_err(RunError::setup),
     }
 }
 
@@ -137,7 +108,7 @@ async fn wait_for_caches(context: &Context) -> Result<(), RunError> {
         caches.sessions.wait_until_ready(),
         caches.pods.wait_until_ready(),
     );
-    ready.await.map(|_| ()).map_err(setup)
+    ready.await.map(|_| ()).map_err(RunError::setup)
 }
 
 async fn count_active(context: &Context) {

@@ -1,7 +1,7 @@
 //! Before `helm uninstall` removes us: every session ends, and nothing of ours keeps a namespace from terminating.
 
 use super::args::Args;
-use super::run::RunError;
+use crate::process::RunError;
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{CredentialSession, names};
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep};
 /// # Errors
 /// What the API server refused.
 pub async fn uninstall(args: &Args, timeout: Duration) -> Result<(), RunError> {
-    exeat_runtime::telemetry::init(&args.telemetry);
-    let client = args.client.client().await.map_err(|e| RunError::Setup(e.to_string()))?;
+    exeat_runtime::telemetry::init(&args.process.telemetry);
+    let client = args.process.client.client().await.map_err(RunError::setup)?;
     let run = async {
         let revoked = revoke_all(&client).await?;
         tracing::info!(revoked, "every live session is being revoked");
@@ -30,7 +30,7 @@ pub async fn uninstall(args: &Args, timeout: Duration) -> Result<(), RunError> {
         }
         release(&client).await
     };
-    run.await.map_err(|e: kube::Error| RunError::Setup(e.to_string()))
+    run.await.map_err(|e: kube::Error| RunError::setup(e))
 }
 
 async fn all(client: &Client) -> kube::Result<Vec<CredentialSession>> {

@@ -1,5 +1,5 @@
+use crate::process::ProcessArgs;
 use clap::Parser;
-use exeat_runtime::args::{ClientArgs, HealthArgs, LeaseArgs, PodArgs, TelemetryArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,10 +7,6 @@ use std::path::PathBuf;
 #[derive(Parser, Clone, Debug)]
 #[command(name = "exeat-issuer", version)]
 pub struct Args {
-    /// Name of this cluster, written into session tags and audit records.
-    #[arg(long, env = "EXEAT_CLUSTER_NAME", default_value = "")]
-    pub cluster_name: String,
-
     /// Audience that sidecars' tokens must be for.
     #[arg(long, env = "EXEAT_AUDIENCE", default_value = exeat_crds::names::DEFAULT_AUDIENCE)]
     pub audience: String,
@@ -53,19 +49,7 @@ pub struct Args {
     #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]
     pub namespace_rate: u32,
 
-    /// Which pod this is.
+    /// As every program of ours.
     #[command(flatten)]
-    pub pod: PodArgs,
-    /// API server.
-    #[command(flatten)]
-    pub client: ClientArgs,
-    /// Election of the replica that probes providers and revokes.
-    #[command(flatten)]
-    pub lease: LeaseArgs,
-    /// Health and metrics.
-    #[command(flatten)]
-    pub health: HealthArgs,
-    /// Logging.
-    #[command(flatten)]
-    pub telemetry: TelemetryArgs,
+    pub process: ProcessArgs,
 }

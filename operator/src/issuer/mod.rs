@@ -17,4 +17,4 @@ mod status;
 mod stream;
 pub mod view;
 
-pub use run::{RunError, run};
+pub use run::run;

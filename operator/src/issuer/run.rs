@@ -9,64 +9,40 @@ use super::root::Certificates;
 use super::server::{Server, router};
 use super::sessions::View;
 use super::{probe, revoke};
-use crate::audit::Audit;
-use crate::events::Events;
 use crate::metrics::IssuerMetrics;
+use crate::process::{self, Process, RunError};
 use exeat_providers::Context;
 use exeat_runtime::clock::{Clock, SystemClock};
 use exeat_runtime::dns::Resolver;
 use exeat_runtime::lease::{KubeLease, Leadership, elect};
-use exeat_runtime::readiness::{Latch, Readiness};
+use exeat_runtime::readiness::Latch;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_runtime::tls::{CertResolver, Limits, serve_tls, server_config};
-use exeat_runtime::{health, telemetry};
-use prometheus::Registry;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-
-/// Why the issuer ended other than by being told to.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A setting or the machine is not as needed.
-    #[error("{0}")]
-    Setup(String),
-    /// A part that must run for good has ended.
-    #[error("{0} ended")]
-    PartEnded(&'static str),
-}
-
-fn setup(error: impl std::fmt::Display) -> RunError {
-    RunError::Setup(error.to_string())
-}
 
 /// Runs until it is told to stop.
 ///
 /// # Errors
 /// What ended it otherwise; the process should exit and be started again.
 pub async fn run(args: Args) -> Result<(), RunError> {
-    telemetry::init(&args.telemetry);
-    let shutdown = Shutdown::on_signals().map_err(setup)?;
-    let client = args.client.client().await.map_err(setup)?;
-    let registry = Registry::new();
-    let metrics = IssuerMetrics::register(&registry).map_err(setup)?;
-    let readiness = Readiness::new();
+    let process = Process::start(&args.process).await?;
+    let (client, shutdown) = (process.client.clone(), process.shutdown.clone());
+    let metrics = IssuerMetrics::register(&process.registry).map_err(RunError::setup)?;
     let latches = Latches {
-        caches: readiness.latch("caches"),
-        keys: readiness.latch("cluster keys"),
-        certificate: readiness.latch("certificate"),
+        caches: process.readiness.latch("caches"),
+        keys: process.readiness.latch("cluster keys"),
+        certificate: process.readiness.latch("certificate"),
     };
-    let health_listener = TcpListener::bind(args.health.health_listen).await.map_err(setup)?;
-    let listener = TcpListener::bind(args.listen).await.map_err(setup)?;
-    let health =
-        health::serve(health_listener, health::router(readiness, shutdown.clone(), registry), shutdown.clone());
+    let listener = TcpListener::bind(args.listen).await.map_err(RunError::setup)?;
     let (view, watching) = View::new(&client);
     let desk = Arc::new(desk(&args, &client, view, metrics));
-    let serving = serve(&args, &client, Arc::clone(&desk), listener, shutdown.clone(), latches);
+    let serving = serve(&args, &client, Arc::clone(&desk), listener, shutdown, latches);
     tokio::select! {
         result = serving => result,
-        result = health => result.map_err(setup).and(if shutdown.is_signalled() { Ok(()) } else { Err(RunError::PartEnded("the health server")) }),
+        error = process.serve_health() => Err(error),
         () = watching => Err(RunError::PartEnded("a watch")),
         () = lead_for_good(&args, &client, &desk) => Err(RunError::PartEnded("the election")),
     }
@@ -79,12 +55,11 @@ struct Latches {
 }
 
 fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetrics) -> Desk {
-    let boot = hex::encode(rand::random::<[u8; 8]>());
     let context = Context {
         client: client.clone(),
-        namespace: args.pod.pod_namespace.clone(),
+        namespace: args.process.pod.pod_namespace.clone(),
         grants_namespace: args.grants_namespace.clone(),
-        cluster: args.cluster_name.clone(),
+        cluster: args.process.cluster_name.clone(),
         resolver: Resolver::system(),
         web_identity_token_file: args.web_identity_token_file.clone(),
         cluster_ca_pem: std::fs::read_to_string(&args.cluster_ca).ok(),
@@ -96,8 +71,8 @@ fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetr
         authenticator: Authenticator::new(client.clone(), &args.audience),
         view,
         providers: Providers::new(context),
-        audit: Audit::new(&args.pod.pod_name, &boot, &args.cluster_name, Box::new(std::io::stdout())),
-        events: Events::new(client.clone(), "issuer", &args.pod.pod_name),
+        audit: process::audit(&args.process),
+        events: process::events(&args.process, client, "issuer"),
         metrics,
         limiter: Mutex::new(Limiter::new(args.namespace_rate)),
         flights: Mutex::default(),
@@ -116,19 +91,19 @@ async fn serve(
     let resolver = CertResolver::empty();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let certificates =
-        Certificates::new(client.clone(), &args.pod.pod_namespace, &args.service, clock, Arc::clone(&resolver));
-    let leaf = certificates.start().await.map_err(setup)?;
+        Certificates::new(client.clone(), &args.process.pod.pod_namespace, &args.service, clock, Arc::clone(&resolver));
+    let leaf = certificates.start().await.map_err(RunError::setup)?;
     latches.certificate.release();
-    desk.authenticator.warm_up().await.map_err(setup)?;
+    desk.authenticator.warm_up().await.map_err(RunError::setup)?;
     latches.keys.release();
     desk.view.ready().await;
     latches.caches.release();
     tracing::info!(listen = %args.listen, "serving sidecars");
-    let config = server_config(resolver).map_err(setup)?;
+    let config = server_config(resolver).map_err(RunError::setup)?;
     let router = router(Server { desk, shutdown: shutdown.clone() });
     let limits = Limits { connections: 20_000, drain: Duration::from_secs(10), ..Limits::default() };
     tokio::select! {
-        result = serve_tls(listener, router, config, shutdown, limits) => result.map_err(setup),
+        result = serve_tls(listener, router, config, shutdown, limits) => result.map_err(RunError::setup),
         () = certificates.keep(leaf) => Err(RunError::PartEnded("certificate renewal")),
     }
 }
@@ -136,7 +111,7 @@ async fn serve(
 /// Probing and revoking are one replica's; serving is everybody's, so losing the Lease ends the former only.
 async fn lead_for_good(args: &Args, client: &kube::Client, desk: &Arc<Desk>) {
     loop {
-        let config = match args.lease.config("exeat-issuer", &args.pod) {
+        let config = match args.process.lease.config("exeat-issuer", &args.process.pod) {
             Ok(config) => config,
             Err(error) => {
                 tracing::error!(%error, "no election");
