@@ -39,6 +39,8 @@ reasons! {
     ProviderNotFound,
     /// The provider is not Ready.
     ProviderNotReady,
+    /// Who writes the policy may not use the provider.
+    ProviderUseForbidden,
     /// No binding of the provider serves the namespace.
     NamespaceNotServed,
     /// No binding of the provider lets the namespace use the principal.
@@ -49,6 +51,10 @@ reasons! {
     PodNotCovered,
     /// The pod is not injected as it must be.
     NotInjected,
+    /// Something in the pod would let more than its agent reach the credential, or is in the sidecar's place.
+    PodUnsuitable,
+    /// The agent's SDK would find other credentials before ours.
+    CredentialsShadowed,
     /// An annotation of the pod can't be read.
     AnnotationInvalid,
     /// An action can't be read.

@@ -50,7 +50,7 @@ pub struct ServeArgs {
     )]
     pub issuer_url: Uri,
     /// Roots that the issuer's certificate is checked against, as PEM text. No other root is trusted.
-    #[arg(long, env = "EXEAT_ISSUER_CA", value_name = "PEM", hide_env_values = true)]
+    #[arg(long, env = "EXEAT_ISSUER_CA", value_name = "PEM", hide_env_values = true, allow_hyphen_values = true)]
     pub issuer_ca: Option<String>,
     /// The projected service account token that proves this pod; read again at each call.
     #[arg(
@@ -198,6 +198,12 @@ mod tests {
         assert!(message.contains("--issuer-ca") && message.contains("EXEAT_ISSUER_CA"), "{message}");
         let message = settings(&["--issuer-ca", "pem"]).unwrap_err().to_string();
         assert!(message.contains("--provider") && message.contains("EXEAT_PROVIDER"), "{message}");
+    }
+
+    #[test]
+    fn a_root_may_be_given_as_the_pem_text_that_it_is() {
+        let pem = "-----BEGIN CERTIFICATE-----\nMAo=\n-----END CERTIFICATE-----\n";
+        assert_eq!(settings(&["--issuer-ca", pem, "--provider", "aws"]).unwrap().issuer_ca, pem);
     }
 
     #[test]

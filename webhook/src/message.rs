@@ -68,9 +68,9 @@ mod tests {
 
     #[test]
     fn one_problem_stands_alone_and_several_are_counted() {
-        let one = refused(Reason::NotInjected, "spec.hostPID", "bad", "remove it");
-        assert_eq!(all(std::slice::from_ref(&one)), "NotInjected: spec.hostPID: bad; remove it");
+        let one = refused(Reason::PodUnsuitable, "spec.hostPID", "bad", "remove it");
+        assert_eq!(all(std::slice::from_ref(&one)), "PodUnsuitable: spec.hostPID: bad; remove it");
         let two = all(&[one.clone(), one]);
-        assert!(two.starts_with("2 problems: (1) NotInjected: spec.hostPID") && two.contains("(2) "), "{two}");
+        assert!(two.starts_with("2 problems: (1) PodUnsuitable: spec.hostPID") && two.contains("(2) "), "{two}");
     }
 }

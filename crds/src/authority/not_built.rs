@@ -1,26 +1,37 @@
-use crate::v1alpha1::{AgentCredentialPolicy, Binding, Delivery, Mode};
+use crate::v1alpha1::{AgentCredentialPolicy, AgentCredentialPolicySpec, Binding, Delivery, Mode};
 
-/// The first field of a policy or its binding that this version does not build. Such a policy grants nothing: leaving a limit
-/// or an approval out would be wider than what its author wrote.
-pub fn first_unbuilt_field(policy: &AgentCredentialPolicy, binding: &Binding) -> Option<String> {
-    let spec = &policy.spec;
-    let of_policy = [
+/// The fields of a policy that this version does not build. Such a policy grants nothing: leaving a limit or an approval out
+/// would be wider than what its author wrote.
+pub fn unbuilt_policy_fields(spec: &AgentCredentialPolicySpec) -> Vec<&'static str> {
+    used([
         ("spec.owners", !spec.owners.is_empty()),
         ("spec.approvalRules", !spec.approval_rules.is_empty()),
         ("spec.limits", spec.limits.is_some()),
         ("spec.budget", spec.budget.is_some()),
         ("spec.delivery: Broker", spec.delivery == Delivery::Broker),
         ("spec.mode: Observe", spec.mode == Mode::Observe),
-    ];
-    let of_binding = [
+    ])
+}
+
+/// The fields of a provider's binding that this version does not build, by their names in the binding. No policy is granted
+/// anything by such a binding.
+pub fn unbuilt_binding_fields(binding: &Binding) -> Vec<&'static str> {
+    used([
         ("approvalRules", !binding.approval_rules.is_empty()),
         ("limits", binding.limits.is_some()),
         ("budget", binding.budget.is_some()),
-    ];
-    let in_policy = of_policy.into_iter().find_map(|(field, used)| used.then(|| field.to_owned()));
-    in_policy.or_else(|| {
-        of_binding.into_iter().find_map(|(field, used)| {
-            used.then(|| format!("spec.bindings[name={}].{field} of the provider", binding.name))
-        })
+    ])
+}
+
+/// The first of both, as the policy's author reads it.
+pub fn first_unbuilt_field(policy: &AgentCredentialPolicy, binding: &Binding) -> Option<String> {
+    let of_policy = unbuilt_policy_fields(&policy.spec).first().map(|field| (*field).to_owned());
+    of_policy.or_else(|| {
+        let field = unbuilt_binding_fields(binding).into_iter().next()?;
+        Some(format!("spec.bindings[name={}].{field} of the provider", binding.name))
     })
+}
+
+fn used<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
+    fields.into_iter().filter_map(|(field, used)| used.then_some(field)).collect()
 }

@@ -155,7 +155,7 @@ async fn pods_in_which_a_credential_would_not_be_safe() -> Result {
             ),
         ] {
             let message = ns.expect_refused(&pod).await?;
-            assert_says(what, &message, &["NotInjected", field]);
+            assert_says(what, &message, &["PodUnsuitable", field]);
         }
         Ok(())
     })

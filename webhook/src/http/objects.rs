@@ -1,5 +1,6 @@
 //! `POST /validate`: our own kinds.
 
+use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, GROUP};
 use kube::core::DynamicObject;
 use kube::core::admission::Operation;
@@ -53,16 +54,22 @@ async fn policy(app: &App, request: &Request) -> Result<validate::Findings, Answ
         ))
     })?;
     if !allowed {
-        return Err(Answer::NoRight(missing_right(request, name)));
+        return Err(Answer::Forbid(vec![missing_right(request, name)]));
     }
     let provider = app.objects.provider(name).await.map_err(|error| Answer::Unavailable(error.to_string()))?;
     Ok(validate::policy(&policy, provider.as_ref()))
 }
 
-fn missing_right(request: &Request, provider: &str) -> String {
+fn missing_right(request: &Request, provider: &str) -> Refused {
     let user = request.user_info.username.as_deref().unwrap_or_default();
-    format!(
-        "spec.providerRef.name: {user:?} lacks the verb \"use\" on CredentialProvider {provider:?}, which writing a policy for it needs; \
-         a platform admin grants it by a ClusterRole with verbs [use], resources [credentialproviders], apiGroups [{GROUP}], resourceNames [{provider}]"
+    message::refused(
+        Reason::ProviderUseForbidden,
+        "spec.providerRef.name",
+        format_args!(
+            "{user:?} lacks the verb \"use\" on CredentialProvider {provider:?}, which writing a policy for it needs"
+        ),
+        format_args!(
+            "a platform admin grants it by a ClusterRole with verbs [use], resources [credentialproviders], apiGroups [{GROUP}], resourceNames [{provider}]"
+        ),
     )
 }

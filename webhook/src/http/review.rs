@@ -35,10 +35,8 @@ pub(super) enum Answer {
     Patch(Patch),
     /// Refused for what the object says.
     Refuse(Vec<Refused>),
-    /// Refused for what the cluster's rules say.
+    /// Refused for what the cluster's rules say, or for what the user may not do.
     Forbid(Vec<Refused>),
-    /// Refused for what the user may not do.
-    NoRight(String),
     /// Refused for now.
     Unavailable(String),
     /// The object is not of a kind that this path judges.
@@ -52,7 +50,7 @@ impl Answer {
             Self::Allow(warnings) if warnings.is_empty() => "allowed",
             Self::Allow(_) => "warned",
             Self::Patch(_) => "patched",
-            Self::Refuse(_) | Self::Forbid(_) | Self::NoRight(_) => "refused",
+            Self::Refuse(_) | Self::Forbid(_) => "refused",
             Self::Unavailable(_) => "unavailable",
             Self::Unexpected(_) => "unexpected",
         }
@@ -77,7 +75,6 @@ pub(super) fn encode(request: &Request, answer: Answer) -> Value {
         Answer::Patch(operations) => patch = Some(ByteString(json!(operations).to_string().into_bytes())),
         Answer::Refuse(problems) => deny(&mut response, 422, "Invalid", message::all(&problems)),
         Answer::Forbid(problems) => deny(&mut response, 403, "Forbidden", message::all(&problems)),
-        Answer::NoRight(message) => deny(&mut response, 403, "Forbidden", message),
         Answer::Unavailable(message) => deny(&mut response, 503, "ServiceUnavailable", message),
         Answer::Unexpected(message) => deny(&mut response, 400, "BadRequest", message),
     }

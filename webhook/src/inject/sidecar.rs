@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, PodSpec, Probe,
     ResourceRequirements, SeccompProfile, SecurityContext, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::Plan;
 use super::agent::literal;
@@ -20,6 +21,8 @@ const POD_UID: &str = "POD_UID";
 const PROBE_SECONDS: i32 = 120;
 /// A node that starts many pods at once can take seconds to run a probe.
 const PROBE_TIMEOUT: i32 = 5;
+/// What a sidecar without limits of its own gets in a pod of class Guaranteed, which must have both.
+const GUARANTEED: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "64Mi")];
 
 /// Puts the sidecar at its place, or before all other init containers.
 ///
@@ -75,13 +78,16 @@ fn container(plan: &Plan<'_>) -> Container {
 /// A pod of class Guaranteed stays one: there the sidecar requests all that it may use.
 fn resources(plan: &Plan<'_>) -> ResourceRequirements {
     let sidecar = &plan.settings.sidecar;
-    let mut requests = sidecar.requests.clone();
+    let (mut requests, mut limits) = (sidecar.requests.clone(), sidecar.limits.clone());
     if plan.guaranteed {
-        requests.extend(sidecar.limits.clone());
+        for (name, amount) in GUARANTEED {
+            limits.entry(name.to_owned()).or_insert_with(|| Quantity(amount.to_owned()));
+        }
+        requests.extend(limits.clone());
     }
     ResourceRequirements {
         requests: Some(requests).filter(|amounts| !amounts.is_empty()),
-        limits: Some(sidecar.limits.clone()).filter(|amounts| !amounts.is_empty()),
+        limits: Some(limits).filter(|amounts| !amounts.is_empty()),
         claims: None,
     }
 }

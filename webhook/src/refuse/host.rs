@@ -17,10 +17,10 @@ pub(super) fn check(spec: &PodSpec) -> Vec<Refused> {
         ),
     ];
     let flags = flags.into_iter().filter(|(_, set, _)| *set == Some(true));
-    let flags = flags.map(|(field, _, problem)| refused(Reason::NotInjected, field, problem, "remove it"));
+    let flags = flags.map(|(field, _, problem)| refused(Reason::PodUnsuitable, field, problem, "remove it"));
     let volumes = spec.volumes.iter().flatten().filter(|volume| volume.host_path.is_some()).map(|volume| {
         refused(
-            Reason::NotInjected,
+            Reason::PodUnsuitable,
             format_args!("spec.volumes[name={}].hostPath", volume.name),
             "the node's files hold the tokens of all its pods",
             "use another kind of volume",
@@ -41,5 +41,5 @@ fn windows(spec: &PodSpec) -> Option<Refused> {
         (_, Some((key, _))) => format!("spec.nodeSelector[{key}]"),
         _ => return None,
     };
-    Some(refused(Reason::NotInjected, field, "the sidecar runs on Linux only", "run the agent on Linux nodes"))
+    Some(refused(Reason::PodUnsuitable, field, "the sidecar runs on Linux only", "run the agent on Linux nodes"))
 }

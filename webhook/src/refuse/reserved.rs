@@ -26,7 +26,7 @@ fn volume(volume: &Volume, audience: &str) -> Option<Refused> {
         _ => {
             return mints_for(volume, audience).then(|| {
                 refused(
-                    Reason::NotInjected,
+                    Reason::PodUnsuitable,
                     format_args!("{field}.projected"),
                     format_args!(
                         "a token for audience {audience:?} proves the pod to Exeat and is the sidecar's alone"
@@ -38,7 +38,7 @@ fn volume(volume: &Volume, audience: &str) -> Option<Refused> {
     };
     (!genuine).then(|| {
         let fix = "rename yours; the webhook adds its own";
-        refused(Reason::NotInjected, field, "the name is taken by a volume of Exeat", fix)
+        refused(Reason::PodUnsuitable, field, "the name is taken by a volume of Exeat", fix)
     })
 }
 
@@ -62,7 +62,7 @@ fn container(placed: Placed<'_>) -> Vec<Refused> {
     let mut problems = Vec::new();
     if placed.container.name == names::SIDECAR {
         let fix = "rename yours; the webhook adds its own";
-        problems.push(refused(Reason::NotInjected, &path, "the name is taken by the sidecar of Exeat", fix));
+        problems.push(refused(Reason::PodUnsuitable, &path, "the name is taken by the sidecar of Exeat", fix));
     }
     let mounts = placed.container.volume_mounts.iter().flatten().filter(|mount| !is_injected_mount(mount));
     problems.extend(mounts.filter_map(|mount| agent_mount(&path, mount)));
@@ -73,12 +73,17 @@ fn agent_mount(path: &str, mount: &VolumeMount) -> Option<Refused> {
     let field = format!("{path}.volumeMounts[mountPath={}]", mount.mount_path);
     if OURS.contains(&mount.name.as_str()) {
         let problem = format!("volume {:?} is Exeat's", mount.name);
-        return Some(refused(Reason::NotInjected, field, problem, "remove it; the webhook mounts what an agent needs"));
+        return Some(refused(
+            Reason::PodUnsuitable,
+            field,
+            problem,
+            "remove it; the webhook mounts what an agent needs",
+        ));
     }
     let inside = is_within(&mount_path(&mount.mount_path), names::RUN_PATH);
     inside.then(|| {
         let problem = format!("{} is where the sidecar leaves the agent's credentials", names::RUN_PATH);
-        refused(Reason::NotInjected, field, problem, "mount it elsewhere")
+        refused(Reason::PodUnsuitable, field, problem, "mount it elsewhere")
     })
 }
 
@@ -88,7 +93,7 @@ fn genuine(container: &Container, image: &str) -> Vec<Refused> {
     let mut problems = Vec::new();
     if container.image.as_deref() != Some(image) {
         problems.push(refused(
-            Reason::NotInjected,
+            Reason::PodUnsuitable,
             format_args!("{path}.image"),
             format_args!("the name is the sidecar's, whose image is {image:?}"),
             "remove or rename the container; the webhook adds its own",
@@ -97,7 +102,7 @@ fn genuine(container: &Container, image: &str) -> Vec<Refused> {
     let foreign = container.volume_mounts.iter().flatten().filter(|mount| !OURS.contains(&mount.name.as_str()));
     problems.extend(foreign.filter(|mount| touches_sidecar(&mount.mount_path)).map(|mount| {
         let field = format!("{path}.volumeMounts[mountPath={}]", mount.mount_path);
-        refused(Reason::NotInjected, field, "it would replace the sidecar's own files", "remove it")
+        refused(Reason::PodUnsuitable, field, "it would replace the sidecar's own files", "remove it")
     }));
     problems
 }

@@ -21,12 +21,12 @@ fn container(placed: Placed<'_>, sidecar_uid: i64) -> Vec<Refused> {
     let mut problems = Vec::new();
     if context.privileged == Some(true) {
         let problem = "a privileged container can read the sidecar's memory";
-        problems.push(refused(Reason::NotInjected, format_args!("{path}.privileged"), problem, "remove it"));
+        problems.push(refused(Reason::PodUnsuitable, format_args!("{path}.privileged"), problem, "remove it"));
     }
     let added = context.capabilities.iter().flat_map(|capabilities| capabilities.add.iter().flatten());
     for capability in added.filter(|added| CAPABILITIES.contains(&normal_capability(added).as_str())) {
         problems.push(refused(
-            Reason::NotInjected,
+            Reason::PodUnsuitable,
             format_args!("{path}.capabilities.add"),
             format_args!("with {capability} the container could read the sidecar's memory or its traffic"),
             "remove it",
@@ -48,7 +48,7 @@ fn pod_user(spec: &PodSpec, sidecar_uid: i64) -> Option<Refused> {
 
 fn same_user(field: &str, uid: i64) -> Refused {
     refused(
-        Reason::NotInjected,
+        Reason::PodUnsuitable,
         field,
         format_args!("{uid} is the user of the sidecar, whose files would be open to this container"),
         "choose another user, or ask a platform admin to give the sidecar another one (sidecar.uid of the chart)",

@@ -48,7 +48,7 @@ fn port(spec: &PodSpec, port: u16) -> Vec<Refused> {
         .filter(|(_, declared)| declared.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"))
         .map(|(placed, _)| {
             refused(
-                Reason::NotInjected,
+                Reason::PodUnsuitable,
                 format_args!("{}.ports[containerPort={port}]", placed.path()),
                 "the sidecar listens on this port",
                 format_args!("use another, or move the sidecar with annotation {}", names::PORT),

@@ -66,12 +66,12 @@ fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<
     };
     if let Some((name, problem, fix)) = known {
         let harmless = name.ends_with("_FILE") && variable.value.as_deref() == Some(NO_FILE);
-        return (!harmless).then(|| refused(Reason::NotInjected, field, problem, fix));
+        return (!harmless).then(|| refused(Reason::CredentialsShadowed, field, problem, fix));
     }
     let own = ours.iter().find(|own| own.name == variable.name)?;
     let value = own.value.as_deref().unwrap_or_default();
     let problem = format!("the webhook sets it to {value:?}, and a part of its variables is as good as none");
-    Some(refused(Reason::NotInjected, field, problem, REMOVE))
+    Some(refused(Reason::CredentialsShadowed, field, problem, REMOVE))
 }
 
 /// A prefix keeps a source away from every name that matters, unless the prefix is the start of one.
@@ -97,7 +97,7 @@ fn env_from(path: &str, source: &EnvFromSource, container: &str) -> Refused {
         _ => "the source".to_owned(),
     };
     refused(
-        Reason::NotInjected,
+        Reason::CredentialsShadowed,
         format_args!("{path}.envFrom"),
         format_args!("{from} could hold variables that come before the sidecar's credentials"),
         format_args!(

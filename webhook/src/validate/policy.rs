@@ -4,7 +4,7 @@ use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::rules::action::{Action, Resource, Role, check_pair};
 use exeat_crds::rules::names::validate_principal;
 use exeat_crds::rules::{Kind, Statement};
-use exeat_crds::v1alpha1::{AgentCredentialPolicySpec, Delivery, Mode};
+use exeat_crds::v1alpha1::AgentCredentialPolicySpec;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -22,7 +22,9 @@ pub fn policy(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvid
     if let Some(selector) = &spec.subjects.pod_selector {
         pod_selector(selector, &mut findings);
     }
-    not_built(spec, &mut findings);
+    for field in authority::unbuilt_policy_fields(spec) {
+        findings.not_built(field);
+    }
     if findings.errors.is_empty()
         && let Err(problem) = authority::resolve(policy, provider)
         && problem.reason != Reason::NotImplemented
@@ -131,19 +133,5 @@ fn pod_selector(selector: &LabelSelector, findings: &mut Findings) {
             _ => ("its operator is not known", "use In, NotIn, Exists or DoesNotExist"),
         };
         findings.errors.push(refused(Reason::PodNotCovered, field, problem, fix));
-    }
-}
-
-fn not_built(spec: &AgentCredentialPolicySpec, findings: &mut Findings) {
-    let fields = [
-        ("spec.owners", !spec.owners.is_empty()),
-        ("spec.approvalRules", !spec.approval_rules.is_empty()),
-        ("spec.limits", spec.limits.is_some()),
-        ("spec.budget", spec.budget.is_some()),
-        ("spec.delivery: Broker", spec.delivery == Delivery::Broker),
-        ("spec.mode: Observe", spec.mode == Mode::Observe),
-    ];
-    for (field, _) in fields.into_iter().filter(|(_, used)| *used) {
-        findings.not_built(field);
     }
 }

@@ -58,12 +58,7 @@ fn binding(binding: &Binding, kind: Option<Kind>, findings: &mut Findings) {
             ));
         }
     }
-    let fields = [
-        ("approvalRules", !binding.approval_rules.is_empty()),
-        ("limits", binding.limits.is_some()),
-        ("budget", binding.budget.is_some()),
-    ];
-    for (field, _) in fields.into_iter().filter(|(_, used)| *used) {
+    for field in authority::unbuilt_binding_fields(binding) {
         findings.not_built(&format!("{path}.{field}"));
     }
 }

@@ -108,15 +108,17 @@ pub(crate) fn inject_pod(pod: &Pod) -> Result<Pod, Vec<Refused>> {
 }
 
 pub(crate) fn inject_under(pod: &Pod, policy: Option<&AgentCredentialPolicy>) -> Result<Pod, Vec<Refused>> {
+    inject_with(pod, policy, &settings())
+}
+
+pub(crate) fn inject_with(
+    pod: &Pod,
+    policy: Option<&AgentCredentialPolicy>,
+    settings: &Settings,
+) -> Result<Pod, Vec<Refused>> {
     let provider = policy.and_then(|policy| provider(&policy.spec.provider_ref.name));
-    let settings = settings();
-    let context = InjectContext {
-        namespace: NAMESPACE,
-        policy,
-        provider: provider.as_ref(),
-        settings: &settings,
-        issuer_ca: ISSUER_CA,
-    };
+    let context =
+        InjectContext { namespace: NAMESPACE, policy, provider: provider.as_ref(), settings, issuer_ca: ISSUER_CA };
     inject(pod, &context)
 }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::common::{inject_pod, pod_with};
+use crate::common::{inject_pod, inject_with, pod_with, policy, settings};
 
 fn spec(pod: &Pod) -> &PodSpec {
     pod.spec.as_ref().unwrap()
@@ -114,6 +114,20 @@ fn a_guaranteed_pod_stays_one_and_others_get_the_small_request() {
         let small = json!({"cpu": "10m", "memory": "16Mi"});
         assert_eq!(sidecar(resources), json!({"limits": limits, "requests": small}), "{resources}");
     }
+}
+
+#[test]
+fn a_sidecar_without_a_cpu_limit_gets_one_in_a_guaranteed_pod_alone() {
+    let mut settings = settings();
+    settings.sidecar.limits.remove("cpu");
+    let sidecar = |resources: &str| {
+        let pod = pod_with(&format!("spec: {{containers: [{{name: app, resources: {resources}}}]}}"));
+        let pod = inject_with(&pod, policy("report-writer").as_ref(), &settings).unwrap();
+        serde_json::to_value(&spec(&pod).init_containers.as_ref().unwrap()[0].resources).unwrap()
+    };
+    let both = json!({"cpu": "100m", "memory": "64Mi"});
+    assert_eq!(sidecar("{limits: {cpu: '1', memory: 1Gi}}"), json!({"limits": both, "requests": both}));
+    assert_eq!(sidecar("{}")["limits"], json!({"memory": "64Mi"}));
 }
 
 fn env() -> impl Strategy<Value = Value> {

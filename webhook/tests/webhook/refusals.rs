@@ -27,19 +27,19 @@ fn a_good_pod_is_not_refused() {
 #[test]
 fn what_opens_the_pod_to_the_node() {
     check(&[
-        ("spec: {hostNetwork: true}", "NotInjected", &["spec.hostNetwork", "loopback", "remove it"]),
-        ("spec: {hostPID: true}", "NotInjected", &["spec.hostPID", "remove it"]),
-        ("spec: {hostIPC: true}", "NotInjected", &["spec.hostIPC", "remove it"]),
-        ("spec: {shareProcessNamespace: true}", "NotInjected", &["spec.shareProcessNamespace", "remove it"]),
+        ("spec: {hostNetwork: true}", "PodUnsuitable", &["spec.hostNetwork", "loopback", "remove it"]),
+        ("spec: {hostPID: true}", "PodUnsuitable", &["spec.hostPID", "remove it"]),
+        ("spec: {hostIPC: true}", "PodUnsuitable", &["spec.hostIPC", "remove it"]),
+        ("spec: {shareProcessNamespace: true}", "PodUnsuitable", &["spec.shareProcessNamespace", "remove it"]),
         (
             "spec: {volumes: [{name: root, hostPath: {path: /}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.volumes[name=root].hostPath", "use another kind of volume"],
         ),
-        ("spec: {os: {name: windows}}", "NotInjected", &["spec.os.name", "Linux nodes"]),
+        ("spec: {os: {name: windows}}", "PodUnsuitable", &["spec.os.name", "Linux nodes"]),
         (
             "spec: {nodeSelector: {kubernetes.io/os: windows}}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.nodeSelector[kubernetes.io/os]", "Linux nodes"],
         ),
     ]);
@@ -50,22 +50,22 @@ fn what_lets_a_container_out_of_its_confinement() {
     check(&[
         (
             "spec: {containers: [{name: app, securityContext: {privileged: true}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.containers[name=app].securityContext.privileged", "remove it"],
         ),
         (
             "spec: {initContainers: [{name: setup, securityContext: {privileged: true}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.initContainers[name=setup].securityContext.privileged"],
         ),
         (
             "spec: {securityContext: {runAsUser: 60911}}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.securityContext.runAsUser", "60911 is the user of the sidecar", "sidecar.uid"],
         ),
         (
             "spec: {containers: [{name: app, securityContext: {runAsUser: 60911}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.containers[name=app].securityContext.runAsUser", "choose another user"],
         ),
     ]);
@@ -93,12 +93,12 @@ fn what_is_ours() {
     check(&[
         (
             "spec: {containers: [{name: exeat-sidecar, image: mine}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.containers[name=exeat-sidecar]", "rename yours"],
         ),
         (
             "spec: {initContainers: [{name: exeat-sidecar, image: mine}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &[
                 "spec.initContainers[name=exeat-sidecar].image",
                 "registry.example/exeat-sidecar:1",
@@ -107,52 +107,52 @@ fn what_is_ours() {
         ),
         (
             "spec: {initContainers: [{name: exeat-sidecar, image: 'registry.example/exeat-sidecar:1', volumeMounts: [{name: x, mountPath: /exeat-sidecar}]}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.initContainers[name=exeat-sidecar].volumeMounts[mountPath=/exeat-sidecar]", "remove it"],
         ),
         (
             "spec: {volumes: [{name: exeat-id, emptyDir: {}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.volumes[name=exeat-id]", "rename yours"],
         ),
         (
             "spec: {volumes: [{name: exeat-id, projected: {defaultMode: 256, sources: [{serviceAccountToken: {audience: exeat.dev, path: token}}]}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.volumes[name=exeat-id]", "rename yours"],
         ),
         (
             "spec: {volumes: [{name: exeat-run, emptyDir: {}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.volumes[name=exeat-run]", "rename yours"],
         ),
         (
             "spec: {volumes: [{name: mine, projected: {sources: [{serviceAccountToken: {audience: exeat.dev, path: t}}]}}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.volumes[name=mine].projected", "exeat.dev", "choose another audience"],
         ),
         (
             "spec: {containers: [{name: app, volumeMounts: [{name: exeat-id, mountPath: /id}]}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.containers[name=app].volumeMounts[mountPath=/id]", "exeat-id", "remove it"],
         ),
         (
             "spec: {containers: [{name: app, volumeMounts: [{name: exeat-run, mountPath: /var/run/exeat}]}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.containers[name=app].volumeMounts[mountPath=/var/run/exeat]", "exeat-run", "remove it"],
         ),
         (
             "spec: {containers: [{name: app, volumeMounts: [{name: data, mountPath: /var/run/exeat/kubernetes}]}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["volumeMounts[mountPath=/var/run/exeat/kubernetes]", "mount it elsewhere"],
         ),
         (
             "spec: {containers: [{name: app, volumeMounts: [{name: data, mountPath: /var/run/x/../exeat}]}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["volumeMounts[mountPath=/var/run/x/../exeat]", "mount it elsewhere"],
         ),
         (
             "spec: {containers: [{name: app, ports: [{containerPort: 9911}]}]}",
-            "NotInjected",
+            "PodUnsuitable",
             &["spec.containers[name=app].ports[containerPort=9911]", "annotation exeat.dev/port"],
         ),
     ]);

@@ -164,7 +164,7 @@ async fn a_refused_pod_gets_403_and_its_reason_is_counted() {
     assert!(response["status"]["message"].as_str().unwrap().contains("spec.hostNetwork"), "{response}");
     let metrics = webhook.metrics();
     assert!(
-        metrics.contains(r#"exeat_webhook_refusals_total{path="/mutate-pods",reason="NotInjected"} 1"#),
+        metrics.contains(r#"exeat_webhook_refusals_total{path="/mutate-pods",reason="PodUnsuitable"} 1"#),
         "{metrics}"
     );
 }
