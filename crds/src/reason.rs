@@ -125,6 +125,10 @@ reasons! {
     PodGone,
     /// Another sidecar of the same pod is alive.
     HolderConflict,
+    /// The caller shows no holder key, or one that is not written as a sidecar writes it.
+    HolderKeyInvalid,
+    /// The sidecar has no stream to any issuer.
+    SidecarSilent,
     /// Too many requests.
     RateLimited,
     /// The issuer can't be reached by the sidecar.

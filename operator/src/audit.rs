@@ -37,6 +37,10 @@ pub enum EventName {
     CredentialsRefused,
     /// A session's access was ended at its provider.
     AccessRevoked,
+    /// A second sidecar, or somebody else with its token, asked for a pod's credentials.
+    HolderConflict,
+    /// The sidecar of an active session has no stream to any issuer.
+    SidecarSilent,
 }
 
 impl EventName {
@@ -54,12 +58,22 @@ impl EventName {
             Self::CredentialsRenewed => "CredentialsRenewed",
             Self::CredentialsRefused => "CredentialsRefused",
             Self::AccessRevoked => "AccessRevoked",
+            Self::HolderConflict => "HolderConflict",
+            Self::SidecarSilent => "SidecarSilent",
         }
     }
 
     /// Whether an Event is a warning.
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::SessionDenied | Self::SessionRevoked | Self::SessionPending | Self::CredentialsRefused)
+        matches!(
+            self,
+            Self::SessionDenied
+                | Self::SessionRevoked
+                | Self::SessionPending
+                | Self::CredentialsRefused
+                | Self::HolderConflict
+                | Self::SidecarSilent
+        )
     }
 }
 

@@ -92,6 +92,7 @@ pub struct IssuerMetrics {
     mint: HistogramVec,
     revocation: HistogramVec,
     streams: IntGauge,
+    conflicts: IntCounterVec,
 }
 
 impl IssuerMetrics {
@@ -126,8 +127,13 @@ impl IssuerMetrics {
         registry.register(Box::new(issued.clone()))?;
         registry.register(Box::new(mint.clone()))?;
         registry.register(Box::new(revocation.clone()))?;
+        let conflicts = IntCounterVec::new(
+            Opts::new("exeat_holder_conflicts_total", "Calls with a key that is not the bound one, by call."),
+            &["call"],
+        )?;
         registry.register(Box::new(streams.clone()))?;
-        Ok(Self { requests, latency, issued, mint, revocation, streams })
+        registry.register(Box::new(conflicts.clone()))?;
+        Ok(Self { requests, latency, issued, mint, revocation, streams, conflicts })
     }
 
     /// A request was answered.
@@ -149,6 +155,11 @@ impl IssuerMetrics {
     /// A provider revoked, or did not.
     pub fn revoked(&self, kind: &str, outcome: &str, seconds: f64) {
         self.revocation.with_label_values(&[kind, outcome]).observe(seconds);
+    }
+
+    /// A second key asked for a credential or a stream.
+    pub fn holder_conflict(&self, call: &str) {
+        self.conflicts.with_label_values(&[call]).inc();
     }
 
     /// Counts a stream until the guard is dropped.

@@ -153,7 +153,7 @@ pub struct CredentialSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
-    /// `Decided`, `Approved`, `Issued`, `Ready`, `WithinBudget`, `Revoked`.
+    /// `Decided`, `Approved`, `Issued`, `Ready`, `WithinBudget`, `Revoked`, `SidecarSilent`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
@@ -305,4 +305,43 @@ pub struct Issuance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub revoked_at: Option<String>,
+    /// Who holds the pod's credentials. The record on the pod's first session counts; later sessions repeat it as it stood at their first
+    /// credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+    /// The sidecar's stream, while the session is active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamRecord>,
+}
+
+/// The one start of a sidecar that may fetch credentials for its pod.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// SHA-256 of the random key that the sidecar made at its start, hex.
+    #[schemars(length(min = 64, max = 64))]
+    pub key: String,
+    /// How often the sidecar's container had restarted when the key was bound.
+    #[schemars(range(min = 0))]
+    pub restarts: i32,
+    /// ID of the container as kubelet had reported it by then; empty where it had not yet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub container: String,
+}
+
+/// Where a sidecar's stream is, or was last.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamRecord {
+    /// The issuer's pod that serves it.
+    #[schemars(length(min = 1, max = 253))]
+    pub replica: String,
+    /// Since when it does, RFC 3339 UTC.
+    #[schemars(length(max = 64))]
+    pub since: String,
+    /// When the stream was lost, RFC 3339 UTC. Written once the sidecar has stayed away for 20 s; gone when it is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub lost_at: Option<String>,
 }

@@ -2,16 +2,19 @@
 //! nothing that was minted leaves.
 
 use super::authn::{AuthError, Authenticator, PodIdentity};
+use super::hold::Caller;
+use super::holder::Reports;
 use super::limiter::Limiter;
 use super::providers::Providers;
-use super::recompute::{Order, recompute};
+use super::recompute::{Order, confirm, recompute};
 use super::sessions::View;
+use super::streams::Streams;
 use super::{status, view};
 use crate::audit::{Audit, AuditEvent, EventName};
 use crate::events::Events;
 use crate::metrics::IssuerMetrics;
 use exeat_crds::reason::Reason;
-use exeat_crds::v1alpha1::{Issuance, RevocationMode};
+use exeat_crds::v1alpha1::{Holder, Issuance, RevocationMode};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
 use exeat_providers::{MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::Clock;
@@ -36,6 +39,8 @@ pub(super) struct Desk {
     pub(super) events: Events,
     pub(super) metrics: IssuerMetrics,
     pub(super) limiter: Mutex<Limiter>,
+    pub(super) reports: Mutex<Reports>,
+    pub(super) streams: Streams,
     pub(super) flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -46,7 +51,7 @@ struct Fresh {
     order: Order,
 }
 
-fn refusal(reason: Reason, message: impl Into<String>, retry_after: Option<u64>) -> Refusal {
+pub(super) fn refusal(reason: Reason, message: impl Into<String>, retry_after: Option<u64>) -> Refusal {
     Refusal {
         code: reason.as_str().to_owned(),
         message: message.into(),
@@ -56,7 +61,7 @@ fn refusal(reason: Reason, message: impl Into<String>, retry_after: Option<u64>)
     }
 }
 
-fn unavailable(error: impl std::fmt::Display) -> Refusal {
+pub(super) fn unavailable(error: impl std::fmt::Display) -> Refusal {
     refusal(Reason::InternalError, format!("the issuer could not ask the API server: {error}"), Some(2))
 }
 
@@ -75,8 +80,8 @@ impl Desk {
         self.authenticator.prove(token).await.map_err(Refusal::from)
     }
 
-    /// Serves one request for a credential.
-    pub(super) async fn serve(&self, token: &str) -> Result<CredentialResponse, Refusal> {
+    /// Serves one request for a credential. `key` is the fingerprint of the caller's holder key.
+    pub(super) async fn serve(&self, token: &str, key: String) -> Result<CredentialResponse, Refusal> {
         let identity = self.prove(token).await?;
         self.admit(&identity.namespace)?;
         let now = self.clock.now();
@@ -87,7 +92,9 @@ impl Desk {
         let flight = self.flight(&identity.namespace, &name);
         let _alone = flight.lock().await;
         let fresh = self.read(&identity, &name).await?;
-        self.issue(&fresh).await
+        let caller = Caller { pod: identity, key };
+        let holder = self.hold(&caller, &fresh.session).await?;
+        self.issue(&caller, &holder, &fresh).await
     }
 
     fn admit(&self, namespace: &str) -> Result<(), Refusal> {
@@ -132,9 +139,10 @@ impl Desk {
         Ok(Fresh { session, provider, order })
     }
 
-    async fn issue(&self, fresh: &Fresh) -> Result<CredentialResponse, Refusal> {
+    async fn issue(&self, caller: &Caller, holder: &Holder, fresh: &Fresh) -> Result<CredentialResponse, Refusal> {
         let session = &fresh.session;
-        let first = session.status.as_ref().and_then(|s| s.issuance.as_ref()).is_none();
+        let issuance = session.status.as_ref().and_then(|s| s.issuance.as_ref());
+        let first = issuance.is_none_or(|i| i.credential_id.is_none());
         let intent = AuditEvent::of(
             session,
             EventName::CredentialsIntended,
@@ -160,11 +168,11 @@ impl Desk {
         );
         event.credential_id = Some(minted.credential_id.clone()).filter(|id| !id.is_empty());
         event.credential_expires_at = Some(minted.expires_at.to_string());
-        if first && let Err(error) = self.record(session, &minted).await {
+        if first && let Err(error) = self.record(session, holder, &minted).await {
             self.take_back(provider.as_ref(), fresh, &minted).await;
             return Err(unavailable(error));
         }
-        if let Err(refusal) = self.still_active(fresh).await {
+        if let Err(refusal) = self.still_so(caller, fresh).await {
             self.take_back(provider.as_ref(), fresh, &minted).await;
             return Err(refusal);
         }
@@ -211,31 +219,26 @@ impl Desk {
     }
 
     /// Before the first credential leaves: what is needed to revoke it must be on record.
-    async fn record(&self, session: &CredentialSession, minted: &Minted) -> kube::Result<()> {
-        let issuance = Issuance {
-            credential_id: Some(minted.credential_id.clone()),
-            expires_at: Some(minted.expires_at.to_string()),
-            handle: minted.handle.clone(),
-            revoked_at: None,
+    async fn record(&self, session: &CredentialSession, holder: &Holder, minted: &Minted) -> kube::Result<()> {
+        let issued = |old: &Issuance| {
+            Some(Issuance {
+                credential_id: Some(minted.credential_id.clone()),
+                expires_at: Some(minted.expires_at.to_string()),
+                handle: minted.handle.clone(),
+                revoked_at: None,
+                // On the pod's first session it stands already, and may have changed since.
+                holder: old.holder.clone().or_else(|| Some(holder.clone())),
+                stream: old.stream.clone(),
+            })
         };
-        status::write_issuance(&self.client, session, &issuance).await
+        status::change_issuance(&self.client, session, issued).await
     }
 
-    /// A revocation may have come while the provider was minting.
-    async fn still_active(&self, fresh: &Fresh) -> Result<(), Refusal> {
-        let session = &fresh.session;
-        let api: Api<CredentialSession> =
-            Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
-        let now = self.clock.now();
-        let digest = |s: &CredentialSession| s.status.as_ref().and_then(|s| s.grant.as_ref()).map(|g| g.digest.clone());
-        match api.get_opt(&session.name_any()).await.map_err(unavailable)? {
-            Some(again) if again.uid() != session.uid() || digest(&again) != digest(session) => {
-                Err(refusal(Reason::GrantChanged, "the session changed while the credential was minted", Some(1)))
-            }
-            Some(again) if !view::usable(&again, now) => Err(view::refusal(&again, now)),
-            Some(_) => Ok(()),
-            None => Err(refusal(Reason::SessionNotFound, "the session is gone", None)),
-        }
+    /// The last look before release: whatever was revoked or changed while the provider was minting is seen by it.
+    async fn still_so(&self, caller: &Caller, fresh: &Fresh) -> Result<(), Refusal> {
+        let again = self.read(&caller.pod, &fresh.session.name_any()).await?;
+        confirm((&fresh.session, &fresh.order), (&again.session, &again.order))?;
+        self.still_holds(caller, &again.session).await
     }
 
     async fn take_back(&self, provider: &dyn Provider, fresh: &Fresh, minted: &Minted) {

@@ -3,6 +3,8 @@
 /// Settings.
 pub mod args;
 mod authn;
+mod hold;
+pub mod holder;
 mod limiter;
 mod mint;
 mod probe;
@@ -15,6 +17,7 @@ mod server;
 mod sessions;
 mod status;
 mod stream;
+mod streams;
 pub mod view;
 
 pub use run::run;

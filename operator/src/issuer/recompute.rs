@@ -85,6 +85,24 @@ pub fn recompute(
     })
 }
 
+/// Compares what was minted with the last look before it is handed out: each is a session and what [`recompute`] made of it.
+///
+/// # Errors
+/// When anything has changed in between. The next request mints under what holds by then.
+pub fn confirm(
+    minted: (&CredentialSession, &Order),
+    now: (&CredentialSession, &Order),
+) -> Result<(), Refusal> {
+    let same = minted.0.uid() == now.0.uid()
+        && minted.1.grant == now.1.grant
+        && minted.1.session_expires_at == now.1.session_expires_at;
+    if same {
+        return Ok(());
+    }
+    let changed = Refused::new(Reason::GrantChanged, "the session changed while the credential was minted");
+    Err(refused_refusal(&changed, now.0))
+}
+
 /// What may come right by the controller's next decision is worth waiting for.
 fn refused_refusal(refused: &Refused, session: &CredentialSession) -> Refusal {
     let retryable = matches!(

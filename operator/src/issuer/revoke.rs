@@ -2,7 +2,7 @@
 //! controller lets go of the session (its finalizer) when it sees `status.issuance.revokedAt`.
 
 use super::mint::{Desk, session_id};
-use super::status::write_issuance;
+use super::status::change_issuance;
 use crate::audit::{AuditEvent, EventName};
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Issuance, Phase};
@@ -57,8 +57,8 @@ async fn revoke(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) 
         return;
     }
     let now = desk.clock.now();
-    let issuance = Issuance { revoked_at: Some(now.to_string()), ..old };
-    match write_issuance(&desk.client, &session, &issuance).await {
+    let revoked = |i: &Issuance| Some(Issuance { revoked_at: Some(now.to_string()), ..i.clone() });
+    match change_issuance(&desk.client, &session, revoked).await {
         Ok(()) => {
             let event = AuditEvent::of(
                 &session,

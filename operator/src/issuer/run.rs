@@ -8,6 +8,7 @@ use super::providers::Providers;
 use super::root::Certificates;
 use super::server::{Server, router};
 use super::sessions::View;
+use super::streams::Streams;
 use super::{probe, revoke};
 use crate::metrics::IssuerMetrics;
 use crate::process::{self, Process, RunError};
@@ -75,6 +76,8 @@ fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetr
         events: process::events(&args.process, client, "issuer"),
         metrics,
         limiter: Mutex::new(Limiter::new(args.namespace_rate)),
+        reports: Mutex::default(),
+        streams: Streams::new(&args.process.pod.pod_name),
         flights: Mutex::default(),
     }
 }

@@ -1,5 +1,6 @@
 //! What sidecars call.
 
+use super::hold::{Caller, read_key};
 use super::mint::Desk;
 use super::stream;
 use axum::body::Body;
@@ -10,8 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use exeat_crds::reason::Reason;
+use exeat_crds::v1alpha1::Holder;
 use exeat_runtime::shutdown::Shutdown;
-use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, Refusal, STREAM_PATH};
+use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, Refusal, STREAM_PATH};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -39,8 +41,8 @@ async fn credential(
     Json(request): Json<CredentialRequest>,
 ) -> Response {
     let started = Instant::now();
-    let served = match bearer(&headers) {
-        Ok(token) => server.desk.serve(token).await,
+    let served = match shown(&headers) {
+        Ok((token, key)) => server.desk.serve(token, key).await,
         Err(refusal) => Err(refusal),
     };
     let code = served.as_ref().map_or_else(|r| r.code.as_str(), |_| "Issued");
@@ -53,18 +55,28 @@ async fn credential(
 }
 
 async fn open_stream(State(server): State<Server>, headers: HeaderMap) -> Response {
-    let identity = match bearer(&headers) {
-        Ok(token) => server.desk.prove(token).await,
-        Err(refusal) => Err(refusal),
-    };
-    match identity {
-        Ok(identity) => {
-            let lines = stream::lines(Arc::clone(&server.desk), identity, server.shutdown.clone());
+    match admit_stream(&server.desk, &headers).await {
+        Ok((caller, holder)) => {
+            let lines = stream::lines(Arc::clone(&server.desk), caller, holder, server.shutdown.clone());
             let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];
             (headers, Body::from_stream(lines)).into_response()
         }
         Err(refusal) => refused(&refusal),
     }
+}
+
+/// The caller, and the record under which it may have a stream.
+async fn admit_stream(desk: &Desk, headers: &HeaderMap) -> Result<(Caller, Option<Holder>), Refusal> {
+    let (token, key) = shown(headers)?;
+    let caller = Caller { pod: desk.prove(token).await?, key };
+    let holder = desk.may_stream(&caller).await?;
+    Ok((caller, holder))
+}
+
+/// The token, and the fingerprint of the holder key.
+fn shown(headers: &HeaderMap) -> Result<(&str, String), Refusal> {
+    let key = headers.get(HOLDER_HEADER).and_then(|v| v.to_str().ok());
+    Ok((bearer(headers)?, read_key(key)?))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {

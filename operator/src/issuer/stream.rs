@@ -1,9 +1,11 @@
 //! One stream a sidecar: every change of its session in the moment that it is seen, and a heartbeat while what we see is fresh.
 
-use super::authn::PodIdentity;
+use super::hold::{Caller, recorded};
 use super::mint::Desk;
 use super::view;
 use bytes::Bytes;
+use exeat_crds::CredentialSession;
+use exeat_crds::v1alpha1::Holder;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_wire::StreamMessage;
 use futures::channel::mpsc;
@@ -20,37 +22,57 @@ const LIFE: Duration = Duration::from_secs(600);
 /// Lines that wait for a slow reader.
 const BUFFER: usize = 8;
 
-/// The lines of one stream.
+/// The lines of one stream. `holder` is the record under which it was admitted.
 pub(super) fn lines(
     desk: Arc<Desk>,
-    identity: PodIdentity,
+    caller: Caller,
+    holder: Option<Holder>,
     shutdown: Shutdown,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
     let (lines, out) = mpsc::channel(BUFFER);
     tokio::spawn(async move {
-        let _counted = desk.metrics.stream();
+        let counted = (desk.metrics.stream(), desk.streams.open(&caller.pod.pod_uid));
         // An error means that the sidecar has left.
-        let _ = feed(&desk, &identity, &shutdown, lines).await;
+        let _ = feed(&desk, &caller, holder, &shutdown, lines).await;
+        drop(counted);
+        // At our own end the sidecar goes to another replica, which takes its record over.
+        if !shutdown.is_signalled() {
+            desk.note_loss(&caller.pod.pod_uid, desk.clock.now()).await;
+        }
     });
     out
 }
 
 async fn feed(
     desk: &Desk,
-    identity: &PodIdentity,
+    caller: &Caller,
+    mut holder: Option<Holder>,
     shutdown: &Shutdown,
     mut lines: mpsc::Sender<Result<Bytes, Infallible>>,
 ) -> Result<(), mpsc::SendError> {
-    let mut changes = desk.view.listen(&identity.pod_uid);
+    let mut changes = desk.view.listen(&caller.pod.pod_uid);
     let mut heartbeat = interval(HEARTBEAT);
     let end = Instant::now() + LIFE + LIFE.mul_f64(rand::random::<f64>() / 2.0);
     let mut told: Option<StreamMessage> = None;
+    let since = desk.clock.now();
+    let mut new = true;
     loop {
         changes.mark_unchanged();
-        let message = view::message(&desk.view.of_pod(&identity.pod_uid), desk.clock.now());
+        let sessions = desk.view.of_pod(&caller.pod.pod_uid);
+        if let Some(other) = taken_over(&sessions, caller, holder.as_ref()) {
+            if !desk.stream_goes_on(caller).await {
+                return Ok(());
+            }
+            holder = Some(other);
+        }
+        let now = desk.clock.now();
+        let message = view::message(&sessions, now);
         if told.as_ref() != Some(&message) {
             lines.send(Ok(line(&message))).await?;
             told = Some(message);
+        }
+        if let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now)) {
+            new &= !desk.note_stream(session, since, new).await;
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
@@ -61,6 +83,12 @@ async fn feed(
             () = shutdown.wait() => return Ok(()),
         }
     }
+}
+
+/// The record that binds another key than the caller's, and is not the one that the stream was judged by.
+fn taken_over(sessions: &[Arc<CredentialSession>], caller: &Caller, judged: Option<&Holder>) -> Option<Holder> {
+    let first = sessions.iter().find(|s| s.spec.request.number == 1)?;
+    recorded(first).filter(|r| r.key != caller.key && Some(*r) != judged).cloned()
 }
 
 fn line(message: &StreamMessage) -> Bytes {

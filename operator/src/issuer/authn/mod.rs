@@ -3,6 +3,7 @@
 mod claims;
 mod keys;
 
+use super::holder::{self, Instance};
 pub(super) use claims::PodIdentity;
 use claims::{ClaimError, check};
 use exeat_crds::digest::sha256_hex;
@@ -79,8 +80,13 @@ impl Authenticator {
         let claimed = self.check_locally(token).await?;
         let user = self.review(token).await?;
         confirm(&claimed, &user)?;
-        self.look_at_pod(&claimed).await?;
+        self.live_pod(&claimed).await?;
         Ok(claimed)
+    }
+
+    /// What kubelet says now of the sidecar of a proved pod.
+    pub(super) async fn sidecar(&self, identity: &PodIdentity) -> Result<Instance, AuthError> {
+        self.live_pod(identity).await.map(|pod| holder::instance(&pod))
     }
 
     async fn check_locally(&self, token: &str) -> Result<PodIdentity, AuthError> {
@@ -109,7 +115,7 @@ impl Authenticator {
     }
 
     /// A token outlives its container, and passes while its pod is terminating: neither may fetch anything new.
-    async fn look_at_pod(&self, identity: &PodIdentity) -> Result<(), AuthError> {
+    async fn live_pod(&self, identity: &PodIdentity) -> Result<Pod, AuthError> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &identity.namespace);
         let gone =
             |what: &str| AuthError::Refused(Refused::new(Reason::PodGone, format!("pod {:?} {what}", identity.pod)));
@@ -120,9 +126,9 @@ impl Authenticator {
         if pod.metadata.deletion_timestamp.is_some() {
             return Err(gone("is being deleted"));
         }
-        match pod.status.and_then(|s| s.phase).as_deref() {
+        match pod.status.as_ref().and_then(|s| s.phase.as_deref()) {
             Some("Succeeded" | "Failed") => Err(gone("has ended")),
-            _ => Ok(()),
+            _ => Ok(pod),
         }
     }
 

@@ -1,0 +1,191 @@
+//! Where sidecars' streams are, on record: `status.issuance.stream` of the session that a pod uses now, so that a sidecar that went silent
+//! shows.
+//!
+//! Writes are few: one for each session, one whenever a stream comes to another replica (about every second renewal of a stream, which is
+//! every 10 to 15 minutes), and two for each loss. Honest limit: a sidecar that goes silent together with the replica that serves it is not
+//! noticed, since nobody is left who knew its stream.
+
+use super::mint::Desk;
+use super::status::change_issuance;
+use super::view;
+use exeat_crds::CredentialSession;
+use exeat_crds::condition::whole_seconds;
+use exeat_crds::v1alpha1::{Issuance, StreamRecord};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// A sidecar that stays away for this long is put on record; one that only renews its stream is back in a second or two.
+pub(super) const AWAY: Duration = Duration::from_secs(20);
+
+/// The pods whose streams this replica serves.
+pub(super) struct Streams {
+    replica: String,
+    open: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+/// Counts one stream of a pod until it is dropped.
+pub(super) struct Open {
+    pod_uid: String,
+    open: Arc<Mutex<HashMap<String, usize>>>,
+}
+
+impl Streams {
+    /// `replica` names this issuer's pod.
+    pub(super) fn new(replica: &str) -> Self {
+        Self { replica: replica.to_owned(), open: Arc::default() }
+    }
+
+    /// A pod's stream has opened.
+    pub(super) fn open(&self, pod_uid: &str) -> Open {
+        *lock(&self.open).entry(pod_uid.to_owned()).or_default() += 1;
+        Open { pod_uid: pod_uid.to_owned(), open: Arc::clone(&self.open) }
+    }
+
+    fn is_open(&self, pod_uid: &str) -> bool {
+        lock(&self.open).contains_key(pod_uid)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut open = lock(&self.open);
+        if let Some(count) = open.get_mut(&self.pod_uid) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.pod_uid);
+            }
+        }
+    }
+}
+
+fn lock(open: &Mutex<HashMap<String, usize>>) -> MutexGuard<'_, HashMap<String, usize>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn on_record(session: &CredentialSession) -> Option<&StreamRecord> {
+    session.status.as_ref()?.issuance.as_ref()?.stream.as_ref()
+}
+
+/// Whether a replica with an open stream writes itself down. A new stream takes over from another replica; one that stands leaves the
+/// record alone unless it says that the stream is lost, so that two replicas never write in turns.
+fn takes(record: Option<&StreamRecord>, replica: &str, new: bool) -> bool {
+    record.is_none_or(|r| r.lost_at.is_some() || (new && r.replica != replica))
+}
+
+/// Whether a replica writes down that its stream was lost.
+fn loses(record: Option<&StreamRecord>, replica: &str) -> bool {
+    record.is_some_and(|r| r.lost_at.is_none() && r.replica == replica)
+}
+
+impl Desk {
+    /// Puts an open stream on record in the session that its pod uses. Returns whether it is there.
+    pub(super) async fn note_stream(&self, session: &CredentialSession, since: Timestamp, new: bool) -> bool {
+        let replica = &self.streams.replica;
+        if !takes(on_record(session), replica, new) {
+            return true;
+        }
+        let noted = |old: &Issuance| {
+            let record =
+                StreamRecord { replica: replica.clone(), since: whole_seconds(since).to_string(), lost_at: None };
+            takes(old.stream.as_ref(), replica, new).then(|| Issuance { stream: Some(record), ..old.clone() })
+        };
+        self.change_stream(session, noted).await
+    }
+
+    /// Puts on record that a pod's stream was lost at `lost`, if it stays away and no other replica has taken it over.
+    pub(super) async fn note_loss(&self, pod_uid: &str, lost: Timestamp) {
+        sleep(AWAY).await;
+        if self.streams.is_open(pod_uid) {
+            return;
+        }
+        let now = self.clock.now();
+        let sessions = self.view.of_pod(pod_uid);
+        let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now)) else { return };
+        let replica = &self.streams.replica;
+        let noted = |old: &Issuance| {
+            let record = old.stream.clone().filter(|r| loses(Some(r), replica))?;
+            let record = StreamRecord { lost_at: Some(whole_seconds(lost).to_string()), ..record };
+            Some(Issuance { stream: Some(record), ..old.clone() })
+        };
+        self.change_stream(session, noted).await;
+    }
+
+    async fn change_stream(
+        &self,
+        session: &CredentialSession,
+        change: impl Fn(&Issuance) -> Option<Issuance>,
+    ) -> bool {
+        match change_issuance(&self.client, session, change).await {
+            Ok(()) => true,
+            Err(kube::Error::Api(status)) if status.code == 404 => true,
+            Err(error) => {
+                tracing::debug!(%error, session = %session.name_any(), "a stream could not be put on record");
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(replica: &str, lost: bool) -> StreamRecord {
+        let lost_at = lost.then(|| "2026-01-01T12:00:00Z".to_owned());
+        StreamRecord { replica: replica.into(), since: "2026-01-01T11:00:00Z".into(), lost_at }
+    }
+
+    #[test]
+    fn a_pod_is_served_until_its_last_stream_has_ended() {
+        let streams = Streams::new("one");
+        let (first, second) = (streams.open("pod"), streams.open("pod"));
+        drop(first);
+        assert!(streams.is_open("pod") && !streams.is_open("other"));
+        drop(second);
+        assert!(!streams.is_open("pod"));
+        assert!(lock(&streams.open).is_empty(), "nothing is kept of pods that are gone");
+    }
+
+    #[test]
+    fn a_new_stream_takes_the_record_and_one_that_stands_only_what_is_lost() {
+        for (what, stands, new, takes_it) in [
+            ("nobody's", None, false, true),
+            ("our own", Some(record("one", false)), true, false),
+            ("another's, by a new stream", Some(record("two", false)), true, true),
+            ("another's, by one that stands", Some(record("two", false)), false, false),
+            ("our own that was lost", Some(record("one", true)), false, true),
+            ("another's that was lost", Some(record("two", true)), false, true),
+        ] {
+            assert_eq!(takes(stands.as_ref(), "one", new), takes_it, "{what}");
+        }
+    }
+
+    #[test]
+    fn only_who_is_on_record_says_that_the_stream_was_lost_and_says_it_once() {
+        assert!(loses(Some(&record("one", false)), "one"));
+        assert!(!loses(Some(&record("one", true)), "one"));
+        assert!(!loses(Some(&record("two", false)), "one"));
+        assert!(!loses(None, "one"));
+    }
+
+    /// Two streams that both believe to be the pod's own settle after at most one write each.
+    #[test]
+    fn two_replicas_do_not_write_in_turns() {
+        let mut stands = None;
+        let mut writes = 0;
+        let mut new = [true, true];
+        for turn in 0..20 {
+            let (index, replica) = if turn % 2 == 0 { (0, "one") } else { (1, "two") };
+            if takes(stands.as_ref(), replica, new[index]) {
+                stands = Some(record(replica, false));
+                writes += 1;
+            }
+            new[index] = false;
+        }
+        assert_eq!(writes, 2);
+    }
+}
