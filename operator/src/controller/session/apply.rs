@@ -1,8 +1,10 @@
 use super::decide::Decision;
-use crate::audit::AuditEvent;
+use super::silence::turned_silent;
+use crate::audit::{AuditEvent, EventName};
 use crate::controller::context::{Context, Outcome};
 use crate::controller::error::Error;
 use crate::controller::retention;
+use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{CredentialSessionStatus, Phase, RevocationMode};
 use exeat_crds::{CredentialSession, names};
 use jiff::{SignedDuration, Timestamp};
@@ -118,6 +120,11 @@ async fn announce(
     new: &CredentialSessionStatus,
     context: &Context,
 ) {
+    if let Some(message) = turned_silent(old, new) {
+        let event = AuditEvent::of(session, EventName::SidecarSilent, Reason::SidecarSilent.as_str(), &message);
+        context.audit.record(&event, context.clock.now());
+        context.events.publish(session, &event, context.clock.now()).await;
+    }
     if old.phase == new.phase && old.reason == new.reason {
         return;
     }

@@ -1,6 +1,7 @@
 //! What a session should be now. Pure: facts and `now` in, the status out.
 
 use super::end::{AgentEnd, End};
+use super::silence;
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::condition;
 use exeat_crds::reason::{Reason, Refused};
@@ -76,7 +77,14 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         _ => None,
     };
     record(&mut status, &verdict, facts.session, now);
-    Decision { status, look_again }
+    let silent = (verdict.phase == Phase::Active).then(|| listen(facts, &mut status, now)).flatten();
+    Decision { status, look_again: [look_again, silent].into_iter().flatten().min() }
+}
+
+/// Whether the sidecar of an active session is heard.
+fn listen(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Option<Timestamp> {
+    let authority = facts.policy.and_then(|p| authority::resolve(p, facts.provider).ok());
+    silence::note(status, authority.as_ref(), facts.session.metadata.generation, now)
 }
 
 /// Revocation by a person, the agent's own end, time.

@@ -5,6 +5,7 @@ pub mod decide;
 pub mod end;
 mod gather;
 mod judge;
+mod silence;
 
 use super::context::{Context, Outcome};
 use super::error::Error;
