@@ -6,6 +6,7 @@
 mod build;
 mod cluster;
 mod failure;
+mod issuer;
 mod pods;
 mod scope;
 mod sessions;
@@ -18,6 +19,7 @@ pub use build::{
 };
 pub use cluster::{connect, connect_as, connect_with_token, now, system_namespace};
 pub use failure::{Failure, Result, refused};
+pub use issuer::{Answer, Issuer};
 pub use pods::{Output, ROOT, kubectl, shell};
 pub use scope::{Scope, in_namespace};
 pub use sessions::phase;

@@ -3,6 +3,7 @@
 mod admission;
 mod aws;
 mod expiry;
+mod identity;
 mod install;
 mod kubernetes;
 mod lifecycle;

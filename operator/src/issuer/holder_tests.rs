@@ -148,7 +148,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     /// However requests, restarts and kubelet's reports fall: one container, one key; and only the bound key gets a credential.
     #[test]

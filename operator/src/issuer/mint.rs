@@ -89,12 +89,16 @@ impl Desk {
         let name = view::current(&known, now).map(|s| s.name_any()).ok_or_else(|| {
             refusal(Reason::SessionNotFound, "the controller has not opened a session for this pod yet", Some(1))
         })?;
-        let flight = self.flight(&identity.namespace, &name);
+        self.serve_session(&Caller { pod: identity, key }, &name).await
+    }
+
+    /// Serves a proved caller from the session of this name.
+    pub(super) async fn serve_session(&self, caller: &Caller, name: &str) -> Result<CredentialResponse, Refusal> {
+        let flight = self.flight(&caller.pod.namespace, name);
         let _alone = flight.lock().await;
-        let fresh = self.read(&identity, &name).await?;
-        let caller = Caller { pod: identity, key };
-        let holder = self.hold(&caller, &fresh.session).await?;
-        self.issue(&caller, &holder, &fresh).await
+        let fresh = self.read(&caller.pod, name).await?;
+        let holder = self.hold(caller, &fresh.session).await?;
+        self.issue(caller, &holder, &fresh).await
     }
 
     fn admit(&self, namespace: &str) -> Result<(), Refusal> {

@@ -18,6 +18,8 @@ mod sessions;
 mod status;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use run::run;

@@ -24,6 +24,13 @@ impl Providers {
         Self { context, built: Mutex::default() }
     }
 
+    /// With one that stands in for what would be built of its object.
+    #[cfg(test)]
+    pub(super) fn with_built(context: Context, object: &CredentialProvider, provider: Arc<dyn Provider>) -> Self {
+        let built = Built { hash: provider_hash(object), provider };
+        Self { context, built: Mutex::new([(object.name_any(), built)].into()) }
+    }
+
     /// The provider as its object is now.
     pub(super) async fn get(&self, provider: &CredentialProvider) -> Result<Arc<dyn Provider>, ProviderError> {
         let name = provider.name_any();

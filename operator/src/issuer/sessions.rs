@@ -95,7 +95,7 @@ impl View {
         self.contact.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < FRESH
     }
 
-    fn on_session(&self, event: &watcher::Event<CredentialSession>) {
+    pub(super) fn on_session(&self, event: &watcher::Event<CredentialSession>) {
         match event {
             watcher::Event::Apply(session) => self.put(Arc::new(session.clone())),
             watcher::Event::Delete(session) => self.remove(session),

@@ -1,0 +1,5 @@
+//! The issuer's own steps, run against an API server in memory that changes between any two of them.
+
+mod holders;
+mod races;
+mod world;

@@ -1,0 +1,315 @@
+//! An API server in memory with conditional writes, a provider beside it, and changes that come between two requests.
+
+use crate::audit::Audit;
+use crate::events::Events;
+use crate::issuer::authn::{Authenticator, PodIdentity};
+use crate::issuer::hold::Caller;
+use crate::issuer::limiter::Limiter;
+use crate::issuer::mint::Desk;
+use crate::issuer::providers::Providers;
+use crate::issuer::sessions::View;
+use crate::issuer::streams::Streams;
+use crate::metrics::IssuerMetrics;
+use exeat_crds::{authority, names};
+use exeat_providers::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
+use exeat_runtime::clock::{Clock, ManualClock};
+use exeat_runtime::dns::Resolver;
+use exeat_wire::{Credential, KubernetesCredential, Secret};
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+use tower::service_fn;
+
+pub(super) const NOW: &str = "2026-01-01T12:00:00Z";
+pub(super) const POD_UID: &str = "poduid";
+pub(super) const POLICY: &str = "policy";
+pub(super) const PROVIDER: &str = "provider";
+pub(super) const POD: &str = "pod";
+
+/// A change by somebody else.
+pub(super) type Change = fn(&mut Objects);
+
+/// What is stored, by name: sessions by theirs, the rest by [`POLICY`], [`PROVIDER`], [`POD`].
+#[derive(Default)]
+pub(super) struct Objects {
+    pub(super) all: BTreeMap<String, Value>,
+    version: u64,
+}
+
+impl Objects {
+    /// Changes an object, if it is there.
+    pub(super) fn edit(&mut self, name: &str, edit: impl FnOnce(&mut Value)) {
+        self.version += 1;
+        if let Some(object) = self.all.get_mut(name) {
+            edit(object);
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        }
+    }
+
+    pub(super) fn put(&mut self, name: &str, object: Value) {
+        self.all.insert(name.to_owned(), object);
+        self.edit(name, |_| {});
+    }
+}
+
+/// All of it. Clones share it.
+#[derive(Clone)]
+pub(super) struct World {
+    pub(super) objects: Arc<Mutex<Objects>>,
+    /// What happened, in order: `GET name`, `PATCH name`, `intent`, `mint`, `revoke`, `change`, …
+    pub(super) log: Arc<Mutex<Vec<String>>>,
+    changes: Arc<Mutex<Vec<(usize, Change)>>>,
+    points: Arc<Mutex<usize>>,
+    pub(super) clock: ManualClock,
+}
+
+pub(super) fn session_name(number: i32) -> String {
+    names::session_name("agent", POD_UID, "reader", number)
+}
+
+pub(super) fn caller(key: &str) -> Caller {
+    let pod = PodIdentity {
+        namespace: "agents".into(),
+        service_account: "sa".into(),
+        pod: "agent".into(),
+        pod_uid: POD_UID.into(),
+    };
+    Caller { pod, key: key.into() }
+}
+
+/// What kubelet says of the sidecar.
+pub(super) fn pod(restarts: i32, container: &str) -> Value {
+    let status = json!({"name": names::SIDECAR, "image": "i", "imageID": "", "ready": true, "restartCount": restarts, "containerID": container});
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent", "namespace": "agents", "uid": POD_UID},
+        "status": {"phase": "Running", "initContainerStatuses": [status]},
+    })
+}
+
+fn provider() -> Value {
+    json!({
+        "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialProvider", "metadata": {"name": "here", "uid": "prov"},
+        "spec": {"kubernetes": {}, "bindings": [{
+            "name": "b", "namespaces": ["agents"], "principals": ["system:serviceaccounts:exeat-grants"], "maxActions": ["get *", "list *"]}]},
+    })
+}
+
+fn policy() -> Value {
+    json!({
+        "apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy",
+        "metadata": {"name": "reader", "namespace": "agents", "uid": "pol"},
+        "spec": {
+            "providerRef": {"name": "here"}, "principal": "system:serviceaccounts:exeat-grants",
+            "subjects": {"serviceAccounts": ["sa"]}, "session": {"duration": "1h"},
+            "allow": [{"actions": ["get pods", "list pods"], "resources": ["agents/*"]}],
+        },
+    })
+}
+
+pub(super) fn session(number: i32) -> Value {
+    let policy = serde_json::from_value(policy()).unwrap();
+    let provider = serde_json::from_value(provider()).unwrap();
+    let authority = authority::resolve(&policy, Some(&provider)).unwrap();
+    let grant = authority.grant(None).unwrap();
+    json!({
+        "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession",
+        "metadata": {"name": session_name(number), "namespace": "agents", "uid": format!("session-{number}")},
+        "spec": {"request": {
+            "policyRef": {"name": "reader", "uid": "pol"}, "providerRef": {"name": "here"}, "authorityHash": authority.hash,
+            "number": number, "agent": {"serviceAccount": "sa", "pod": {"name": "agent", "uid": POD_UID}}}},
+        "status": {"phase": "Active", "expiresAt": "2026-01-01T13:00:00Z",
+            "grant": {"digest": grant.digest(), "principal": grant.principal, "allow": grant.allow}},
+    })
+}
+
+impl World {
+    /// A pod with as many active sessions, its policy and provider.
+    pub(super) fn new(sessions: i32) -> Self {
+        let mut objects = Objects::default();
+        for number in 1..=sessions {
+            objects.put(&session_name(number), session(number));
+        }
+        objects.put(POLICY, policy());
+        objects.put(PROVIDER, provider());
+        objects.put(POD, pod(0, "c0"));
+        Self {
+            objects: Arc::new(Mutex::new(objects)),
+            log: Arc::default(),
+            changes: Arc::default(),
+            points: Arc::default(),
+            clock: ManualClock::new(NOW.parse().unwrap()),
+        }
+    }
+
+    /// Lets a change come right before the request (or mint) with this number.
+    pub(super) fn change_before(&self, point: usize, change: Change) {
+        self.changes.lock().unwrap().push((point, change));
+    }
+
+    pub(super) fn edit(&self, name: &str, edit: impl FnOnce(&mut Value)) {
+        self.objects.lock().unwrap().edit(name, edit);
+    }
+
+    pub(super) fn object(&self, name: &str) -> Value {
+        self.objects.lock().unwrap().all.get(name).cloned().unwrap_or_default()
+    }
+
+    /// How many requests and mints there were.
+    pub(super) fn points(&self) -> usize {
+        *self.points.lock().unwrap()
+    }
+
+    /// Where something happened last.
+    pub(super) fn last(&self, what: &str) -> Option<usize> {
+        self.log.lock().unwrap().iter().rposition(|l| l == what)
+    }
+
+    fn say(&self, what: &str) {
+        self.log.lock().unwrap().push(what.to_owned());
+    }
+
+    fn point(&self) {
+        let mut points = self.points.lock().unwrap();
+        for (_, change) in self.changes.lock().unwrap().extract_if(.., |(at, _)| *at == *points) {
+            self.say("change");
+            change(&mut self.objects.lock().unwrap());
+        }
+        *points += 1;
+    }
+
+    fn answer(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.point();
+        let last = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
+        let name = match path {
+            p if p.contains("/agentcredentialpolicies/") => POLICY,
+            p if p.contains("/credentialproviders/") => PROVIDER,
+            p if p.contains("/pods/") => POD,
+            _ => last,
+        };
+        self.say(&format!("{method} {name}"));
+        let mut objects = self.objects.lock().unwrap();
+        if path.ends_with("/events") {
+            self.say(body["reason"].as_str().unwrap_or_default());
+            return (201, body.clone());
+        }
+        let Some(found) = objects.all.get(name).cloned() else { return (404, failure(404, "NotFound")) };
+        if method == "GET" {
+            return (200, found);
+        }
+        let sent = &body["metadata"];
+        let stale = |key: &str| !sent[key].is_null() && sent[key] != found["metadata"][key];
+        if stale("resourceVersion") || stale("uid") {
+            return (409, failure(409, "Conflict"));
+        }
+        objects.edit(name, |object| object["status"]["issuance"] = body["status"]["issuance"].clone());
+        (200, objects.all[name].clone())
+    }
+
+    fn client(&self, turns: Option<Arc<Semaphore>>) -> Client {
+        let world = self.clone();
+        let serve = service_fn(move |request: Request<Body>| {
+            let (world, turns) = (world.clone(), turns.clone());
+            async move {
+                if let Some(turns) = turns {
+                    turns.acquire().await.unwrap().forget();
+                }
+                let (head, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                let (status, answer) = world.answer(head.method.as_str(), head.uri.path(), &body);
+                let answer = Body::from(serde_json::to_vec(&answer).unwrap());
+                Ok::<_, Infallible>(Response::builder().status(status).body(answer).unwrap())
+            }
+        });
+        Client::new(serve, "default")
+    }
+
+    /// A replica. With `turns` each of its requests waits for one.
+    pub(super) fn desk(&self, turns: Option<Arc<Semaphore>>) -> Desk {
+        let client = self.client(turns);
+        let context = Context {
+            client: client.clone(),
+            namespace: "exeat-system".into(),
+            grants_namespace: "exeat-grants".into(),
+            cluster: "test".into(),
+            resolver: Resolver::system(),
+            web_identity_token_file: "/nowhere".into(),
+            cluster_ca_pem: None,
+            cluster_server: "https://kubernetes.default.svc".into(),
+        };
+        let provider = serde_json::from_value(self.object(PROVIDER)).unwrap();
+        Desk {
+            authenticator: Authenticator::new(client.clone(), "exeat.dev"),
+            view: View::new(&client).0,
+            providers: Providers::with_built(context, &provider, Arc::new(self.clone())),
+            audit: Audit::new("issuer-0", "boot", "test", Box::new(self.clone())),
+            events: Events::new(client.clone(), "issuer", "issuer-0"),
+            client,
+            clock: Arc::new(self.clock.clone()),
+            metrics: IssuerMetrics::register(&Registry::new()).unwrap(),
+            limiter: Mutex::new(Limiter::new(20)),
+            flights: Mutex::default(),
+            reports: Mutex::default(),
+            streams: Streams::new("issuer-0"),
+        }
+    }
+}
+
+fn failure(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": reason, "reason": reason, "code": code})
+}
+
+/// The audit log.
+impl Write for World {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let line: Value = serde_json::from_slice(bytes)?;
+        self.say(line["event"].as_str().unwrap_or_default());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl Provider for World {
+    async fn probe_identity(&self) -> Result<Identity, ProviderError> {
+        Ok(Identity::default())
+    }
+
+    async fn probe_grant(&self, _: &MintRequest<'_>) -> Result<GrantProbe, ProviderError> {
+        Ok(GrantProbe::default())
+    }
+
+    async fn mint(&self, request: &MintRequest<'_>) -> Result<Minted, ProviderError> {
+        self.point();
+        self.say("mint");
+        let credential = KubernetesCredential {
+            server: "https://kubernetes.default.svc".into(),
+            certificate_authority: String::new(),
+            namespace: "agents".into(),
+            token: Secret::new("token"),
+        };
+        Ok(Minted {
+            credential: Credential::Kubernetes(credential),
+            credential_id: "id".into(),
+            expires_at: self.clock.now() + request.ttl,
+            handle: Some("handle".into()),
+            packed_policy_percent: None,
+        })
+    }
+
+    async fn revoke(&self, _: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
+        assert_eq!(handle, Some("handle"));
+        self.say("revoke");
+        Ok(())
+    }
+}
