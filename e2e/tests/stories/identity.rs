@@ -162,7 +162,7 @@ async fn a_terminating_pod_fetches_nothing_new() -> Result {
         let issuer = Issuer::find(&ns.client).await?;
         let mut pod = agent("agent", "pods");
         pod.metadata.finalizers = Some(vec!["e2e.exeat.test/stay".to_owned()]);
-        let outcome = async {
+        let outcome: Result = async {
             let pod = ns.start(pod).await?;
             bound(&ns, &pod).await?;
             let token = ns.token(Some(&pod), DEFAULT_AUDIENCE).await?;
