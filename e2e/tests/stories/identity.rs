@@ -48,7 +48,9 @@ async fn a_token_that_an_editor_makes_for_a_living_pod_gets_nothing_and_is_seen(
         let issuer = Issuer::find(&ns.client).await?;
         let token = ns.token(Some(&pod), DEFAULT_AUDIENCE).await?;
 
-        for (what, key) in [("no key", None), ("short", Some(&KEY[1..])), ("not hexadecimal", Some(&*KEY.replace('0', "x")))] {
+        for (what, key) in
+            [("no key", None), ("short", Some(&KEY[1..])), ("not hexadecimal", Some(&*KEY.replace('0', "x")))]
+        {
             is_refused(what, &issuer.credential(&token, key).await?, 403, "HolderKeyInvalid");
             is_refused(what, &issuer.stream(&token, key).await?, 403, "HolderKeyInvalid");
         }

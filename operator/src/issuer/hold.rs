@@ -44,7 +44,9 @@ struct Judged {
 /// When there is none, or not as a sidecar writes it.
 pub(super) fn read_key(sent: Option<&str>) -> Result<String, Refusal> {
     sent.and_then(holder::fingerprint).ok_or_else(|| {
-        let message = format!("header {HOLDER_HEADER} must hold 64 hexadecimal digits: a random key that the sidecar makes at its start");
+        let message = format!(
+            "header {HOLDER_HEADER} must hold 64 hexadecimal digits: a random key that the sidecar makes at its start"
+        );
         refusal(Reason::HolderKeyInvalid, message, None)
     })
 }
@@ -64,7 +66,9 @@ impl Desk {
             let Judged { first, recorded, sidecar, decision } = self.judge(caller, session).await?;
             match (decision, recorded) {
                 (Decision::Accept, Some(recorded)) => return Ok(recorded),
-                (Decision::Conflict, recorded) => return Err(self.conflict("credential", caller, session, recorded).await),
+                (Decision::Conflict, recorded) => {
+                    return Err(self.conflict("credential", caller, session, recorded).await);
+                }
                 (Decision::Accept | Decision::Rebind, _) => {}
             }
             let holder = holder::bound(&caller.key, sidecar);
@@ -142,7 +146,9 @@ impl Desk {
         let api: Api<CredentialSession> = Api::namespaced(self.client.clone(), &pod.namespace);
         let first = api.get_opt(&name).await.map_err(unavailable)?;
         first.filter(|f| f.spec.request.agent.pod.uid == pod.pod_uid).ok_or_else(|| {
-            let message = format!("session {name}, on which this pod's sidecar is recorded, is gone; delete the pod to start afresh");
+            let message = format!(
+                "session {name}, on which this pod's sidecar is recorded, is gone; delete the pod to start afresh"
+            );
             refusal(Reason::SessionNotFound, message, None)
         })
     }
@@ -165,11 +171,9 @@ impl Desk {
             recorded.restarts
         );
         let uid = session.uid().unwrap_or_default();
-        let due =
-            self.reports.lock().unwrap_or_else(PoisonError::into_inner).due(&uid, &caller.key, Instant::now());
+        let due = self.reports.lock().unwrap_or_else(PoisonError::into_inner).due(&uid, &caller.key, Instant::now());
         if due {
-            let event =
-                AuditEvent::of(session, EventName::HolderConflict, Reason::HolderConflict.as_str(), &message);
+            let event = AuditEvent::of(session, EventName::HolderConflict, Reason::HolderConflict.as_str(), &message);
             self.audit.record(&event, self.clock.now());
             self.events.publish(session, &event, self.clock.now()).await;
         }

@@ -66,9 +66,8 @@ pub fn decide(recorded: Option<&Holder>, key: &str, sidecar: &Instance) -> Decis
     if recorded.key == key {
         return Decision::Accept;
     }
-    let other_container = !recorded.container.is_empty()
-        && !sidecar.container.is_empty()
-        && recorded.container != sidecar.container;
+    let other_container =
+        !recorded.container.is_empty() && !sidecar.container.is_empty() && recorded.container != sidecar.container;
     if sidecar.restarts > recorded.restarts || other_container { Decision::Rebind } else { Decision::Conflict }
 }
 

@@ -34,7 +34,8 @@ fn keys_are_taken_as_sidecars_write_them_only() {
     let key = "0123456789abcdef".repeat(4);
     let digest = fingerprint(&key).unwrap();
     assert!(digest.len() == 64 && digest != key, "the key itself is not recorded");
-    for wrong in ["", &key[1..], &format!("{key}0"), &key.to_uppercase(), &format!("{} ", &key[1..]), &"é".repeat(32)] {
+    for wrong in ["", &key[1..], &format!("{key}0"), &key.to_uppercase(), &format!("{} ", &key[1..]), &"é".repeat(32)]
+    {
         assert_eq!(fingerprint(wrong), None, "{wrong:?}");
     }
 }
@@ -116,9 +117,7 @@ impl World {
         *request = match std::mem::take(request) {
             Request::Idle => Request::Record(self.record.clone(), self.version),
             Request::Record(record, _) if ours(&record) => Request::Bound,
-            Request::Record(record, version) => {
-                Request::Pod(record, version, self.reported.0, self.reported.1.clone())
-            }
+            Request::Record(record, version) => Request::Pod(record, version, self.reported.0, self.reported.1.clone()),
             Request::Pod(record, version, epoch, sidecar) => match decide(record.as_ref(), &name, &sidecar) {
                 Decision::Rebind if version == self.version => {
                     self.record = Some(bound(&name, sidecar));

@@ -3,6 +3,7 @@
 
 use super::view;
 use exeat_crds::authority;
+use exeat_crds::condition;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::rules::Grant;
 use exeat_crds::v1alpha1::{AgentCredentialPolicy, CredentialProvider, CredentialSession, RevocationMode};
@@ -28,6 +29,9 @@ pub struct Order {
 /// Least life left of a session whose provider ends access at once: enough to fetch and use a credential.
 const MIN_LEFT_REVOCABLE: SignedDuration = SignedDuration::from_secs(5);
 
+/// The controller's clock may be ahead of ours by this much.
+const MAX_SKEW: SignedDuration = SignedDuration::from_mins(1);
+
 /// Computes what may be minted for a session now.
 ///
 /// # Errors
@@ -39,7 +43,7 @@ pub fn recompute(
     now: Timestamp,
 ) -> Result<Order, Refusal> {
     if !view::usable(session, now) {
-        return Err(view::refusal(session, now));
+        return Err(view::refusal(session));
     }
     let refuse = |refused: Refused| refused_refusal(&refused, session);
     let request = &session.spec.request;
@@ -56,8 +60,19 @@ pub fn recompute(
             "the policy or its provider changed since this session was decided",
         )));
     }
+    let account = &request.agent.service_account;
+    if !policy.spec.subjects.service_accounts.contains(account) {
+        let message = format!("policy {:?} does not cover service account {account:?}", request.policy_ref.name);
+        return Err(refuse(Refused::new(Reason::PodNotCovered, message)));
+    }
     let grant = authority.grant(request.allow.as_deref()).map_err(refuse)?;
     let status = session.status.as_ref();
+    if !status.is_some_and(|s| condition::is_true(&s.conditions, "Decided")) {
+        return Err(refuse(Refused::new(
+            Reason::SessionNotActive,
+            "the session's phase is Active, but nothing was decided",
+        )));
+    }
     if status.and_then(|s| s.grant.as_ref()).map(|g| g.digest.as_str()) != Some(grant.digest().as_str()) {
         return Err(refuse(Refused::new(
             Reason::GrantChanged,
@@ -66,6 +81,12 @@ pub fn recompute(
     }
     let end: Timestamp = status.and_then(|s| s.expires_at.as_ref()).and_then(|t| t.parse().ok()).unwrap_or(now);
     let left = end.duration_since(now);
+    if left > authority.duration.saturating_add(MAX_SKEW) {
+        return Err(refuse(Refused::new(
+            Reason::GrantChanged,
+            format!("the session's recorded end, {end}, is later than its policy gives"),
+        )));
+    }
     let floor = match authority.revocation {
         RevocationMode::Immediate => MIN_LEFT_REVOCABLE,
         RevocationMode::ExpiryOnly => authority::bounds(authority.kind).0,
@@ -89,10 +110,7 @@ pub fn recompute(
 ///
 /// # Errors
 /// When anything has changed in between. The next request mints under what holds by then.
-pub fn confirm(
-    minted: (&CredentialSession, &Order),
-    now: (&CredentialSession, &Order),
-) -> Result<(), Refusal> {
+pub fn confirm(minted: (&CredentialSession, &Order), now: (&CredentialSession, &Order)) -> Result<(), Refusal> {
     let same = minted.0.uid() == now.0.uid()
         && minted.1.grant == now.1.grant
         && minted.1.session_expires_at == now.1.session_expires_at;

@@ -33,6 +33,7 @@ fn session(until: &str) -> CredentialSession {
         "spec": {"request": {"policyRef": {"name": "p", "uid": "pol"}, "providerRef": {"name": "aws"},
             "authorityHash": authority.hash, "number": 1, "agent": {"serviceAccount": "sa", "pod": {"name": "pod", "uid": "poduid"}}}},
         "status": {"phase": "Active", "expiresAt": until,
+            "conditions": [{"type": "Decided", "status": "True", "reason": "Active", "message": "", "lastTransitionTime": "2026-01-01T11:00:00Z"}],
             "grant": {"digest": grant.digest(), "principal": grant.principal, "allow": grant.allow}}
     }))
     .unwrap()
@@ -67,6 +68,70 @@ fn a_status_that_was_widened_mints_nothing() {
     widened.status.as_mut().unwrap().grant.as_mut().unwrap().allow[0].actions = vec!["s3:*".into()];
     let order = recompute(&widened, Some(&policy()), Some(&provider()), now()).unwrap();
     assert_eq!(order.grant.allow[0].actions, ["s3:GetObject"], "the grant is computed, never read from status");
+}
+
+#[test]
+fn a_phase_that_somebody_wrote_mints_nothing() {
+    let refused = |session: &CredentialSession| refused(session, Some(&policy()), Some(&provider()));
+    let forged = |forge: fn(&mut exeat_crds::v1alpha1::CredentialSessionStatus)| {
+        let mut forged = session(LATER);
+        forge(forged.status.as_mut().unwrap());
+        forged
+    };
+    assert_eq!(refused(&forged(|s| s.conditions.clear())), "SessionNotActive");
+    assert_eq!(refused(&forged(|s| s.conditions[0].status = "False".into())), "SessionNotActive");
+    assert_eq!(refused(&forged(|s| s.grant = None)), "GrantChanged");
+    assert_eq!(
+        refused(&forged(|s| s.expires_at = None)),
+        "SessionExpired",
+        "an Active phase without an end is no session"
+    );
+    assert_eq!(refused(&forged(|s| s.expires_at = Some("2026-01-01T20:02:00Z".into()))), "GrantChanged");
+    assert_eq!(refused(&forged(|s| s.expires_at = Some("2099-01-01T00:00:00Z".into()))), "GrantChanged");
+}
+
+#[test]
+fn a_grant_that_was_widened_together_with_its_digest_mints_nothing() {
+    let mut widened = session(LATER);
+    let computed = authority::resolve(&policy(), Some(&provider())).unwrap().grant(None).unwrap();
+    let wide = Grant {
+        allow: vec![exeat_crds::rules::Statement { actions: vec!["s3:*".into()], resources: vec!["*".into()] }],
+        ..computed
+    };
+    let grant = widened.status.as_mut().unwrap().grant.as_mut().unwrap();
+    grant.allow.clone_from(&wide.allow);
+    grant.digest = wide.digest();
+    assert_eq!(refused(&widened, Some(&policy()), Some(&provider())), "GrantChanged");
+    let mut undenied = session(LATER);
+    undenied.status.as_mut().unwrap().grant.as_mut().unwrap().principal = "arn:aws:iam::123456789012:role/admin".into();
+    let order = recompute(&undenied, Some(&policy()), Some(&provider()), now()).unwrap();
+    assert_eq!(order.grant.principal, "arn:aws:iam::123456789012:role/r", "nor is the principal read from status");
+}
+
+#[test]
+fn a_request_that_somebody_wrote_mints_nothing() {
+    let mut wider = session(LATER);
+    wider.spec.request.allow = Some(vec![exeat_crds::rules::Statement {
+        actions: vec!["s3:*".into()],
+        resources: vec!["arn:aws:s3:::reports/*".into()],
+    }]);
+    assert_eq!(refused(&wider, Some(&policy()), Some(&provider())), "NarrowingTooWide");
+    let mut account = session(LATER);
+    account.spec.request.agent.service_account = "other".into();
+    assert_eq!(refused(&account, Some(&policy()), Some(&provider())), "PodNotCovered");
+}
+
+#[test]
+fn only_what_is_the_same_at_the_last_look_is_handed_out() {
+    let before = session(LATER);
+    let order = |session: &CredentialSession| recompute(session, Some(&policy()), Some(&provider()), now()).unwrap();
+    let minted = order(&before);
+    assert_eq!(confirm((&before, &minted), (&before, &minted)), Ok(()));
+    let code = |again: &CredentialSession| confirm((&before, &minted), (again, &order(again))).unwrap_err().code;
+    let mut replaced = session(LATER);
+    replaced.metadata.uid = Some("another".into());
+    assert_eq!(code(&replaced), "GrantChanged");
+    assert_eq!(code(&session("2026-01-01T19:00:00Z")), "GrantChanged");
 }
 
 #[test]

@@ -114,11 +114,7 @@ impl Desk {
         self.change_stream(session, noted).await;
     }
 
-    async fn change_stream(
-        &self,
-        session: &CredentialSession,
-        change: impl Fn(&Issuance) -> Option<Issuance>,
-    ) -> bool {
+    async fn change_stream(&self, session: &CredentialSession, change: impl Fn(&Issuance) -> Option<Issuance>) -> bool {
         match change_issuance(&self.client, session, change).await {
             Ok(()) => true,
             Err(kube::Error::Api(status)) if status.code == 404 => true,

@@ -299,6 +299,28 @@ fn a_throttled_poll_does_not_hide_why_a_session_was_stopped() {
 }
 
 #[test]
+fn a_holder_conflict_is_asked_again_and_what_is_held_is_kept() {
+    let conflict = Refusal { retry_after_seconds: Some(2), ..refusal("HolderConflict", true) };
+    let mut machine = holding();
+    beat(&mut machine, 895);
+    machine.apply(Event::StreamRefused(conflict.clone()), at(899), 1.0);
+    for second in [900, 903] {
+        let epoch = machine.fetch_started(at(second));
+        machine.apply(Event::Refused { epoch, refusal: conflict.clone() }, at(second), 1.0);
+        assert_eq!(served(&machine, second).as_deref(), Some("s-1"));
+        assert!(machine.fetch_at().is_some_and(|next| next >= at(second + 2) && next <= at(second + 5)));
+    }
+    let mut restarted = Machine::new(at(0));
+    let epoch = restarted.fetch_started(at(0));
+    restarted.apply(Event::Refused { epoch, refusal: conflict }, at(0), 1.0);
+    assert_eq!((refused(&restarted, 0).code.as_str(), restarted.started()), ("HolderConflict", false));
+    assert!(restarted.fetch_at().is_some_and(|next| next >= at(2) && next <= at(3)));
+    let epoch = restarted.fetch_started(at(2));
+    restarted.apply(Event::Fetched { epoch, held: held("s-1", "d-1", 1800, 28_800) }, at(2), 1.0);
+    assert_eq!(served(&restarted, 2).as_deref(), Some("s-1"), "kubelet has reported the restart by now");
+}
+
+#[test]
 fn the_streams_refusal_counts_as_a_stop_only_when_waiting_can_not_help() {
     let mut machine = holding();
     machine.apply(Event::StreamRefused(refusal("RateLimited", true)), at(10), 1.0);

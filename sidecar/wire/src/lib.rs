@@ -1,5 +1,5 @@
 //! What sidecar and issuer say to each other. Plain JSON over TLS; the sidecar proves itself by its projected
-//! service account token in `Authorization: Bearer`.
+//! service account token in `Authorization: Bearer`, and tells its start from another one by [`HOLDER_HEADER`].
 //!
 //! | call | answer |
 //! |---|---|

@@ -54,7 +54,6 @@ fn serves_until(status: &CredentialSessionStatus, authority: Option<&Authority>,
 /// Whether a session turned silent between two statuses.
 pub(super) fn turned_silent(old: &CredentialSessionStatus, new: &CredentialSessionStatus) -> Option<String> {
     let silent = |s: &CredentialSessionStatus| condition::is_true(&s.conditions, SILENT);
-    (silent(new) && !silent(old)).then(|| {
-        condition::get(&new.conditions, SILENT).map(|c| c.message.clone()).unwrap_or_default()
-    })
+    (silent(new) && !silent(old))
+        .then(|| condition::get(&new.conditions, SILENT).map(|c| c.message.clone()).unwrap_or_default())
 }

@@ -81,3 +81,7 @@ struct NamedUid {
     name: String,
     uid: String,
 }
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

@@ -22,7 +22,8 @@ fn on_session(edit: fn(&mut serde_json::Value)) -> impl Fn(&mut super::world::Ob
 }
 
 fn harms() -> Vec<Harm> {
-    let harm = |name, seen_by, change| Harm { name, seen_by, change, midway: ["shortened", "replaced"].contains(&name) };
+    let harm =
+        |name, seen_by, change| Harm { name, seen_by, change, midway: ["shortened", "replaced"].contains(&name) };
     vec![
         harm("revoked", "served", |o| on_session(|s| s["spec"]["revoke"] = json!({"reason": "leak"}))(o)),
         harm("ended", "served", |o| on_session(|s| s["status"]["phase"] = json!("Completed"))(o)),
@@ -35,7 +36,9 @@ fn harms() -> Vec<Harm> {
             o.put(&session_name(SERVED), other);
         }),
         harm("gone", "served", |o| drop(o.all.remove(&session_name(SERVED)))),
-        harm("policy tightened", POLICY, |o| o.edit(POLICY, |p| p["spec"]["allow"][0]["actions"] = json!(["get pods"]))),
+        harm("policy tightened", POLICY, |o| {
+            o.edit(POLICY, |p| p["spec"]["allow"][0]["actions"] = json!(["get pods"]))
+        }),
         harm("policy replaced", POLICY, |o| o.edit(POLICY, |p| p["metadata"]["uid"] = json!("another"))),
         harm("policy deleted", POLICY, |o| drop(o.all.remove(POLICY))),
         harm("ceiling lowered", PROVIDER, |o| {
@@ -89,7 +92,11 @@ fn check(world: &World, what: &str, harms: &[&Harm], outcome: &Result<Credential
     let at = |what: &str| log.iter().rposition(|l| l == what);
     if let Some(minted) = at("mint") {
         assert!(at("CredentialsIntended") < Some(minted), "{what}: minted before the intent was on record: {log:?}");
-        assert!(at(&format!("PATCH {}", session_name(1))) < Some(minted) || !world.object(&session_name(1))["status"]["issuance"]["holder"].is_null(), "{what}");
+        assert!(
+            at(&format!("PATCH {}", session_name(1))) < Some(minted)
+                || !world.object(&session_name(1))["status"]["issuance"]["holder"].is_null(),
+            "{what}"
+        );
         if outcome.is_err() {
             assert!(at("revoke") > Some(minted), "{what}: what was minted is not taken back: {log:?}");
         }
@@ -110,7 +117,10 @@ fn check(world: &World, what: &str, harms: &[&Harm], outcome: &Result<Credential
             continue;
         }
         let looked = world.last(&looks);
-        assert!(looked < Some(changed), "{what}: released although the change came before the last look at {object}: {log:?}");
+        assert!(
+            looked < Some(changed),
+            "{what}: released although the change came before the last look at {object}: {log:?}"
+        );
     }
 }
 

@@ -125,6 +125,7 @@ pub(super) fn session(number: i32) -> Value {
             "policyRef": {"name": "reader", "uid": "pol"}, "providerRef": {"name": "here"}, "authorityHash": authority.hash,
             "number": number, "agent": {"serviceAccount": "sa", "pod": {"name": "agent", "uid": POD_UID}}}},
         "status": {"phase": "Active", "expiresAt": "2026-01-01T13:00:00Z",
+            "conditions": [{"type": "Decided", "status": "True", "reason": "Active", "message": "", "lastTransitionTime": "2026-01-01T11:00:00Z"}],
             "grant": {"digest": grant.digest(), "principal": grant.principal, "allow": grant.allow}},
     })
 }
@@ -151,10 +152,6 @@ impl World {
     /// Lets a change come right before the request (or mint) with this number.
     pub(super) fn change_before(&self, point: usize, change: Change) {
         self.changes.lock().unwrap().push((point, change));
-    }
-
-    pub(super) fn edit(&self, name: &str, edit: impl FnOnce(&mut Value)) {
-        self.objects.lock().unwrap().edit(name, edit);
     }
 
     pub(super) fn object(&self, name: &str) -> Value {

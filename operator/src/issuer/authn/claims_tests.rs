@@ -1,0 +1,92 @@
+use super::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{EncodingKey, Header, encode};
+use rcgen::{KeyPair, PublicKeyData};
+use serde_json::{Value, json};
+
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+const FAR: i64 = 4_102_444_800;
+
+struct Cluster {
+    key: KeyPair,
+    keys: JwkSet,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let point = key.der_bytes().to_vec();
+        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
+        let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig", "x": x, "y": y});
+        Self { key, keys: serde_json::from_value(json!({"keys": [jwk]})).unwrap() }
+    }
+
+    fn sign(&self, kid: &str, claims: &Value) -> String {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(kid.into());
+        encode(&header, claims, &EncodingKey::from_ec_der(&self.key.serialize_der())).unwrap()
+    }
+
+    fn check(&self, token: &str) -> Result<PodIdentity, ClaimError> {
+        check(token, &self.keys, ISSUER, "exeat.dev")
+    }
+}
+
+fn claims(change: impl FnOnce(&mut Value)) -> Value {
+    let mut claims = json!({
+        "iss": ISSUER, "aud": ["exeat.dev"], "exp": FAR, "iat": 1, "nbf": 1, "sub": "system:serviceaccount:agents:sa",
+        "kubernetes.io": {"namespace": "agents", "serviceaccount": {"name": "sa", "uid": "sa-uid"}, "pod": {"name": "pod", "uid": "poduid"}},
+    });
+    change(&mut claims);
+    claims
+}
+
+#[test]
+fn a_pods_own_token_for_us_names_its_pod() {
+    let cluster = Cluster::new();
+    let identity = cluster.check(&cluster.sign("k1", &claims(|_| {}))).unwrap();
+    let expected = PodIdentity {
+        namespace: "agents".into(),
+        service_account: "sa".into(),
+        pod: "pod".into(),
+        pod_uid: "poduid".into(),
+    };
+    assert_eq!(identity, expected);
+}
+
+#[test]
+fn what_is_not_for_us_now_from_this_cluster_and_of_a_pod_is_refused() {
+    let cluster = Cluster::new();
+    let changes: [(&str, fn(&mut Value)); 9] = [
+        ("expired", |c| c["exp"] = json!(1000)),
+        ("without an end", |c| drop(c.as_object_mut().unwrap().remove("exp"))),
+        ("not valid yet", |c| c["nbf"] = json!(FAR - 1)),
+        ("another audience", |c| c["aud"] = json!(["https://kubernetes.default.svc"])),
+        ("another installation's", |c| c["aud"] = json!(["exeat.dev.example"])),
+        ("no audience", |c| drop(c.as_object_mut().unwrap().remove("aud"))),
+        ("another cluster's", |c| c["iss"] = json!("https://elsewhere")),
+        ("bound to no pod", |c| drop(c["kubernetes.io"].as_object_mut().unwrap().remove("pod"))),
+        ("no token of Kubernetes", |c| drop(c.as_object_mut().unwrap().remove("kubernetes.io"))),
+    ];
+    for (what, change) in changes {
+        let refused = cluster.check(&cluster.sign("k1", &claims(change)));
+        assert!(matches!(refused, Err(ClaimError::Invalid(_))), "{what}: {refused:?}");
+    }
+}
+
+#[test]
+fn another_signature_is_refused_and_an_unknown_key_is_told_apart() {
+    let (cluster, other) = (Cluster::new(), Cluster::new());
+    let token = cluster.sign("k1", &claims(|_| {}));
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    let foreign = other.sign("k1", &claims(|_| {}));
+    let (_, signature) = foreign.rsplit_once('.').unwrap();
+    for forged in [foreign.clone(), format!("{signed}.{signature}"), format!("{signed}."), signed.to_owned()] {
+        assert!(matches!(cluster.check(&forged), Err(ClaimError::Invalid(_))), "{forged}");
+    }
+    assert_eq!(cluster.check(&cluster.sign("k2", &claims(|_| {}))), Err(ClaimError::UnknownKey));
+    let header = URL_SAFE_NO_PAD.encode(json!({"alg": "none", "kid": "k1"}).to_string());
+    let unsigned = format!("{header}.{}.", URL_SAFE_NO_PAD.encode(claims(|_| {}).to_string()));
+    assert!(matches!(cluster.check(&unsigned), Err(ClaimError::Invalid(_))));
+}
