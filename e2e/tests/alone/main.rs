@@ -4,6 +4,7 @@ mod attacks;
 mod backstop;
 mod faults;
 mod storm;
+mod upgrade;
 
 /// Held by the story that runs.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

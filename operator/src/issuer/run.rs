@@ -2,13 +2,13 @@
 
 use super::args::Args;
 use super::authn::Authenticator;
-use super::limiter::Limiter;
 use super::mint::Desk;
 use super::providers::Providers;
 use super::root::Certificates;
 use super::server::{Server, router};
 use super::sessions::View;
 use super::{probe, revoke};
+use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use crate::process::{self, Process, RunError};
 use exeat_providers::Context;
