@@ -33,6 +33,8 @@ pub struct Context {
     pub metrics: ControllerMetrics,
     /// Whether the admission policies stand.
     pub backstop: Backstop,
+    /// How many sessions of one namespace may wait at once.
+    pub max_pending: usize,
     /// How long history is kept.
     pub retention: Retention,
 }

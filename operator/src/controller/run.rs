@@ -46,6 +46,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         events: process::events(&args.process, &client, "controller"),
         metrics: metrics.clone(),
         backstop: Backstop::default(),
+        max_pending: args.max_pending,
         retention: Retention {
             age: SignedDuration::try_from(args.session_retention_age).unwrap_or(SignedDuration::MAX),
             count: args.session_retention_count,

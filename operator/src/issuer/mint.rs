@@ -4,7 +4,6 @@
 use super::authn::{AuthError, Authenticator, PodIdentity};
 use super::hold::Caller;
 use super::holder::Reports;
-use super::limiter::Limiter;
 use super::providers::Providers;
 use super::recompute::{Order, confirm, recompute};
 use super::sessions::View;
@@ -12,6 +11,7 @@ use super::streams::Streams;
 use super::{status, view};
 use crate::audit::{Audit, AuditEvent, EventName};
 use crate::events::Events;
+use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Holder, Issuance, RevocationMode};

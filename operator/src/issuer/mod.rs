@@ -5,7 +5,6 @@ pub mod args;
 mod authn;
 mod hold;
 pub mod holder;
-mod limiter;
 mod mint;
 mod probe;
 mod providers;
