@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const FAR: i64 = 4_102_444_800;
 
+/// What is wrong with a token, and how it gets there.
+type Wrong = (&'static str, fn(&mut Value));
+
 struct Cluster {
     key: KeyPair,
     keys: JwkSet,
@@ -58,7 +61,7 @@ fn a_pods_own_token_for_us_names_its_pod() {
 #[test]
 fn what_is_not_for_us_now_from_this_cluster_and_of_a_pod_is_refused() {
     let cluster = Cluster::new();
-    let changes: [(&str, fn(&mut Value)); 9] = [
+    let changes: [Wrong; 9] = [
         ("expired", |c| c["exp"] = json!(1000)),
         ("without an end", |c| drop(c.as_object_mut().unwrap().remove("exp"))),
         ("not valid yet", |c| c["nbf"] = json!(FAR - 1)),
