@@ -113,9 +113,9 @@ impl Leaf {
         certified_key(&self.chain_pem, self.key_pem.expose_secret())
     }
 
-    /// Whether the leaf should be replaced.
+    /// Whether the leaf should be replaced: two thirds of its life are over, or the clock was wrong when it was made.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        leaf_due(self.validity.not_before, self.validity.not_after, now)
+        now < self.validity.not_before || leaf_due(self.validity.not_before, self.validity.not_after, now)
     }
 }
 

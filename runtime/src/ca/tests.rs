@@ -168,7 +168,10 @@ fn a_leaf_is_due_at_two_thirds_of_its_life() {
     assert!(!leaf.is_due(due - SignedDuration::from_secs(1)));
     assert!(leaf.is_due(due));
     assert!(leaf.is_due(not_after + SignedDuration::from_hours(1)));
-    assert!(!leaf_due(not_before, not_after, not_before - SignedDuration::from_hours(1)), "a clock that went back");
+    assert!(!leaf.is_due(not_before));
+    let back = not_before - SignedDuration::from_secs(1);
+    assert!(leaf.is_due(back), "the clock went back: nobody would accept it yet");
+    assert!(!leaf_due(not_before, not_after, back), "which is no reason for a new root");
 }
 
 proptest! {
