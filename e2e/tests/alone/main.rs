@@ -2,6 +2,7 @@
 
 mod backstop;
 mod faults;
+mod rotation;
 mod storm;
 
 /// Held by the story that runs.
