@@ -64,6 +64,11 @@ pub const ISSUER_ROOT_SECRET: &str = "exeat-issuer-root";
 /// Secret in our own namespace with the webhook's root key and certificate.
 pub const WEBHOOK_ROOT_SECRET: &str = "exeat-webhook-root";
 
+/// Annotation on either of these Secrets: any new value asks for a new root.
+pub const ROTATE: &str = "exeat.dev/rotate";
+/// Annotation beside [`ROTATE`]: the value that was handled last.
+pub const ROTATED: &str = "exeat.dev/rotated";
+
 /// Longest session name; it is also an AWS role session name (64) and a label value (63).
 const MAX_SESSION_NAME: usize = 63;
 /// Longest part of the pod's name in a session's name.

@@ -16,10 +16,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser};
 use exeat_crds::names;
-use exeat_runtime::args::{ClientArgs, HealthArgs, PodArgs, TelemetryArgs};
+use exeat_runtime::args::{ClientArgs, HealthArgs, PodArgs, TelemetryArgs, parse_duration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::settings::{Settings, SidecarSettings};
@@ -62,6 +63,10 @@ pub struct ServerArgs {
     /// Name of the MutatingWebhookConfiguration and ValidatingWebhookConfiguration that the root is written into.
     #[arg(long, env = "EXEAT_WEBHOOK_CONFIGURATION", value_name = "NAME", default_value = "exeat")]
     pub webhook_configuration: String,
+    /// How long a former root of ours is trusted beside the one in use. Replicas look for a new root at least four times in
+    /// it, so that none serves a certificate of the former one when that is dropped.
+    #[arg(long, env = "EXEAT_ROOT_OVERLAP", value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    pub root_overlap: Duration,
     /// Certificate chain (PEM, leaf first) that something else renews; without it the webhook makes its own and keeps
     /// its root in the webhook configurations.
     #[arg(long, env = "EXEAT_TLS_CERT_FILE", value_name = "FILE", requires = "tls_key_file")]

@@ -1,5 +1,6 @@
 //! Puts the parts on a cluster.
 
+use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +12,18 @@ use exeat_runtime::tls::{CertResolver, Limits, install_crypto_provider, serve_tl
 use exeat_runtime::{args::ClientError, health, telemetry};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use kube::runtime::reflector;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use prometheus::Registry;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::args::{Cli, ServerArgs};
-use crate::certs::bundle::heal;
+use crate::certs::bundle::{Configuration, heal};
 use crate::certs::files::FileCertificate;
-use crate::certs::own::OwnCertificate;
+use crate::certs::own::{Bundles, OwnCertificate};
 use crate::http::{App, router};
 use crate::issuer_root;
 use crate::metrics::Metrics;
@@ -198,27 +200,30 @@ impl Parts {
             client: self.client.clone(),
             namespace: self.namespace.clone(),
             host: format!("{}.{}.svc", args.service_name, self.namespace),
+            configuration: args.webhook_configuration.clone(),
+            overlap: args.root_overlap,
             resolver: Arc::clone(&resolver),
             bundle: sender,
             clock: SystemClock,
             metrics: self.metrics.clone(),
         };
         self.until_stop(tasks, "own certificate", certificate.run(served, self.stop.clone()));
-        let name = args.webhook_configuration.clone();
-        let (mutating, validating) = (Api::all(self.client.clone()), Api::all(self.client.clone()));
-        let healed = [
-            self.readiness.latch("mutating webhook configuration"),
-            self.readiness.latch("validating webhook configuration"),
-        ];
-        let [mutating_healed, validating_healed] = healed;
-        let other = (name.clone(), bundle.clone());
-        self.until_stop(tasks, "mutating webhook configuration", async move {
-            heal::<MutatingWebhookConfiguration>(mutating, &name, bundle, mutating_healed).await;
-        });
-        self.until_stop(tasks, "validating webhook configuration", async move {
-            heal::<ValidatingWebhookConfiguration>(validating, &other.0, other.1, validating_healed).await;
-        });
+        self.heal::<MutatingWebhookConfiguration>(args, "mutating webhook configuration", bundle.clone(), tasks);
+        self.heal::<ValidatingWebhookConfiguration>(args, "validating webhook configuration", bundle, tasks);
         resolver
+    }
+
+    fn heal<K>(&self, args: &ServerArgs, part: &'static str, bundle: watch::Receiver<Option<String>>, tasks: &mut Tasks)
+    where
+        K: Configuration + Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let (api, healed) = (Api::<K>::all(self.client.clone()), self.readiness.latch(part));
+        let name = args.webhook_configuration.clone();
+        let (client, namespace, clock) = (self.client.clone(), self.namespace.clone(), Arc::new(SystemClock));
+        self.until_stop(tasks, part, async move {
+            let secret = Bundles { client, namespace, clock };
+            heal(api, &name, bundle, &secret, healed).await;
+        });
     }
 }
 

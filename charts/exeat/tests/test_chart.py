@@ -150,6 +150,9 @@ class Values(unittest.TestCase):
         "audience=it's": "does not match pattern",
         "webhook.timeoutSeconds=31": "maximum",
         "crds.install=maybe": "got string, want boolean",
+        "webhook.certManager.issuer.name=corporate": "additional properties 'issuer' not allowed",
+        "webhook.certManager.issuerRef.kind=ClusterIssuer": "'name' required",
+        "webhook.certManager.duration=90d": "does not match pattern",
     }
 
     def test_mistakes_are_named(self):
@@ -335,7 +338,8 @@ class Admission(unittest.TestCase):
     @every_rendering
     def test_an_upgrade_keeps_what_the_programs_wrote(self, values, namespace):
         secrets = of_kind("Secret", values, namespace)
-        self.assertEqual(set(secrets), {"exeat-issuer-root", "exeat-webhook-root"})
+        ours = set() if (values or "").startswith("cert-manager") else {"exeat-webhook-root"}
+        self.assertEqual(set(secrets), {"exeat-issuer-root"} | ours)
         for one in [*secrets.values(), of_kind("ConfigMap", values, namespace)["exeat-issuer-root"]]:
             self.assertFalse({"data", "stringData", "immutable"} & set(one), one["metadata"]["name"])
         for name, lease in of_kind("Lease", values, namespace).items():
@@ -346,6 +350,57 @@ class Admission(unittest.TestCase):
         self.assertEqual({o["kind"] for o in hooks}, {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Job"})
         self.assertEqual({o["metadata"]["annotations"]["helm.sh/hook"] for o in hooks}, {"pre-delete"})
         self.assertNotIn("exeat-uninstall", of_kind("Job", "least.yaml"))
+
+
+class CertManager(unittest.TestCase):
+    FILES = ("cert-manager.yaml", "cert-manager-issuer.yaml")
+
+    def test_off_unless_asked_for(self):
+        for values in (None, "least.yaml", "irsa.yaml"):
+            self.assertNotIn("cert-manager", rendered(values))
+            [container] = of_kind("Deployment", values)["exeat-webhook"]["spec"]["template"]["spec"]["containers"]
+            self.assertNotIn("EXEAT_TLS_CERT_FILE", {e["name"] for e in container["env"]})
+
+    def test_the_webhook_serves_the_files_of_the_certificate(self):
+        for values in self.FILES:
+            for namespace in NAMESPACES:
+                with self.subTest(values=values, namespace=namespace):
+                    certificate = of_kind("Certificate", values, namespace)["exeat-webhook"]["spec"]
+                    self.assertEqual(certificate["dnsNames"], [f"exeat-webhook.{namespace}.svc"])
+                    self.assertIn("server auth", certificate["usages"])
+                    spec = of_kind("Deployment", values, namespace)["exeat-webhook"]["spec"]["template"]["spec"]
+                    [container], [volume] = spec["containers"], spec["volumes"]
+                    self.assertEqual(volume["secret"]["secretName"], certificate["secretName"])
+                    [mount] = container["volumeMounts"]
+                    self.assertEqual((mount["name"], mount["readOnly"]), (volume["name"], True))
+                    self.assertNotIn("subPath", mount, "kubelet never renews such a file")
+                    env = {e["name"]: e.get("value") for e in container["env"]}
+                    self.assertEqual(env["EXEAT_TLS_CERT_FILE"], f"{mount['mountPath']}/tls.crt")
+                    self.assertEqual(env["EXEAT_TLS_KEY_FILE"], f"{mount['mountPath']}/tls.key")
+
+    def test_cert_manager_alone_writes_the_authority(self):
+        for values in self.FILES:
+            for namespace in NAMESPACES:
+                with self.subTest(values=values, namespace=namespace):
+                    for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
+                        annotations = of_kind(kind, values, namespace)["exeat"]["metadata"]["annotations"]
+                        self.assertEqual(annotations, {"cert-manager.io/inject-ca-from": f"{namespace}/exeat-webhook"})
+                    for role in roles(values, namespace):
+                        if role["metadata"]["name"] == "exeat-webhook":
+                            resources = {resource for resource, _, _ in rules(role)}
+                            self.assertFalse(resources & {"secrets", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"})
+
+    def test_the_authority_is_given_or_made(self):
+        def reference(values):
+            return of_kind("Certificate", values)["exeat-webhook"]["spec"]["issuerRef"]
+
+        self.assertEqual(reference("cert-manager-issuer.yaml"), {"name": "corporate", "kind": "ClusterIssuer", "group": "cert-manager.io"})
+        self.assertEqual((set(of_kind("Certificate", "cert-manager-issuer.yaml")), of_kind("Issuer", "cert-manager-issuer.yaml")), ({"exeat-webhook"}, {}))
+        certificates, issuers = of_kind("Certificate", "cert-manager.yaml"), of_kind("Issuer", "cert-manager.yaml")
+        issuer = issuers[reference("cert-manager.yaml")["name"]]
+        [authority] = [c for c in certificates.values() if c["spec"]["secretName"] == issuer["spec"]["ca"]["secretName"]]
+        self.assertIs(authority["spec"]["isCA"], True)
+        self.assertEqual(issuers[authority["spec"]["issuerRef"]["name"]]["spec"], {"selfSigned": {}})
 
 
 class Result(unittest.TextTestResult):

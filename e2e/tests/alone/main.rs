@@ -3,6 +3,7 @@
 mod attacks;
 mod backstop;
 mod faults;
+mod rotation;
 mod storm;
 mod upgrade;
 

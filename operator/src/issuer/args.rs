@@ -1,7 +1,9 @@
 use crate::process::ProcessArgs;
 use clap::Parser;
+use exeat_runtime::args::parse_duration;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Hands minted credentials to sidecars. It alone has an identity at the providers, and it mints only what the controller granted.
 #[derive(Parser, Clone, Debug)]
@@ -18,6 +20,11 @@ pub struct Args {
     /// Name of the Service in front of all issuers; certificates are made for it.
     #[arg(long, env = "EXEAT_SERVICE", default_value = "exeat-issuer")]
     pub service: String,
+
+    /// How long a former root is handed to new pods beside the next one. Replicas look for a new root at least four times
+    /// in it, so that all of them serve it before the former is handed out no more.
+    #[arg(long, env = "EXEAT_ROOT_OVERLAP", default_value = "1h", value_parser = parse_duration)]
+    pub root_overlap: Duration,
 
     /// Namespace of the accounts that the Kubernetes provider makes.
     #[arg(long, env = "EXEAT_GRANTS_NAMESPACE", default_value = exeat_crds::names::GRANTS_NAMESPACE)]

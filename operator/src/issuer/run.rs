@@ -13,7 +13,7 @@ use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use crate::process::{self, Process, RunError};
 use exeat_providers::Context;
-use exeat_runtime::clock::{Clock, SystemClock};
+use exeat_runtime::clock::SystemClock;
 use exeat_runtime::dns::Resolver;
 use exeat_runtime::lease::{KubeLease, Leadership, elect};
 use exeat_runtime::readiness::Latch;
@@ -92,10 +92,15 @@ async fn serve(
     latches: Latches,
 ) -> Result<(), RunError> {
     let resolver = CertResolver::empty();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let certificates =
-        Certificates::new(client.clone(), &args.process.pod.pod_namespace, &args.service, clock, Arc::clone(&resolver));
-    let leaf = certificates.start().await.map_err(RunError::setup)?;
+    let certificates = Certificates {
+        client: client.clone(),
+        namespace: args.process.pod.pod_namespace.clone(),
+        service: args.service.clone(),
+        overlap: args.root_overlap,
+        clock: Arc::new(SystemClock),
+        resolver: Arc::clone(&resolver),
+    };
+    let serving = certificates.start().await.map_err(RunError::setup)?;
     latches.certificate.release();
     desk.authenticator.warm_up().await.map_err(RunError::setup)?;
     latches.keys.release();
@@ -107,7 +112,7 @@ async fn serve(
     let limits = Limits { connections: 20_000, drain: Duration::from_secs(10), ..Limits::default() };
     tokio::select! {
         result = serve_tls(listener, router, config, shutdown, limits) => result.map_err(RunError::setup),
-        () = certificates.keep(leaf) => Err(RunError::PartEnded("certificate renewal")),
+        () = certificates.keep(serving) => Err(RunError::PartEnded("certificate renewal")),
     }
 }
 

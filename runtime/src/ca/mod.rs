@@ -3,7 +3,9 @@
 //! Stateless: whoever holds the root's PEM issues leaves from it. Times are arguments. Keys are ECDSA P-256 and leave
 //! only as [`SecretString`].
 
+mod cross;
 mod root;
+mod rotation;
 
 use std::time::Duration;
 
@@ -12,13 +14,18 @@ use rustls::sign::CertifiedKey;
 use secrecy::{ExposeSecret, SecretString};
 use x509_parser::pem::parse_x509_pem;
 
+pub use self::cross::{Cross, certificates, read_crosses};
 pub use self::root::Root;
+pub use self::rotation::{ROOT_OVERLAP, Request, look_interval, overlap_end, root_due};
 use crate::tls::{CertificateError, certified_key};
 
 /// How long a root is valid.
 pub const ROOT_VALIDITY: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 /// How long a leaf is usually valid.
 pub const LEAF_VALIDITY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// Most crosses between a leaf and a root that is trusted; every root's path length allows them. A client that trusts a
+/// root that was replaced more often than this is lost.
+pub const MAX_CROSSES: u8 = 4;
 /// Certificates are valid from this long before they are made, for peers whose clock is behind.
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
@@ -89,7 +96,7 @@ impl CaError {
 /// A server certificate with its key.
 #[derive(Clone, Debug)]
 pub struct Leaf {
-    /// The certificate as PEM. The root is not in it: clients have it.
+    /// The certificate as PEM, and crosses after it. The root is not in it: clients have it.
     pub chain_pem: String,
     /// Its private key as PEM (PKCS #8).
     pub key_pem: SecretString,
@@ -106,9 +113,9 @@ impl Leaf {
         certified_key(&self.chain_pem, self.key_pem.expose_secret())
     }
 
-    /// Whether the leaf should be replaced.
+    /// Whether the leaf should be replaced: two thirds of its life are over, or the clock was wrong when it was made.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        leaf_due(self.validity.not_before, self.validity.not_after, now)
+        now < self.validity.not_before || leaf_due(self.validity.not_before, self.validity.not_after, now)
     }
 }
 
@@ -130,8 +137,18 @@ impl Validity {
         Self { not_before: add(-BACKDATED), not_after: add(length) }
     }
 
-    fn contains(&self, now: Timestamp) -> bool {
-        (self.not_before..=self.not_after).contains(&now)
+    /// The part that lies within `other`.
+    fn within(self, other: Self) -> Self {
+        Self { not_before: self.not_before.max(other.not_before), not_after: self.not_after.min(other.not_after) }
+    }
+
+    fn check(self, now: Timestamp) -> Result<(), CaError> {
+        let Self { not_before, not_after } = self;
+        if (not_before..=not_after).contains(&now) {
+            Ok(())
+        } else {
+            Err(CaError::NotValid { not_before, not_after, now })
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData,
-    date_time_ymd,
+    SubjectPublicKeyInfo, date_time_ymd,
 };
 use secrecy::{ExposeSecret, SecretString};
 use x509_parser::certificate::X509Certificate;
@@ -14,7 +14,8 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::pem::parse_x509_pem;
 use zeroize::Zeroize;
 
-use super::{CaError, Leaf, ROOT_VALIDITY, Validity, check_name, validity_of, within};
+use super::cross::Cross;
+use super::{CaError, Leaf, MAX_CROSSES, ROOT_VALIDITY, Validity, check_name, validity_of, within};
 
 /// A root certificate with its key. `Debug` hides the key.
 #[derive(Clone, Debug)]
@@ -26,17 +27,49 @@ pub struct Root {
 }
 
 impl Root {
-    /// Makes a root named `common_name` that can vouch only for `permitted` DNS names and what lies below them, and
-    /// for no IP address. Valid for [`ROOT_VALIDITY`] from `now`. The constraints are critical.
+    /// Makes a root that can vouch only for `permitted` DNS names and what lies below them, and for no IP address. Valid
+    /// for [`ROOT_VALIDITY`] from `now`. The constraints are critical. Its name is `common_name` and an id of its key:
+    /// no two roots share one, so that verifiers find the path through crosses without trying.
     ///
     /// # Errors
     /// When a name is no DNS name, or none is given.
     pub fn create(common_name: &str, permitted: &[impl AsRef<str>], now: Timestamp) -> Result<Self, CaError> {
         let permitted: Vec<String> = permitted.iter().map(|name| name.as_ref().to_ascii_lowercase()).collect();
+        let mut key = generate_key()?;
+        let (root, _) = Self::with_key(common_name, permitted, &mut key, now)?;
+        Ok(root)
+    }
+
+    /// Makes the root that follows this one, held to the same names, and its cross: the new key, vouched for by this
+    /// root. Who trusts this root alone accepts through the cross what the next one issues, until either expires.
+    ///
+    /// # Errors
+    /// When this root is not valid at `now`.
+    pub fn succeed(&self, common_name: &str, now: Timestamp) -> Result<(Self, Cross), CaError> {
+        self.validity.check(now)?;
+        let mut key = generate_key()?;
+        let subject_key = SubjectPublicKeyInfo::from_der(&key.subject_public_key_info()).map_err(CaError::Generate)?;
+        let (next, mut params) = Self::with_key(common_name, self.permitted.clone(), &mut key, now)?;
+        let validity = next.validity.within(self.validity);
+        set_validity(&mut params, validity);
+        params.use_authority_key_identifier_extension = true;
+        let cert_pem = params.signed_by(&subject_key, &self.issuer()?).map_err(CaError::Generate)?.pem();
+        Ok((next, Cross { cert_pem, validity }))
+    }
+
+    /// The root over `key`, which is emptied, and what it was made from.
+    fn with_key(
+        common_name: &str,
+        permitted: Vec<String>,
+        key: &mut KeyPair,
+        now: Timestamp,
+    ) -> Result<(Self, CertificateParams), CaError> {
         check_names(&permitted)?;
         let validity = Validity::starting(now, ROOT_VALIDITY);
-        let mut params = params(common_name, &[], validity)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let mut params = params("", &[], validity)?;
+        let id: String = params.key_identifier(key).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        params.distinguished_name.push(DnType::CommonName, format!("{common_name} {id}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(MAX_CROSSES));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: permitted.iter().cloned().map(GeneralSubtree::DnsName).collect(),
@@ -45,9 +78,8 @@ impl Root {
                 GeneralSubtree::IpAddress(CidrSubnet::from_v6_prefix([0; 16], 0)),
             ],
         });
-        let mut key = generate_key()?;
-        let cert_pem = params.self_signed(&key).map_err(CaError::Generate)?.pem();
-        Ok(Self { cert_pem, key_pem: take_pem(&mut key), permitted, validity })
+        let cert_pem = params.self_signed(key).map_err(CaError::Generate)?.pem();
+        Ok((Self { cert_pem, key_pem: take_pem(key), permitted, validity }, params))
     }
 
     /// Reads a root, and refuses it unless it is a valid authority at `now`, held by critical name constraints to
@@ -61,10 +93,7 @@ impl Root {
         check_authority(&certificate)?;
         let permitted = permitted_names(&certificate)?;
         let validity = validity_of(&certificate)?;
-        if !validity.contains(now) {
-            let Validity { not_before, not_after } = validity;
-            return Err(CaError::NotValid { not_before, not_after, now });
-        }
+        validity.check(now)?;
         let mut key = read_key(key_pem)?;
         let matches = key.subject_public_key_info() == certificate.public_key().raw;
         key.zeroize();
@@ -105,26 +134,24 @@ impl Root {
         if let Some(name) = names.iter().find(|name| !self.permitted.iter().any(|subtree| within(name, subtree))) {
             return Err(CaError::NotPermitted { name: name.clone(), permitted: self.permitted.clone() });
         }
-        if !self.validity.contains(now) {
-            let Validity { not_before, not_after } = self.validity;
-            return Err(CaError::NotValid { not_before, not_after, now });
-        }
+        self.validity.check(now)?;
         self.sign(&names, length, now)
     }
 
     /// Signs without a look at the names: what holds a stolen key back is the clients' check of the constraints.
     pub(super) fn sign(&self, names: &[String], length: Duration, now: Timestamp) -> Result<Leaf, CaError> {
-        let mut validity = Validity::starting(now, length);
-        validity.not_before = validity.not_before.max(self.validity.not_before);
-        validity.not_after = validity.not_after.min(self.validity.not_after);
+        let validity = Validity::starting(now, length).within(self.validity);
         let mut params = params("exeat", names, validity)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let issuer = Issuer::from_ca_cert_pem(&self.cert_pem, read_key(&self.key_pem)?).map_err(CaError::Generate)?;
         let mut key = generate_key()?;
-        let chain_pem = params.signed_by(&key, &issuer).map_err(CaError::Generate)?.pem();
+        let chain_pem = params.signed_by(&key, &self.issuer()?).map_err(CaError::Generate)?.pem();
         Ok(Leaf { chain_pem, key_pem: take_pem(&mut key), validity })
+    }
+
+    fn issuer(&self) -> Result<Issuer<'static, KeyPair>, CaError> {
+        Issuer::from_ca_cert_pem(&self.cert_pem, read_key(&self.key_pem)?).map_err(CaError::Generate)
     }
 }
 
@@ -139,11 +166,15 @@ fn params(common_name: &str, names: &[String], validity: Validity) -> Result<Cer
     let mut params = CertificateParams::new(names).map_err(CaError::Generate)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
+    set_validity(&mut params, validity);
+    Ok(params)
+}
+
+fn set_validity(params: &mut CertificateParams, validity: Validity) {
     let epoch = date_time_ymd(1970, 1, 1);
     let since_epoch = |time: Timestamp| Duration::from_secs(u64::try_from(time.as_second()).unwrap_or(0));
     params.not_before = epoch + since_epoch(validity.not_before);
     params.not_after = epoch + since_epoch(validity.not_after);
-    Ok(params)
 }
 
 fn generate_key() -> Result<KeyPair, CaError> {

@@ -11,6 +11,8 @@ use rustls::{CertificateError as RustlsCertificateError, Error, RootCertStore};
 
 use super::*;
 
+mod crosses;
+
 const SERVICE: &str = "exeat-issuer.exeat-system.svc";
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -29,14 +31,22 @@ fn root() -> Root {
 
 /// What a client that trusts only `root` says to `leaf` at `now` when it wanted `name`.
 fn verdict(root: &Root, leaf: &Leaf, name: &str, now: Timestamp) -> Result<(), Error> {
+    verdict_of(&[root], leaf, name, now)
+}
+
+/// What a client that trusts `roots` says to `leaf` and the crosses shown with it.
+fn verdict_of(trusted: &[&Root], leaf: &Leaf, name: &str, now: Timestamp) -> Result<(), Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(root.cert_pem().as_bytes()).unwrap()).unwrap();
+    for root in trusted {
+        roots.add(CertificateDer::from_pem_slice(root.cert_pem().as_bytes()).unwrap()).unwrap();
+    }
     let provider = Arc::new(ring::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-    let certificate = CertificateDer::from_pem_slice(leaf.chain_pem.as_bytes()).unwrap();
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(leaf.chain_pem.as_bytes()).collect::<Result<_, _>>().unwrap();
     let since_epoch = Duration::from_secs(u64::try_from(now.as_second()).unwrap());
     let name = ServerName::try_from(name).unwrap();
-    verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::since_unix_epoch(since_epoch)).map(|_| ())
+    let now = UnixTime::since_unix_epoch(since_epoch);
+    verifier.verify_server_cert(&chain[0], &chain[1..], &name, &[], now).map(|_| ())
 }
 
 #[test]
@@ -158,7 +168,10 @@ fn a_leaf_is_due_at_two_thirds_of_its_life() {
     assert!(!leaf.is_due(due - SignedDuration::from_secs(1)));
     assert!(leaf.is_due(due));
     assert!(leaf.is_due(not_after + SignedDuration::from_hours(1)));
-    assert!(!leaf_due(not_before, not_after, not_before - SignedDuration::from_hours(1)), "a clock that went back");
+    assert!(!leaf.is_due(not_before));
+    let back = not_before - SignedDuration::from_secs(1);
+    assert!(leaf.is_due(back), "the clock went back: nobody would accept it yet");
+    assert!(!leaf_due(not_before, not_after, back), "which is no reason for a new root");
 }
 
 proptest! {

@@ -4,3 +4,6 @@ pub mod bundle;
 pub mod files;
 pub mod own;
 pub mod root;
+
+#[cfg(test)]
+mod fake;

@@ -1,29 +1,64 @@
 //! The root that all replicas share by a Secret, and what to do about what is found in it. Pure.
+//!
+//! A new root comes in three steps, each a write of the Secret: it is *prepared* beside the one in use, and published with it;
+//! once the webhook configurations hold both it is *promoted*: certificates come from it; and after the overlap, when no
+//! replica serves a certificate of the former one any more, that one is *dropped*. At no time is a certificate served
+//! whose root the API server was not told.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use exeat_runtime::ca::{CaError, Root, leaf_due};
+use exeat_crds::names;
+use exeat_runtime::ca::{self, CaError, Request, Root, overlap_end, root_due};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::{ExposeSecret, SecretString};
 
-/// Key of the root's certificate; older roots may follow it.
+/// Key of the root's certificate.
 pub const CERTIFICATE: &str = "ca.crt";
 /// Key of the root's private key.
 pub const KEY: &str = "ca.key";
-const END: &str = "-----END CERTIFICATE-----";
+/// Key of the next root's certificate, from its preparation to its promotion.
+pub const NEXT_CERTIFICATE: &str = "next.crt";
+/// Key of the next root's private key.
+pub const NEXT_KEY: &str = "next.key";
+/// Key of the former root's certificate, from the promotion to the end of the overlap.
+pub const FORMER: &str = "former.crt";
+/// Key of that end.
+pub const FORMER_UNTIL: &str = "former-until";
 const COMMON_NAME: &str = "exeat webhook root";
 
-/// What is in the Secret, and what follows.
+/// What is in the Secret.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct State {
     /// The root to issue from.
     pub root: Root,
-    /// What clients are told to trust: this root, and the one before it while certificates of both are about.
-    pub bundle: String,
-    /// Whether the Secret must be written before anything is issued.
-    pub write: bool,
+    next: Option<Root>,
+    former: Option<Former>,
+    handled: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Former {
+    certificate: String,
+    until: Timestamp,
+}
+
+/// What is to be done about the Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    Keep,
+    /// It is empty: the root that this replica issues from, so that no certificate loses its root, or a first one.
+    Fill,
+    /// Its root is for another name and of no use: a new one at once.
+    Replace,
+    /// The next root beside the one in use.
+    Prepare,
+    /// The next root in place of the one in use.
+    Promote,
+    /// The root alone.
+    DropFormer,
 }
 
 /// Why the Secret can't be used as it is.
@@ -34,7 +69,7 @@ pub enum RootError {
     Unusable(String),
     /// No root can be made.
     #[error(transparent)]
-    Make(CaError),
+    Make(#[from] CaError),
 }
 
 impl RootError {
@@ -47,145 +82,162 @@ impl RootError {
     }
 }
 
-/// Judges the Secret. `mine` is the root that this replica issues from already: an emptied Secret gets it back, so
-/// that no replica's certificate loses its root.
-///
-/// # Errors
-/// When the Secret holds what is neither empty nor a root.
-pub fn judge(secret: &Secret, mine: Option<&Root>, host: &str, now: Timestamp) -> Result<Found, RootError> {
-    let text = |key: &str| {
-        let bytes = secret.data.as_ref().and_then(|data| data.get(key));
-        bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()).filter(|text| !text.trim().is_empty())
-    };
-    let (certificates, key) = match (text(CERTIFICATE), text(KEY)) {
-        (None, None) => return fill(mine, host, now),
-        (Some(certificates), Some(key)) => (certificates, SecretString::from(key)),
-        (None, Some(_)) => return Err(RootError::Unusable(format!("{CERTIFICATE} is missing"))),
-        (Some(_), None) => return Err(RootError::Unusable(format!("{KEY} is missing"))),
-    };
-    let first = first_certificate(&certificates);
-    match Root::from_pem(first, &key, now) {
-        Ok(root) if !root.permitted().iter().any(|name| name == host) => renew(host, Some(first), now),
-        Ok(root) if leaf_due(root.validity().not_before, root.validity().not_after, now) => {
-            renew(host, Some(root.cert_pem()), now)
+/// What is asked of the Secret by its annotation.
+pub fn asked(secret: &Secret) -> Option<&str> {
+    annotation(secret, names::ROTATE)
+}
+
+/// Decides. `published` says that the webhook configurations have held the state's bundle for long enough for every API
+/// server to know. One rotation at a time.
+pub fn decide(found: Option<&State>, asked: Option<&str>, host: &str, published: bool, now: Timestamp) -> Action {
+    let Some(state) = found else { return Action::Fill };
+    if !state.root.permitted().iter().any(|name| name == host) {
+        return Action::Replace;
+    }
+    let request = Request { asked, handled: state.handled.as_deref() };
+    match (&state.next, &state.former) {
+        (Some(_), _) if published => Action::Promote,
+        (Some(_), _) => Action::Keep,
+        (None, Some(former)) if now < former.until => Action::Keep,
+        (None, Some(_)) => Action::DropFormer,
+        (None, None) if root_due(state.root.validity(), request, now) => Action::Prepare,
+        (None, None) => Action::Keep,
+    }
+}
+
+impl State {
+    /// Reads the Secret; nothing if it is empty, or holds a root that has expired.
+    ///
+    /// # Errors
+    /// When the Secret holds what is neither empty nor a root.
+    pub fn read(secret: &Secret, now: Timestamp) -> Result<Option<Self>, RootError> {
+        let (certificate, key) = match (text(secret, CERTIFICATE), text(secret, KEY)) {
+            (None, None) => return Ok(None),
+            (Some(certificate), Some(key)) => (certificate, SecretString::from(key)),
+            (None, Some(_)) => return Err(RootError::Unusable(format!("{CERTIFICATE} is missing"))),
+            (Some(_), None) => return Err(RootError::Unusable(format!("{KEY} is missing"))),
+        };
+        let root = match Root::from_pem(&certificate, &key, now) {
+            Ok(root) => root,
+            Err(CaError::NotValid { not_after, .. }) if now > not_after => return Ok(None),
+            Err(error) => return Err(RootError::Unusable(error.to_string())),
+        };
+        let next = match text(secret, NEXT_CERTIFICATE).zip(text(secret, NEXT_KEY)) {
+            Some((certificate, key)) => match Root::from_pem(&certificate, &key.into(), now) {
+                Ok(next) => Some(next),
+                // A clock is wrong, perhaps ours: nothing is taken away from what is published.
+                Err(error @ CaError::NotValid { .. }) => return Err(RootError::Unusable(error.to_string())),
+                Err(_) => None,
+            },
+            None => None,
+        };
+        let former = text(secret, FORMER).filter(|pem| ca::validity(pem).is_ok()).map(|certificate| {
+            let until = text(secret, FORMER_UNTIL).and_then(|text| text.trim().parse().ok());
+            Former { certificate, until: until.unwrap_or(Timestamp::MIN) }
+        });
+        let handled = annotation(secret, names::ROTATED).map(str::to_owned);
+        Ok(Some(Self { root, next, former, handled }))
+    }
+
+    /// A first root.
+    ///
+    /// # Errors
+    /// When `host` is no DNS name.
+    pub fn first(host: &str, asked: Option<&str>, now: Timestamp) -> Result<Self, RootError> {
+        let root = Root::create(COMMON_NAME, &[host], now)?;
+        Ok(Self { root, next: None, former: None, handled: asked.map(str::to_owned) })
+    }
+
+    /// What follows for the Secret. `mine` is the state that this replica knows already, for an emptied one.
+    ///
+    /// # Errors
+    /// When a root can't be made.
+    pub fn after(action: Action, found: Option<&Self>, known: &Known<'_>) -> Result<Self, RootError> {
+        let Known { mine, asked, host, overlap, now } = *known;
+        let former =
+            |root: &Root| Some(Former { certificate: root.cert_pem().to_owned(), until: overlap_end(now, overlap) });
+        let first = || Self::first(host, asked, now);
+        let Some(state) = found else {
+            let usable = mine.filter(|mine| now <= mine.root.validity().not_after);
+            return usable.map_or_else(first, |mine| Ok(mine.clone()));
+        };
+        Ok(match action {
+            Action::Keep => state.clone(),
+            Action::Fill | Action::Replace => Self { former: former(&state.root), ..first()? },
+            Action::Prepare => Self {
+                next: Some(Root::create(COMMON_NAME, &[host], now)?),
+                handled: asked.map(str::to_owned),
+                ..state.clone()
+            },
+            Action::Promote => Self {
+                root: state.next.clone().unwrap_or_else(|| state.root.clone()),
+                next: None,
+                former: former(&state.root),
+                handled: state.handled.clone(),
+            },
+            Action::DropFormer => Self { former: None, ..state.clone() },
+        })
+    }
+
+    /// Whether a next root waits to be published.
+    pub fn is_prepared(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// What the API server is told to trust, newest first: a promotion changes nothing of it.
+    pub fn bundle(&self) -> String {
+        let next = self.next.as_ref().map(Root::cert_pem);
+        let former = self.former.as_ref().map(|former| former.certificate.as_str());
+        let all = [next, Some(self.root.cert_pem()), former];
+        all.iter().flatten().map(|pem| pem.trim().to_owned() + "\n").collect()
+    }
+
+    /// The Secret with this in it. It keeps its resourceVersion, so that of several replicas one is first.
+    #[must_use]
+    pub fn write(&self, mut secret: Secret) -> Secret {
+        let data = secret.data.get_or_insert_default();
+        let mut put = |key: &str, text: Option<String>| match text {
+            Some(text) => drop(data.insert(key.to_owned(), ByteString(text.into_bytes()))),
+            None => drop(data.remove(key)),
+        };
+        let key_of = |root: &Root| root.key_pem().expose_secret().to_owned();
+        put(CERTIFICATE, Some(self.root.cert_pem().to_owned()));
+        put(KEY, Some(key_of(&self.root)));
+        put(NEXT_CERTIFICATE, self.next.as_ref().map(|next| next.cert_pem().to_owned()));
+        put(NEXT_KEY, self.next.as_ref().map(key_of));
+        put(FORMER, self.former.as_ref().map(|former| former.certificate.clone()));
+        put(FORMER_UNTIL, self.former.as_ref().map(|former| former.until.to_string()));
+        if let Some(handled) = &self.handled {
+            let annotations = secret.metadata.annotations.get_or_insert_default();
+            annotations.insert(names::ROTATED.to_owned(), handled.clone());
         }
-        Ok(root) => Ok(Found { root, bundle: certificates, write: false }),
-        Err(CaError::NotValid { .. }) => renew(host, None, now),
-        Err(error) => Err(RootError::Unusable(error.to_string())),
+        secret
     }
 }
 
-fn fill(mine: Option<&Root>, host: &str, now: Timestamp) -> Result<Found, RootError> {
-    match mine {
-        Some(root) => Ok(Found { root: root.clone(), bundle: root.cert_pem().to_owned(), write: true }),
-        None => renew(host, None, now),
-    }
+/// What is known beside the Secret's own content.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What this replica has read before.
+    pub mine: Option<&'a State>,
+    /// The wish for a new root.
+    pub asked: Option<&'a str>,
+    /// The DNS name to vouch for.
+    pub host: &'a str,
+    /// How long a former root is trusted.
+    pub overlap: Duration,
+    /// The time.
+    pub now: Timestamp,
 }
 
-fn renew(host: &str, former: Option<&str>, now: Timestamp) -> Result<Found, RootError> {
-    let root = Root::create(COMMON_NAME, &[host], now).map_err(RootError::Make)?;
-    let bundle = match former {
-        Some(former) => format!("{}{former}", root.cert_pem()),
-        None => root.cert_pem().to_owned(),
-    };
-    Ok(Found { root, bundle, write: true })
+fn text(secret: &Secret, key: &str) -> Option<String> {
+    let bytes = secret.data.as_ref()?.get(key)?;
+    Some(String::from_utf8_lossy(&bytes.0).into_owned()).filter(|text| !text.trim().is_empty())
 }
 
-fn first_certificate(pem: &str) -> &str {
-    pem.find(END).map_or(pem, |at| &pem[..at + END.len()])
-}
-
-/// The Secret with the root in it. It keeps its resourceVersion, so that of several replicas one is first.
-pub fn filled(mut secret: Secret, found: &Found) -> Secret {
-    let data = secret.data.get_or_insert_with(BTreeMap::new);
-    data.insert(CERTIFICATE.to_owned(), ByteString(found.bundle.clone().into_bytes()));
-    data.insert(KEY.to_owned(), ByteString(found.root.key_pem().expose_secret().as_bytes().to_vec()));
-    secret
+fn annotation<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+    secret.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOST: &str = "exeat-webhook.exeat-system.svc";
-
-    fn time(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn start() -> Timestamp {
-        time("2026-01-01T00:00:00Z")
-    }
-
-    fn secret(certificate: &str, key: &str) -> Secret {
-        let data = [(CERTIFICATE, certificate), (KEY, key)];
-        let data = data.map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
-        Secret { data: Some(data.into()), ..Secret::default() }
-    }
-
-    #[test]
-    fn an_empty_secret_is_filled_once_and_then_used() {
-        for empty in [Secret::default(), secret("", ""), secret(" \n", "")] {
-            let first = judge(&empty, None, HOST, start()).unwrap();
-            assert!(first.write);
-            let stored = filled(empty, &first);
-            let second = judge(&stored, None, HOST, start()).unwrap();
-            assert!(!second.write);
-            assert_eq!(second.root.cert_pem().trim(), first.root.cert_pem().trim());
-            assert_eq!(second.bundle, first.bundle);
-            second.root.issue(&[HOST], exeat_runtime::ca::LEAF_VALIDITY, start()).unwrap();
-        }
-    }
-
-    #[test]
-    fn an_emptied_secret_gets_back_the_root_that_is_in_use() {
-        let mine = judge(&Secret::default(), None, HOST, start()).unwrap().root;
-        let found = judge(&secret("", ""), Some(&mine), HOST, start()).unwrap();
-        assert!(found.write);
-        assert_eq!(found.root.cert_pem(), mine.cert_pem());
-    }
-
-    #[test]
-    fn a_root_is_renewed_at_two_thirds_of_its_life_and_both_are_trusted() {
-        let old = judge(&Secret::default(), None, HOST, start()).unwrap();
-        let stored = filled(Secret::default(), &old);
-        assert!(!judge(&stored, None, HOST, time("2032-08-01T00:00:00Z")).unwrap().write);
-        let new = judge(&stored, None, HOST, time("2032-10-01T00:00:00Z")).unwrap();
-        assert!(new.write);
-        assert_eq!(new.bundle.matches(END).count(), 2);
-        assert!(new.bundle.starts_with(new.root.cert_pem()) && new.bundle.contains(old.root.cert_pem().trim()));
-        let stored = filled(stored, &new);
-        let after = judge(&stored, Some(&old.root), HOST, time("2032-10-02T00:00:00Z")).unwrap();
-        assert!(!after.write);
-        assert_eq!(after.bundle.matches(END).count(), 2);
-        assert!(judge(&filled(Secret::default(), &old), None, HOST, time("2036-06-01T00:00:00Z")).unwrap().write);
-    }
-
-    #[test]
-    fn a_root_for_another_name_is_replaced() {
-        let other = judge(&Secret::default(), None, "other.exeat-system.svc", start()).unwrap();
-        let found = judge(&filled(Secret::default(), &other), None, HOST, start()).unwrap();
-        assert!(found.write);
-        assert_eq!(found.root.permitted(), [HOST]);
-    }
-
-    #[test]
-    fn what_is_no_root_is_left_alone_with_the_fix() {
-        let good = judge(&Secret::default(), None, HOST, start()).unwrap();
-        let key = good.root.key_pem().expose_secret();
-        let other = judge(&Secret::default(), None, HOST, start()).unwrap();
-        for (certificate, key) in [
-            ("nonsense", key),
-            (good.root.cert_pem(), ""),
-            ("", key),
-            (other.root.cert_pem(), key),
-            (good.root.cert_pem(), "x"),
-        ] {
-            let error = judge(&secret(certificate, key), None, HOST, start()).unwrap_err();
-            assert_eq!(error.code(), "RootUnusable");
-            let message = error.to_string();
-            assert!(message.contains("empty ca.crt and ca.key"), "{message}");
-            assert!(!message.contains("PRIVATE"), "{message}");
-        }
-    }
-}
+mod tests;
