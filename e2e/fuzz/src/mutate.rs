@@ -78,16 +78,21 @@ fn change_tree(tree: &mut Value, donor: &Value, tokens: &[&str], random: &mut Ra
             let near = [old.wrapping_add(1), old.wrapping_sub(1), old.wrapping_neg(), 0, 1024, 65_535, 65_536, 60_911];
             *value = random.one(&near).copied().unwrap_or_default().into();
         }
-        value => *value = foreign(donor, random),
+        value => *value = foreign(Some(value), donor, random),
     }
 }
 
-/// A part of another input, or a value of an odd type.
-fn foreign(donor: &Value, random: &mut Random) -> Value {
-    if random.once_in(2) {
-        let mut donor = donor.clone();
+/// A part of another input, of the same type as `like` where one is soon found, or a value of an odd type.
+fn foreign(like: Option<&Value>, donor: &Value, random: &mut Random) -> Value {
+    const TRIES: usize = 8;
+    let mut donor = donor.clone();
+    for _ in 0..TRIES {
         let chosen = random.below(size(&donor));
-        return node(&mut donor, chosen).map(|value| value.take()).unwrap_or_default();
+        let Some(part) = node(&mut donor, chosen) else { continue };
+        let fits = like.is_none_or(|like| std::mem::discriminant(like) == std::mem::discriminant(part));
+        if fits && !random.once_in(8) {
+            return part.take();
+        }
     }
     random.one(&ODD).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
@@ -108,7 +113,7 @@ fn change_object(fields: &mut serde_json::Map<String, Value>, donor: &Value, tok
         }
         3 => {
             let token = random.one(tokens).copied().unwrap_or_default();
-            fields.insert(token.to_owned(), foreign(donor, random));
+            fields.insert(token.to_owned(), foreign(None, donor, random));
         }
         _ => {
             let other = random.one(&keys).cloned().unwrap_or_default();
@@ -124,7 +129,7 @@ fn change_array(items: &mut Vec<Value>, donor: &Value, random: &mut Random) {
         0 if !items.is_empty() => drop(items.remove(a)),
         1 if !items.is_empty() => items.swap(a, b),
         2 if !items.is_empty() => items.insert(b, items[a].clone()),
-        _ => items.insert(a, foreign(donor, random)),
+        _ => items.insert(a, foreign(items.first().cloned().as_ref(), donor, random)),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use exeat_crds::names;
+use exeat_webhook::message;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 
-use super::{class, must};
+use super::{must, refusal};
 use crate::engine::Target;
 use crate::installation::{AUDIENCE, IMAGE, Installation, POD_TOKENS};
 
@@ -40,7 +41,7 @@ impl Target for Inject {
             }
             Err(problems) => {
                 must(!problems.is_empty(), || "refused without a reason".to_owned())?;
-                Ok(class(problems.iter().map(|problem| problem.reason.as_str())))
+                Ok(refusal(&message::all(&problems)))
             }
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
-use super::{inject, must};
+use super::{inject, must, refusal};
 use crate::engine::Target;
 use crate::installation::{Installation, POD_TOKENS};
 
@@ -72,7 +72,8 @@ impl Review {
             must(!message.is_empty(), || format!("{path} refuses without a word"))?;
         }
         if response["patch"].is_null() {
-            return Ok(format!("{allowed} {code} warnings={warnings}"));
+            let told = response["status"]["message"].as_str().unwrap_or_default();
+            return Ok(format!("{allowed} {code} {} warnings: {warnings}", refusal(told)));
         }
         must(allowed && path == MUTATE_PODS, || format!("{path} patches: {answer}"))?;
         self.patched(request, response)?;
@@ -104,14 +105,14 @@ impl Review {
     }
 }
 
-fn warnings(path: &str, response: &Value) -> Result<usize, String> {
+fn warnings(path: &str, response: &Value) -> Result<String, String> {
     let warnings = response["warnings"].as_array().map(Vec::as_slice).unwrap_or_default();
     for warning in warnings {
         let text = warning.as_str().unwrap_or_default();
         let fits = !text.is_empty() && text.len() <= WARNING && !text.chars().any(char::is_control);
         must(fits, || format!("{path} warns by {warning}"))?;
     }
-    Ok(warnings.len().min(3))
+    Ok(refusal(&response["warnings"].to_string()))
 }
 
 impl Target for Review {
