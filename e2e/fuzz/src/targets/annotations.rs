@@ -7,7 +7,7 @@ use exeat_webhook::message;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::{class, inject, must};
+use super::{class, inject, must, refusal};
 use crate::engine::Target;
 use crate::installation::{Installation, POD_TOKENS};
 
@@ -44,7 +44,7 @@ impl Target for Annotations {
             Ok(injected) => {
                 inject::guarded(&injected)?;
                 must(annotations.contains_key(names::POLICY), || "injected without a policy".to_owned())?;
-                let used = annotations.keys().filter_map(|key| key.strip_prefix(names::ANNOTATION_PREFIX));
+                let used = annotations.keys().map(String::as_str).filter(|key| ours(key));
                 return Ok(format!("injected {}", class(used)));
             }
             Err(problems) => problems,
@@ -58,9 +58,7 @@ impl Target for Annotations {
         }
         let told = message::all(&problems);
         must(!told.chars().any(char::is_control), || format!("{told:?} is not one line"))?;
-        let fields = problems.iter().map(|problem| problem.message.split(':').next().unwrap_or_default());
-        let fields: Vec<String> = fields.map(|field| field.chars().take(40).collect()).collect();
-        Ok(class(problems.iter().map(|problem| problem.reason.as_str()).chain(fields.iter().map(String::as_str))))
+        Ok(refusal(&told))
     }
 }
 

@@ -206,3 +206,25 @@ fn within(case: &Case, grant: &Grant, calls: &[(String, String)]) -> Result<usiz
     }
     Ok(allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_oracle_sees_a_hole_and_a_loss() {
+        let (action, resource) = ("s3:GetObject", "arn:aws:s3:::a/k");
+        let allow = json!({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::a/*"});
+        let deny = json!({"Effect": "Deny", "NotAction": "s3:GetObject", "Resource": "*"});
+        let whole = json!({"Statement": [allow, deny]});
+        aws(&whole, action, resource, true).unwrap();
+        aws(&whole, "s3:PutObject", resource, false).unwrap();
+        assert!(aws(&whole, action, resource, false).is_err(), "allowed, and not covered");
+        assert!(aws(&whole, "s3:PutObject", resource, true).is_err(), "covered, and denied");
+        let open = json!({"Statement": [allow]});
+        assert!(aws(&open, "s3:PutObject", resource, false).unwrap_err().contains("Unspoken"), "not denied in words");
+        assert!(s3_compatible(&open, action, resource, false).is_err());
+    }
+}

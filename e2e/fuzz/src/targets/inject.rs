@@ -130,3 +130,35 @@ fn shape(pod: &Pod, injected: &Pod) -> String {
         pod == injected
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_oracle_sees_what_an_injection_must_not_leave() {
+        let pod = json!({
+            "metadata": {"annotations": {"exeat.dev/policy": "report-writer"}},
+            "spec": {"serviceAccountName": "report-agent", "containers": [{"name": "app"}]},
+        });
+        let injected = Installation::read().unwrap().inject(&serde_json::from_value(pod).unwrap()).unwrap();
+        guarded(&injected).unwrap();
+        let app = "/spec/containers/0";
+        for (place, value, told) in [
+            (format!("{app}/volumeMounts/0/name"), json!("exeat-id"), "mounts the identity"),
+            (format!("{app}/volumeMounts/0/readOnly"), json!(false), "may write"),
+            (format!("{app}/securityContext/capabilities/drop"), json!([]), "keeps NET_RAW"),
+            (format!("{app}/name"), json!("exeat-sidecar"), "second container"),
+            ("/spec/initContainers/0/image".to_owned(), json!("evil"), "image"),
+            ("/spec/initContainers/0/name".to_owned(), json!("other"), "0 sidecars"),
+            ("/spec/volumes/1".to_owned(), json!({"name": "exeat-id"}), "2 volumes"),
+        ] {
+            let mut forged = serde_json::to_value(&injected).unwrap();
+            *forged.pointer_mut(&place).unwrap() = value;
+            let wrong = guarded(&serde_json::from_value(forged).unwrap()).unwrap_err();
+            assert!(wrong.contains(told), "{place}: {wrong}");
+        }
+    }
+}

@@ -280,3 +280,28 @@ impl Target for Sidecar {
         Ok(classes.join(" | "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oracle_tells_who_may_have_a_credential() {
+        let good =
+            format!("GET /aws/credentials HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nAuthorization: {SECRET}\r\n\r\n");
+        let may = |text: &str| http::heads(text.as_bytes()).iter().any(|head| may_have(head, Provider::Aws));
+        assert!(may(&good) && may(&good.replace("127.0.0.1", "LOCALHOST")) && may(&good.replace(SECRET, POD_UID)));
+        for (from, to) in [
+            (SECRET, "wrong"),
+            ("Authorization", "X"),
+            ("127.0.0.1", "evil.example"),
+            ("/aws/", "/other/"),
+            ("GET /", "GET http://127.0.0.1/"),
+            ("Host", "Origin: a\r\nHost"),
+            ("Host", "X-Forwarded-For: a\r\nHost"),
+            ("Host", "Host: 127.0.0.1:9911\r\nHost"),
+        ] {
+            assert!(!may(&good.replace(from, to)), "{to}");
+        }
+    }
+}
