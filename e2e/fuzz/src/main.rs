@@ -28,6 +28,9 @@ struct Cli {
     /// Judges this one file again, for one target.
     #[arg(long, value_name = "FILE")]
     repeat: Option<PathBuf>,
+    /// Lists the classes, each with the number of inputs that came to it.
+    #[arg(long)]
+    classes: bool,
     /// Writes the inputs that reached something new into the corpus.
     #[arg(long)]
     keep: bool,
@@ -84,6 +87,11 @@ fn fuzz(cli: &Cli, name: &str) -> Result<Report, String> {
         report.classes.len(),
         report.slowest.as_secs_f64() * 1e3,
     );
+    if cli.classes {
+        for (class, count) in &report.classes {
+            println!("{name}: {count:>9} {class}");
+        }
+    }
     if cli.keep {
         for input in &report.corpus[count..] {
             corpus::write(&folder, input).map_err(|error| error.to_string())?;
