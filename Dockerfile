@@ -19,9 +19,9 @@ RUN triple=$(cat /triple); \
       linker=${triple%%-*}-linux-gnu-gcc; \
       export "CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER=$linker"; \
     fi; \
-    rustup target add "$triple" && \
-    cargo build --release --locked --target "$triple" -p exeat-operator -p exeat-webhook && \
-    cargo build --release --locked --target "$triple" -p exeat-sidecar && \
+    rustup target add "$triple" && export CARGO_BUILD_TARGET="$triple" && \
+    scripts/build-release.sh -p exeat-operator -p exeat-webhook && \
+    scripts/build-release.sh -p exeat-sidecar && \
     mkdir /out && cp /etc/ssl/certs/ca-certificates.crt /out/ && cd "target/$triple/release" && \
     cp exeat-controller exeat-issuer exeat-webhook exeat-sidecar /out/
 

@@ -44,6 +44,10 @@ test-unit: ## The tests that need no cluster
 test-e2e: deps ## The tests on a real cluster (root)
 	@scripts/test.sh e2e
 
+.PHONY: soak
+soak: deps ## The long tests: fuzzing, a million documents, reproducible images (root, hours)
+	@scripts/soak.sh
+
 .PHONY: cluster
 cluster: deps ## Start the cluster NAME with agents' images and backends (root)
 	@e2e/cluster/up.sh
@@ -57,8 +61,9 @@ cluster-down: ## End the cluster NAME
 .PHONY: images
 images: ## Build the images exeat/{operator,webhook,sidecar}:VERSION into archives
 	@e2e/images/project.sh release
-	@echo "kind:     kind load image-archive FILE"
-	@echo "registry: buildah push docker-archive:FILE docker://REGISTRY/exeat/NAME:$(VERSION)   (skopeo copy does it too)"
+	@echo "kind:     kind load image-archive FILE.tar"
+	@echo "registry: skopeo copy --preserve-digests oci-archive:FILE.oci.tar docker://REGISTRY/exeat/NAME:$(VERSION), then install by digest:"
+	@echo "          helm install ... --set image.registry=REGISTRY -f digests-$(VERSION).yaml"
 	@echo "several platforms, from source: make images-multi PREFIX=REGISTRY/exeat"
 
 .PHONY: images-multi

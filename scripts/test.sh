@@ -4,12 +4,11 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-all=(fmt shell prefetch clippy docs generated deny helm unit differential e2e)
+all=(fmt shell pins prefetch clippy docs generated deny helm unit differential e2e)
 if (($# == 0)); then set -- "${all[@]}"; fi
 
 CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
 export CARGO_BUILD_TARGET CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
-cache=${EXEAT_CACHE:-$HOME/.cache/exeat}
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-test.XXXXXX")
 results=$work/results; : >"$results"
 prefetch_pid=
@@ -21,6 +20,7 @@ trap finish EXIT
 
 stage_fmt() { cargo fmt --all --check; }
 stage_shell() { git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x; }
+stage_pins() { scripts/check-pins.sh; }
 stage_clippy() { cargo clippy --locked --workspace --all-targets --features exeat-e2e/cluster -- -D warnings; }
 stage_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace; }
 stage_generated() {
@@ -41,17 +41,8 @@ stage_prefetch() {
 }
 
 stage_deny() {
-  local version=0.20.2 tool
-  tool=$cache/tools/cargo-deny-$version
-  if [[ ! -x $tool/bin/cargo-deny ]]; then
-    echo "building cargo-deny $version"
-    # From another folder and without our settings: it is a tool of the host. Without optimising, which takes twice as long as it saves.
-    (cd / && env -u CARGO_BUILD_TARGET CARGO_TARGET_DIR="$cache/tools/build" CARGO_PROFILE_DEV_DEBUG=0 \
-      cargo install -q --debug --locked "cargo-deny@$version" --root "$tool.tmp")
-    mkdir -p "$tool/bin" && mv "$tool.tmp/bin/cargo-deny" "$tool/bin/cargo-deny"
-    rm -rf "$tool.tmp" "$cache/tools/build"
-  fi
-  "$tool/bin/cargo-deny" --locked check bans licenses sources
+  PATH=$(scripts/cargo-tool.sh cargo-deny 0.20.2):$PATH
+  cargo-deny --locked check bans licenses sources
 }
 
 stage_helm() { scripts/test-chart.sh 2>&1 | tee -a "$results"; }

@@ -11,6 +11,15 @@ pub(crate) fn refused(reason: Reason, field: impl Display, problem: impl Display
 
 /// All refusals as one line: clients show it as it is, and so do the Events of a ReplicaSet.
 pub fn all(refused: &[Refused]) -> String {
+    // Names in a pod were not judged by the API server yet: they could hold anything.
+    one_line(&listed(refused))
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn listed(refused: &[Refused]) -> String {
     match refused {
         [] => String::new(),
         [one] => one.to_string(),
@@ -24,8 +33,7 @@ pub fn all(refused: &[Refused]) -> String {
 /// A text as a warning header can carry it: on one line and of bounded length.
 pub(crate) fn header(text: &str) -> String {
     const MOST: usize = 1024;
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    exeat_crds::text::cut(&line, MOST).to_owned()
+    exeat_crds::text::cut(&one_line(text), MOST).to_owned()
 }
 
 /// The known word that a mistyped one was probably meant to be.
@@ -71,6 +79,8 @@ mod tests {
         let one = refused(Reason::PodUnsuitable, "spec.hostPID", "bad", "remove it");
         assert_eq!(all(std::slice::from_ref(&one)), "PodUnsuitable: spec.hostPID: bad; remove it");
         let two = all(&[one.clone(), one]);
+        let forged = refused(Reason::PodUnsuitable, "spec.containers[name=a\n\u{1b}[2Jb]", "bad", "remove it");
+        assert!(!all(&[forged]).chars().any(char::is_control));
         assert!(two.starts_with("2 problems: (1) PodUnsuitable: spec.hostPID") && two.contains("(2) "), "{two}");
     }
 }

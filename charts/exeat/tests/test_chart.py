@@ -315,6 +315,19 @@ class Admission(unittest.TestCase):
         for name in ("EXEAT_SIDECAR_IMAGE", "EXEAT_ISSUER_URL", "EXEAT_AUDIENCE"):
             self.assertIn(f"'{env[name]}'", policy, name)
 
+    def test_the_sidecar_can_be_pinned_by_digest(self):
+        def image(*arguments):
+            [container] = of_kind("Deployment", *arguments)["exeat-webhook"]["spec"]["template"]["spec"]["containers"]
+            return next(e["value"] for e in container["env"] if e["name"] == "EXEAT_SIDECAR_IMAGE")
+
+        self.assertEqual(image("digest.yaml"), f"quay.example.com/exeat/sidecar@sha256:{'3' * 64}")
+        digest = f"sha256:{'4' * 64}"
+        # As `make images` writes it into digests-VERSION.yaml, beside a tag that then has no say.
+        pinned = (None, "exeat-system", "--set", f"sidecar.image.digest={digest},sidecar.image.tag=dev,image.registry=r.example:5000")
+        self.assertEqual(image(*pinned), f"r.example:5000/exeat/sidecar@{digest}")
+        rules = of_kind("ValidatingAdmissionPolicy", *pinned)["exeat-pods"]["spec"]["validations"]
+        self.assertTrue(any(f"c.image in ['r.example:5000/exeat/sidecar@{digest}']" in rule["expression"] for rule in rules))
+
     def test_accepted_images_count(self):
         policy = json.dumps(of_kind("ValidatingAdmissionPolicy", "digest.yaml")["exeat-pods"])
         for registry in ("quay.example.com", "mirror.example.com"):

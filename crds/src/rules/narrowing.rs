@@ -57,8 +57,11 @@ pub fn parse_narrowing(annotation: &str) -> Result<Vec<Statement>, GrantError> {
 
 fn parse_list(text: &str) -> Result<Vec<Statement>, GrantError> {
     let list: Vec<Strict> = serde_saphyr::from_str(text).map_err(|e| {
+        // Its further lines show the text around the fault.
+        let told = e.to_string();
+        let told = told.lines().next().unwrap_or_default();
         invalid(
-            format!("it is no list of statements: {e}"),
+            format!("it is no list of statements: {}", crate::text::sanitize(told)),
             "write [{\"actions\": [\"…\"], \"resources\": [\"…\"]}], as in the policy's spec.allow",
         )
     })?;
@@ -110,6 +113,14 @@ mod tests {
         let json = serde_json::to_string(&expected).unwrap();
         for text in [short, yaml, &format!("\n{yaml}"), &json] {
             assert_eq!(parse_narrowing(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_list_is_told_in_one_line() {
+        for text in ["[", "[{actions: [a], resources: [b], \"e\\u001b\\nf\": c}]", "- &a [*a]\n- \u{7f}"] {
+            let message = parse_narrowing(text).unwrap_err().to_string();
+            assert!(!message.chars().any(char::is_control) && message.len() < 1024, "{message:?}");
         }
     }
 

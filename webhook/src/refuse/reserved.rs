@@ -15,7 +15,26 @@ pub(super) fn check(spec: &PodSpec, settings: &Settings) -> Vec<Refused> {
     let volumes = spec.volumes.iter().flatten().filter_map(|v| volume(v, &settings.audience));
     let containers = others(spec).flat_map(container);
     let sidecar = sidecar(spec).into_iter().flat_map(|c| genuine(c, &settings.sidecar.image));
-    volumes.chain(containers).chain(sidecar).collect()
+    volumes.chain(containers).chain(sidecar).chain(repeated(spec)).collect()
+}
+
+/// Of several things with a name of ours only the first would be made ours. The API server takes no name twice, but judges after us.
+fn repeated(spec: &PodSpec) -> Vec<Refused> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.name == names::SIDECAR).count();
+    let volumes = |name: &str| spec.volumes.iter().flatten().filter(|volume| volume.name == name).count();
+    let mut counts = vec![("initContainers", names::SIDECAR, sidecars)];
+    counts.extend(OURS.map(|name| ("volumes", name, volumes(name))));
+    counts.retain(|(_, _, count)| *count > 1);
+    let refuse = |(list, name, count)| {
+        let problem = format!("it is there {count} times");
+        refused(
+            Reason::PodUnsuitable,
+            format_args!("spec.{list}[name={name}]"),
+            problem,
+            "remove it; the webhook adds its own",
+        )
+    };
+    counts.into_iter().map(refuse).collect()
 }
 
 fn volume(volume: &Volume, audience: &str) -> Option<Refused> {

@@ -117,6 +117,24 @@ fn a_guaranteed_pod_stays_one_and_others_get_the_small_request() {
 }
 
 #[test]
+fn an_image_by_digest_is_injected_and_no_other_is_genuine() {
+    let mut settings = settings();
+    settings.sidecar.image = format!("registry.example:5000/exeat/sidecar@sha256:{}", "3".repeat(64));
+    let policy = policy("report-writer");
+    let injected = inject_with(&pod_with("{}"), policy.as_ref(), &settings).unwrap();
+    let sidecar = &spec(&injected).init_containers.as_ref().unwrap()[0];
+    assert_eq!(sidecar.image.as_ref(), Some(&settings.sidecar.image));
+    assert_eq!(inject_with(&injected, policy.as_ref(), &settings).unwrap(), injected);
+    for other in [settings.sidecar.image.replace('3', "4"), "registry.example:5000/exeat/sidecar:1".to_owned()] {
+        let mut value = serde_json::to_value(&injected).unwrap();
+        value["spec"]["initContainers"][0]["image"] = json!(other);
+        let forged: Pod = serde_json::from_value(value).unwrap();
+        let problems = inject_with(&forged, policy.as_ref(), &settings).unwrap_err();
+        assert!(problems[0].message.contains("initContainers[name=exeat-sidecar].image"), "{problems:?}");
+    }
+}
+
+#[test]
 fn a_sidecar_without_a_cpu_limit_gets_one_in_a_guaranteed_pod_alone() {
     let mut settings = settings();
     settings.sidecar.limits.remove("cpu");

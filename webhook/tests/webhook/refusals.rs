@@ -106,6 +106,16 @@ fn what_is_ours() {
             ],
         ),
         (
+            "spec: {initContainers: [{name: exeat-sidecar, image: 'registry.example/exeat-sidecar:1'}, {name: exeat-sidecar, image: mine}]}",
+            "PodUnsuitable",
+            &["spec.initContainers[name=exeat-sidecar]", "2 times", "the webhook adds its own"],
+        ),
+        (
+            "spec: {volumes: [{name: exeat-run, emptyDir: {medium: Memory}}, {name: exeat-run, emptyDir: {medium: Memory}}]}",
+            "PodUnsuitable",
+            &["spec.volumes[name=exeat-run]", "2 times", "remove it"],
+        ),
+        (
             "spec: {initContainers: [{name: exeat-sidecar, image: 'registry.example/exeat-sidecar:1', volumeMounts: [{name: x, mountPath: /exeat-sidecar}]}]}",
             "PodUnsuitable",
             &["spec.initContainers[name=exeat-sidecar].volumeMounts[mountPath=/exeat-sidecar]", "remove it"],

@@ -1,0 +1,268 @@
+//! An installation for the webhook's targets: two providers, a policy for each, and an API server that knows no more.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::http::{Request, Response};
+use exeat_crds::reason::Refused;
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
+use exeat_webhook::http::{App, router};
+use exeat_webhook::metrics::Metrics;
+use exeat_webhook::objects::Objects;
+use exeat_webhook::{InjectContext, Settings, SidecarSettings, inject};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::core::DeserializeGuard;
+use kube::runtime::{reflector, watcher};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+pub(crate) const NAMESPACE: &str = "agents";
+pub(crate) const IMAGE: &str = "registry.example/exeat-sidecar:1";
+pub(crate) const AUDIENCE: &str = "exeat.dev";
+const ISSUER_CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+
+/// Providers, policies and settings.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Installation {
+    providers: Vec<CredentialProvider>,
+    policies: Vec<AgentCredentialPolicy>,
+}
+
+impl Installation {
+    pub(crate) fn read() -> Result<Self, String> {
+        serde_saphyr::from_str(include_str!("installation.yaml")).map_err(|error| error.to_string())
+    }
+
+    fn policy(&self, name: &str) -> Option<&AgentCredentialPolicy> {
+        self.policies.iter().find(|policy| policy.metadata.name.as_deref() == Some(name))
+    }
+
+    fn provider(&self, name: &str) -> Option<&CredentialProvider> {
+        self.providers.iter().find(|provider| provider.metadata.name.as_deref() == Some(name))
+    }
+
+    /// Injects as the webhook does, under the policy that the pod names.
+    pub(crate) fn inject(&self, pod: &Pod) -> Result<Pod, Vec<Refused>> {
+        let named = pod.metadata.annotations.as_ref().and_then(|all| all.get(names::POLICY));
+        let policy = named.and_then(|name| self.policy(name.trim()));
+        let provider = policy.and_then(|policy| self.provider(&policy.spec.provider_ref.name));
+        let settings = settings();
+        inject(
+            pod,
+            &InjectContext { namespace: NAMESPACE, policy, provider, settings: &settings, issuer_ca: ISSUER_CA },
+        )
+    }
+
+    /// The webhook's endpoints, whose watches have seen everything. Needs a runtime.
+    pub(crate) fn webhook(&self) -> Result<Router, String> {
+        let client = kube::Client::new(tower::service_fn(api_server), "default");
+        let (policies, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        for policy in &self.policies {
+            writer.apply_watcher_event(&watcher::Event::InitApply(DeserializeGuard(Ok(policy.clone()))));
+        }
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let (providers, mut writer) = reflector::store();
+        writer.apply_watcher_event(&watcher::Event::Init);
+        for provider in &self.providers {
+            writer.apply_watcher_event(&watcher::Event::InitApply(DeserializeGuard(Ok(provider.clone()))));
+        }
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| error.to_string())?;
+        let root = watch::channel(Some(ISSUER_CA.to_owned())).1;
+        Ok(router(App::new(Objects::new(client, policies, providers), settings(), root, metrics)))
+    }
+}
+
+/// Everybody but `mallory` may use every provider; nothing else is found.
+async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kube::client::Body>, Infallible> {
+    let review = request.uri().path().ends_with("/subjectaccessreviews");
+    let body = axum::body::to_bytes(axum::body::Body::new(request.into_body()), usize::MAX).await.unwrap_or_default();
+    let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, answer) = if review {
+        let allowed = asked["spec"]["user"] != "mallory";
+        let kind = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"});
+        (
+            201,
+            json!({"apiVersion": kind["apiVersion"], "kind": kind["kind"], "spec": {}, "status": {"allowed": allowed}}),
+        )
+    } else {
+        (404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found"}))
+    };
+    let mut response = Response::new(kube::client::Body::from(answer.to_string().into_bytes()));
+    *response.status_mut() = axum::http::StatusCode::from_u16(status).unwrap_or_default();
+    Ok(response)
+}
+
+fn settings() -> Settings {
+    let amounts = |cpu: &str, memory: &str| {
+        [("cpu".to_owned(), Quantity(cpu.to_owned())), ("memory".to_owned(), Quantity(memory.to_owned()))].into()
+    };
+    Settings {
+        sidecar: SidecarSettings {
+            image: IMAGE.to_owned(),
+            pull_policy: "IfNotPresent".to_owned(),
+            uid: 60911,
+            log_level: "info".to_owned(),
+            requests: amounts("10m", "16Mi"),
+            limits: amounts("200m", "64Mi"),
+        },
+        audience: AUDIENCE.to_owned(),
+        issuer_url: "https://exeat-issuer.exeat-system.svc:443".to_owned(),
+    }
+}
+
+/// Texts that mean something in a pod or a review.
+pub(crate) const POD_TOKENS: &[&str] = &[
+    "exeat.dev/policy",
+    "exeat.dev/duration",
+    "exeat.dev/allow",
+    "exeat.dev/justification",
+    "exeat.dev/port",
+    "exeat.dev/wait",
+    "exeat.dev/aws-token",
+    "exeat.dev/skip-containers",
+    "exeat.dev/allow-env-from",
+    "policy.exeat.dev/app",
+    "exeat.dev/injected",
+    "report-writer",
+    "pod-reader",
+    "report-agent",
+    "agents",
+    "Env",
+    "File",
+    "1h",
+    "app",
+    "helper",
+    "exeat-sidecar",
+    "exeat-id",
+    "exeat-run",
+    IMAGE,
+    AUDIENCE,
+    "token",
+    "Always",
+    "Memory",
+    "/var/run/exeat",
+    "/var/run/secrets/kubernetes.io/serviceaccount",
+    "/exeat-sidecar",
+    "/var/run",
+    "/",
+    "/var/run/exeat/../exeat/",
+    "metadata",
+    "annotations",
+    "labels",
+    "spec",
+    "containers",
+    "initContainers",
+    "ephemeralContainers",
+    "volumes",
+    "volumeMounts",
+    "name",
+    "image",
+    "env",
+    "envFrom",
+    "value",
+    "valueFrom",
+    "fieldRef",
+    "fieldPath",
+    "metadata.uid",
+    "mountPath",
+    "subPath",
+    "readOnly",
+    "mountPropagation",
+    "Bidirectional",
+    "projected",
+    "sources",
+    "serviceAccountToken",
+    "audience",
+    "path",
+    "defaultMode",
+    "emptyDir",
+    "medium",
+    "hostPath",
+    "hostNetwork",
+    "hostPID",
+    "shareProcessNamespace",
+    "securityContext",
+    "privileged",
+    "capabilities",
+    "add",
+    "drop",
+    "NET_RAW",
+    "CAP_NET_RAW",
+    "all",
+    "SYS_PTRACE",
+    "runAsUser",
+    "restartPolicy",
+    "ports",
+    "containerPort",
+    "serviceAccountName",
+    "secretRef",
+    "configMapRef",
+    "prefix",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "NO_PROXY",
+    "no_proxy",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "http://127.0.0.1:9911/aws/credentials",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "/var/run/exeat/token",
+    "AWS_EC2_METADATA_DISABLED",
+    "KUBECONFIG",
+    "/var/run/exeat/kubernetes/kubeconfig",
+    "EXEAT_ISSUER_URL",
+    "resources",
+    "limits",
+    "requests",
+    "cpu",
+    "memory",
+    "s3:GetObject on arn:aws:s3:::reports/2026/*",
+    "get pods on agents/*",
+    "[{\"actions\":[\"s3:*\"],\"resources\":[\"*\"]}]",
+    "uid",
+    "operation",
+    "CREATE",
+    "UPDATE",
+    "DELETE",
+    "CONNECT",
+    "object",
+    "oldObject",
+    "subResource",
+    "userInfo",
+    "username",
+    "alice",
+    "mallory",
+    "namespace",
+    "kind",
+    "group",
+    "version",
+    "exeat.dev",
+    "v1alpha1",
+    "CredentialProvider",
+    "AgentCredentialPolicy",
+    "CredentialSession",
+    "Approval",
+    "Pod",
+    "Deployment",
+    "CronJob",
+    "template",
+    "jobTemplate",
+    "apps",
+    "batch",
+    "providerRef",
+    "principal",
+    "subjects",
+    "allow",
+    "session",
+    "duration",
+    "bindings",
+    "maxActions",
+    "deny",
+    "dryRun",
+];
