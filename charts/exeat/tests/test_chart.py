@@ -152,6 +152,7 @@ class Values(unittest.TestCase):
         "audit.sink=syslog": "must be one of",
         "audit.sink=http": "minLength",
         "audit.http.url=http://audit.example.com": "does not match pattern",
+        "audit.http.url=https://me:password@audit.example.com": "does not match pattern",
         "audit.spool.records=3": "minimum",
         "crds.install=maybe": "got string, want boolean",
     }

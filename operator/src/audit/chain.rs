@@ -69,7 +69,6 @@ struct Fields<'a> {
     previous: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

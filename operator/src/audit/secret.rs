@@ -6,10 +6,14 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
+use std::time::Duration;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 /// The entry that holds the key.
 const ENTRY: &str = "key";
+/// Longest time for all of it.
+const LOAD: Duration = Duration::from_secs(30);
 
 /// Why there is no key, so that nothing can be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,12 @@ pub enum SecretError {
         name: String,
         /// What the API server said.
         source: kube::Error,
+    },
+    /// The API server took too long.
+    #[error("Secret {name} could not be read within {} s", LOAD.as_secs())]
+    Slow {
+        /// The Secret.
+        name: String,
     },
     /// There is something else in it.
     #[error(
@@ -41,11 +51,15 @@ pub enum SecretError {
 pub async fn load(client: Client, namespace: &str, program: &str) -> Result<Key, SecretError> {
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let name = names::audit_key_secret(program);
-    let kube = |source| SecretError::Kube { name: name.clone(), source };
+    timeout(LOAD, read_or_make(&api, &name)).await.unwrap_or(Err(SecretError::Slow { name }))
+}
+
+async fn read_or_make(api: &Api<Secret>, name: &str) -> Result<Key, SecretError> {
+    let kube = |source| SecretError::Kube { name: name.to_owned(), source };
     loop {
-        let mut secret = api.get(&name).await.map_err(kube)?;
+        let mut secret = api.get(name).await.map_err(kube)?;
         if let Some(found) = found(&secret) {
-            return found.map_err(|source| SecretError::Key { name, source });
+            return found.map_err(|source| SecretError::Key { name: name.to_owned(), source });
         }
         let key = Key::generate();
         let value = ByteString(key.to_text().as_bytes().to_vec());

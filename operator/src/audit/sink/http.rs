@@ -40,9 +40,9 @@ pub struct HttpSettings {
 /// Why a batch was not taken, or none can be sent. Never holds the token.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The address is none that tokens and records may go to.
-    #[error("--audit-url (EXEAT_AUDIT_URL): {0} is no https URL with a host")]
-    Url(Uri),
+    /// The address is none that tokens and records may go to. It is not repeated: it may hold a password.
+    #[error("--audit-url (EXEAT_AUDIT_URL) must be an https URL with a host, without user name and password")]
+    Url,
     /// The roots can't be used.
     #[error("--audit-ca (EXEAT_AUDIT_CA): {0}; it must hold one or more PEM certificates")]
     Roots(String),
@@ -60,16 +60,16 @@ pub enum HttpError {
     /// There was no answer.
     #[error("{url}: {cause}")]
     Failed {
-        /// Where to.
-        url: Uri,
+        /// Where to, without the query.
+        url: String,
         /// What happened.
         cause: String,
     },
     /// The answer was no.
     #[error("{url} answered {status}")]
     Refused {
-        /// Where to.
-        url: Uri,
+        /// Where to, without the query.
+        url: String,
         /// With what.
         status: StatusCode,
     },
@@ -87,8 +87,9 @@ impl HttpSink {
     /// # Errors
     /// When the address or the roots can't be used.
     pub fn new(settings: HttpSettings, resolver: Resolver) -> Result<Self, HttpError> {
-        if settings.url.scheme_str() != Some("https") || settings.url.host().is_none_or(str::is_empty) {
-            return Err(HttpError::Url(settings.url));
+        let plain = settings.url.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+        if settings.url.scheme_str() != Some("https") || !plain {
+            return Err(HttpError::Url);
         }
         let mut http = HttpConnector::new_with_resolver(resolver);
         http.enforce_http(false);
@@ -101,7 +102,8 @@ impl HttpSink {
 
     async fn post(&self, body: Vec<u8>) -> Result<(), HttpError> {
         let url = &self.settings.url;
-        let failed = |cause: String| HttpError::Failed { url: url.clone(), cause };
+        let shown = || format!("https://{}{}", url.authority().map_or("", |a| a.as_str()), url.path());
+        let failed = |cause: String| HttpError::Failed { url: shown(), cause };
         let mut request = Request::post(url.clone())
             .header(CONTENT_TYPE, "application/x-ndjson")
             .body(Full::new(Bytes::from(body)))
@@ -115,7 +117,7 @@ impl HttpSink {
         if answer.status().is_success() {
             return Ok(());
         }
-        Err(HttpError::Refused { url: url.clone(), status: answer.status() })
+        Err(HttpError::Refused { url: shown(), status: answer.status() })
     }
 }
 

@@ -45,7 +45,7 @@ async fn start(name: &str) -> Running {
     let receiver = Arc::new(Receiver { answer: Mutex::new(StatusCode::NO_CONTENT), got: Mutex::default() });
     let router = Router::new().route("/audit", post(receive)).with_state(Arc::clone(&receiver));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}/audit", listener.local_addr().unwrap().port());
+    let url = format!("https://localhost:{}/audit?token=hush", listener.local_addr().unwrap().port());
     let shutdown = Shutdown::manual();
     tokio::spawn(serve_tls(listener, router, server_config(certificate).unwrap(), shutdown.clone(), Limits::default()));
     let folder = std::env::temp_dir().join(format!("exeat-audit-http-{name}-{}", std::process::id()));
@@ -88,6 +88,7 @@ async fn only_2xx_takes_a_batch_and_errors_never_hold_the_token() {
         *running.receiver.answer.lock().unwrap() = status;
         let error = sink.deliver(batch("a\n")).await.unwrap_err();
         assert!(error.to_string().contains(status.as_str()) && !format!("{error:?}").contains("first"), "{error:?}");
+        assert!(!format!("{error:?}").contains("token=hush"), "{error:?}");
     }
     std::fs::write(running.folder.join("token"), "se\ncret").unwrap();
     let error = sink.deliver(batch("a\n")).await.unwrap_err();
@@ -110,9 +111,9 @@ fn settings_that_would_leak_or_trust_nobody_are_refused_by_name() {
         token_file: None,
         ca_file: ca_file.map(PathBuf::from),
     };
-    for url in ["http://audit.example.com/", "/audit", "audit.example.com"] {
+    for url in ["http://audit.example.com/", "/audit", "audit.example.com", "https://me:hush@a.example.com/"] {
         let error = HttpSink::new(settings(url, None), resolver()).err().unwrap().to_string();
-        assert!(error.contains("--audit-url") && error.contains("https"), "{error}");
+        assert!(error.contains("--audit-url") && !error.contains("hush"), "{error}");
     }
     let error = HttpSink::new(settings("https://a.example.com/", Some("/dev/null")), resolver()).err().unwrap();
     assert!(error.to_string().contains("--audit-ca"), "{error}");

@@ -1,4 +1,5 @@
 use crate::audit::chain::Origin;
+use exeat_crds::text;
 use std::fmt;
 
 /// What is wrong.
@@ -107,6 +108,6 @@ impl fmt::Display for Finding {
         if let Some(sequence) = self.sequence {
             write!(f, " sequence={sequence}")?;
         }
-        write!(f, ": {}", self.message.escape_debug())
+        write!(f, ": {}", text::strip_hidden(&self.message))
     }
 }
