@@ -166,6 +166,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn what_stays_is_bounded_and_young(ages in prop::collection::vec(0_i64..60, 0..900), long in 1_usize..200) {
             let entries: BTreeMap<_, _> = ages
