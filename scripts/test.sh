@@ -26,6 +26,7 @@ stage_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspa
 stage_generated() {
   cargo run --locked -q -p exeat-crds --bin exeat-crdgen -- --check
   scripts/generate-config.sh --check
+  scripts/check-security.sh
 }
 stage_unit() { cargo test --locked --workspace --features exeat-e2e/cluster --no-run && cargo test --locked --workspace 2>&1 | tee -a "$results"; }
 stage_differential() { e2e/differential/run.sh; } # our rules against MiniStack's and MinIO's own evaluators

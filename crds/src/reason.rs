@@ -97,6 +97,8 @@ reasons! {
     RoleChainingLimit,
     /// The grant has changed since it was decided.
     GrantChanged,
+    /// An admission policy of ours is missing or changed: until it stands again nothing is opened.
+    BackstopMissing,
     /// The session's time is up.
     SessionExpired,
     /// Somebody revoked the session.

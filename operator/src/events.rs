@@ -2,6 +2,7 @@
 //! the audit log is.
 
 use crate::audit::AuditEvent;
+use crate::limiter::Limiter;
 use exeat_crds::{CredentialSession, text};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -9,9 +10,13 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Resource, ResourceExt};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
 
 /// Longest note that the API server takes, bytes.
 const MAX_NOTE: usize = 1024;
+/// Events that we write in one namespace in a second, on average; ten times as many in a burst. Kubernetes keeps each for an hour.
+const RATE: u32 = 50;
 
 /// Writes Events.
 #[derive(Clone)]
@@ -19,16 +24,24 @@ pub struct Events {
     client: kube::Client,
     controller: &'static str,
     instance: String,
+    limiter: Arc<Mutex<Limiter>>,
 }
 
 impl Events {
     /// `controller` names the program, `instance` the pod.
     pub fn new(client: kube::Client, controller: &'static str, instance: &str) -> Self {
-        Self { client, controller, instance: text::cut(instance, 128).to_owned() }
+        let limiter = Arc::new(Mutex::new(Limiter::new(RATE)));
+        Self { client, controller, instance: text::cut(instance, 128).to_owned(), limiter }
     }
 
-    /// Publishes on the session and on its pod. A failure is logged and nothing more: people can do without an Event.
+    /// Publishes on the session and on its pod. A failure is logged and nothing more: people can do without an Event. The same holds
+    /// for a namespace with so many that they would burden the others.
     pub async fn publish(&self, session: &CredentialSession, event: &AuditEvent, now: Timestamp) {
+        let namespace = session.namespace().unwrap_or_default();
+        if self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(&namespace, Instant::now()).is_err() {
+            tracing::debug!(%namespace, event = event.event.as_str(), "too many Events in this namespace: left out");
+            return;
+        }
         let on_session = session.object_ref(&());
         let on_pod = ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -38,7 +51,6 @@ impl Events {
             uid: Some(event.pod_uid.clone()),
             ..ObjectReference::default()
         };
-        let namespace = session.namespace().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let writes = [(on_session.clone(), on_pod.clone()), (on_pod, on_session)].map(|(regarding, related)| {
             let api = api.clone();

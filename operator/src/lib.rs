@@ -9,5 +9,6 @@ pub mod audit;
 pub mod controller;
 pub mod events;
 pub mod issuer;
+mod limiter;
 pub mod metrics;
 pub mod process;

@@ -1,10 +1,8 @@
-//! The admission policies hold without the webhook, and stand up again when they are taken away.
+//! The admission policies stand up again when they are taken away.
 
-use exeat_e2e::{Failure, Result, agent, connect, ensure, in_namespace, kubernetes_policy, wait_for};
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use exeat_e2e::{Failure, Result, connect, ensure, wait_for};
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 const POLICIES: [&str; 5] = ["exeat-pods", "exeat-exec", "exeat-sessions", "exeat-approvals", "exeat-objects"];
@@ -38,30 +36,4 @@ async fn removed_and_changed_admission_policies_are_put_back_in_seconds() -> Res
         Ok(())
     })
     .await
-}
-
-#[tokio::test]
-async fn with_the_webhook_configuration_gone_no_pod_gets_in_without_its_sidecar() -> Result {
-    let _alone = crate::ALONE.lock().await;
-    let client = connect().await?;
-    let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
-    let mut saved = configurations.get("exeat").await?;
-    let outcome = in_namespace("uninjected", async |ns| {
-        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
-        configurations.delete("exeat", &DeleteParams::default()).await?;
-        wait_for("the pod is refused by the admission policy", 20, async || {
-            let refusal = ns.expect_refused(&agent("agent", "pods")).await?;
-            ensure!(refusal.contains("does not carry the genuine sidecar"), "{refusal}");
-            Ok(())
-        })
-        .await
-    })
-    .await;
-    saved.metadata.resource_version = None;
-    saved.metadata.uid = None;
-    saved.metadata.managed_fields = None;
-    if configurations.get_opt("exeat").await?.is_none() {
-        configurations.create(&PostParams::default(), &saved).await?;
-    }
-    outcome
 }

@@ -1,8 +1,10 @@
 //! Stories that would disturb others: they run last, one after the other.
 
+mod attacks;
 mod backstop;
 mod faults;
 mod storm;
+mod upgrade;
 
 /// Held by the story that runs.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

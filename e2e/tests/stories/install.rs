@@ -93,7 +93,7 @@ async fn certificates_are_made_by_ourselves() -> Result {
         let mutating = mutating.webhooks.into_iter().flatten().map(|w| w.client_config.ca_bundle);
         let validating = validating.webhooks.into_iter().flatten().map(|w| w.client_config.ca_bundle);
         let bundles: Vec<_> = mutating.chain(validating).collect();
-        ensure!(bundles.len() == 3 && bundles.iter().all(Option::is_some), "{} of 3", bundles.iter().flatten().count());
+        ensure!(bundles.iter().all(Option::is_some), "{} of {}", bundles.iter().flatten().count(), bundles.len());
         Ok(())
     })
     .await?;

@@ -2,6 +2,7 @@
 
 mod admission;
 mod aws;
+mod canary;
 mod expiry;
 mod install;
 mod kubernetes;

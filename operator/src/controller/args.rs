@@ -70,6 +70,10 @@ pub struct Args {
     #[arg(long, env = "EXEAT_SESSION_RETENTION_COUNT", default_value_t = 200)]
     pub session_retention_count: usize,
 
+    /// How many sessions of one namespace may wait at once; further pods get theirs when some have been decided.
+    #[arg(long, env = "EXEAT_MAX_PENDING", default_value_t = 200)]
+    pub max_pending: usize,
+
     /// Folder with the admission policies as installed (YAML): the leader puts them back when they are changed or removed.
     #[arg(long, env = "EXEAT_ADMISSION_POLICIES", value_name = "FOLDER")]
     pub admission_policies: Option<PathBuf>,

@@ -15,49 +15,85 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt::Debug;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// They are looked at this often even if no change is seen.
 const PERIOD: Duration = Duration::from_secs(60);
+/// After a repair: the API server needs a moment until a policy is in force again.
+const SETTLE: Duration = Duration::from_secs(3);
 
-/// Keeps the admission policies of `folder` as they were installed. Without a folder there is nothing to do.
+/// Whether the admission policies stand. While they do not, no session is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Backstop(Arc<AtomicBool>);
+
+impl Backstop {
+    /// Whether they stood when they were looked at last. They are not trusted before the first look.
+    pub fn stands(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn set(&self, stands: bool) {
+        self.0.store(stands, Ordering::Release);
+    }
+}
+
+/// Reads the admission policies of `folder` as they were installed, and takes a first look at them. Without a folder there are none
+/// to look after.
 ///
 /// # Errors
 /// A manifest that can't be read.
-pub(super) async fn watch(context: &Context, folder: Option<&Path>) -> Result<(), Error> {
-    let Some(folder) = folder else {
-        tracing::warn!("no --admission-policies: changed or removed admission policies will not be put back");
-        return futures::future::pending().await;
+pub(super) async fn start(context: &Context, folder: Option<&Path>) -> Result<Vec<DynamicObject>, Error> {
+    let wanted = match folder {
+        Some(folder) => read(folder)?,
+        None => {
+            tracing::warn!("no --admission-policies: changed or removed admission policies will not be put back");
+            Vec::new()
+        }
     };
-    let wanted = read(folder)?;
+    look(context, &wanted).await;
+    Ok(wanted)
+}
+
+/// Keeps them as they were installed.
+pub(super) async fn keep(context: &Context, wanted: &[DynamicObject]) {
     let mut changes = futures::stream::select(
         touched::<ValidatingAdmissionPolicy>(context),
         touched::<ValidatingAdmissionPolicyBinding>(context),
     );
     loop {
-        for manifest in &wanted {
-            let healthy = heal(context, manifest).await;
-            let name = manifest.name_any();
-            match healthy {
-                Ok(healed) => {
-                    context.metrics.set_backstop(&name, true);
-                    if healed {
-                        tracing::warn!(%name, "BackstopMissing: an admission policy was changed or missing; it was put back");
-                    }
-                }
-                Err(error) => {
-                    context.metrics.set_backstop(&name, false);
-                    tracing::error!(%name, %error, "BackstopMissing: an admission policy is not as installed and can't be put back");
-                }
-            }
-        }
+        let stood = look(context, wanted).await;
         tokio::select! {
             _ = changes.next() => {}
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(if stood { PERIOD } else { SETTLE }) => {}
         }
         // One look is enough for all changes that have come by now.
         while changes.next().now_or_never().is_some() {}
     }
+}
+
+/// Puts back what is not as installed. Returns whether everything stood already.
+async fn look(context: &Context, wanted: &[DynamicObject]) -> bool {
+    let mut stood = true;
+    for manifest in wanted {
+        let name = manifest.name_any();
+        let healed = heal(context, manifest).await;
+        context.metrics.set_backstop(&name, healed.is_ok());
+        match healed {
+            Ok(false) => continue,
+            Ok(true) => {
+                tracing::warn!(%name, "BackstopMissing: an admission policy was changed or missing; it was put back");
+            }
+            Err(error) => {
+                tracing::error!(%name, %error, "BackstopMissing: an admission policy is not as installed and can't be put back");
+            }
+        }
+        stood = false;
+        context.backstop.set(false);
+    }
+    context.backstop.set(stood);
+    stood
 }
 
 fn touched<K>(context: &Context) -> impl futures::Stream<Item = ()> + Send + Unpin + 'static

@@ -1,3 +1,4 @@
+use super::backstop::Backstop;
 use super::caches::Caches;
 use super::retention::Retention;
 use crate::audit::Audit;
@@ -30,6 +31,10 @@ pub struct Context {
     pub events: Events,
     /// Metrics.
     pub metrics: ControllerMetrics,
+    /// Whether the admission policies stand.
+    pub backstop: Backstop,
+    /// How many sessions of one namespace may wait at once.
+    pub max_pending: usize,
     /// How long history is kept.
     pub retention: Retention,
 }

@@ -2,7 +2,7 @@
 
 /// Settings.
 pub mod args;
-mod backstop;
+pub mod backstop;
 pub mod caches;
 /// What reconciles share.
 pub mod context;

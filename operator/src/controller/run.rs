@@ -1,7 +1,7 @@
 //! Start, lead, end.
 
 use super::args::Args;
-use super::backstop;
+use super::backstop::{self, Backstop};
 use super::context::Context;
 use super::error::Error;
 use super::retention::Retention;
@@ -47,6 +47,8 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         audit: log.audit.clone(),
         events: process::events(&args.process, &client, "controller"),
         metrics: metrics.clone(),
+        backstop: Backstop::default(),
+        max_pending: args.max_pending,
         retention: Retention {
             age: SignedDuration::try_from(args.session_retention_age).unwrap_or(SignedDuration::MAX),
             count: args.session_retention_count,
@@ -81,6 +83,7 @@ async fn lead(
     drivers: Vec<BoxFuture<'static, ()>>,
     args: &Args,
 ) -> Result<(), RunError> {
+    let backstop = backstop::start(&context, args.admission_policies.as_deref()).await.map_err(RunError::setup)?;
     let watching = futures::future::select_all(drivers);
     let c = Arc::clone(&context);
     let controllers = async {
@@ -99,7 +102,7 @@ async fn lead(
         _ = watching => Err(RunError::PartEnded("a watch")),
         result = controllers => result,
         () = count_active(&context) => Err(RunError::PartEnded("the session count")),
-        result = backstop::watch(&context, args.admission_policies.as_deref()) => result.map_err(RunError::setup),
+        () = backstop::keep(&context, &backstop) => Err(RunError::PartEnded("the watch of admission policies")),
     }
 }
 

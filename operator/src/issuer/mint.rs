@@ -2,13 +2,13 @@
 //! nothing that was minted leaves.
 
 use super::authn::{AuthError, Authenticator, PodIdentity};
-use super::limiter::Limiter;
 use super::providers::Providers;
 use super::recompute::{Order, recompute};
 use super::sessions::View;
 use super::{status, view};
 use crate::audit::{Audit, AuditEvent, EventName};
 use crate::events::Events;
+use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Issuance, RevocationMode};

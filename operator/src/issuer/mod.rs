@@ -3,7 +3,6 @@
 /// Settings.
 pub mod args;
 mod authn;
-mod limiter;
 mod mint;
 mod probe;
 mod providers;

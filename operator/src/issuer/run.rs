@@ -2,7 +2,6 @@
 
 use super::args::Args;
 use super::authn::Authenticator;
-use super::limiter::Limiter;
 use super::mint::Desk;
 use super::providers::Providers;
 use super::root::Certificates;
@@ -10,6 +9,7 @@ use super::server::{Server, router};
 use super::sessions::View;
 use super::{probe, revoke};
 use crate::audit::Audit;
+use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
 use exeat_crds::names;

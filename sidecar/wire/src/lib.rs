@@ -189,6 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn other_releases_are_understood_both_ways() {
+        let bare: CredentialRequest = serde_json::from_str("{}").unwrap();
+        assert_eq!(bare, CredentialRequest::default());
+        let newer = r#"{"sidecarVersion":"0.9.0","somethingNew":{"a":[1]}}"#;
+        assert_eq!(serde_json::from_str::<CredentialRequest>(newer).unwrap().sidecar_version, "0.9.0");
+        // As the first release's issuer writes it, with a field that is none of ours.
+        let older = r#"{"session":"s","policy":"p","expiresAt":"2026-01-01T00:00:00Z","sessionExpiresAt":"2026-01-01T00:00:00Z",
+            "offlineGraceSeconds":60,"credential":{"kind":"kubernetes","server":"https://x","certificateAuthority":"pem",
+            "namespace":"n","token":"t","later":true}}"#;
+        let response: CredentialResponse = serde_json::from_str(older).unwrap();
+        assert_eq!((response.digest.as_str(), response.offline_grace_seconds), ("", 60));
+        let refusal: Refusal = serde_json::from_str(r#"{"code":"SessionRevoked","message":"m"}"#).unwrap();
+        assert!(!refusal.retryable && refusal.retry_after_seconds.is_none() && refusal.session.is_none());
+    }
+
+    #[test]
     fn stopped_is_one_flat_object() {
         let refusal = Refusal {
             code: "SessionRevoked".into(),

@@ -6,6 +6,7 @@ use super::context::{Context, Outcome};
 use super::error::Error;
 use super::session::end::{AgentEnd, of_pod};
 use crate::audit::AuditEvent;
+use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{CredentialSession, authority, names};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
@@ -13,6 +14,10 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use plan::{Facts, Plan, plan};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How soon a pod of a namespace with too many waiting sessions is looked at again.
+const CROWDED: Duration = Duration::from_secs(10);
 
 /// Opens the next session of a pod where one is due.
 ///
@@ -35,11 +40,27 @@ pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, E
     let facts = Facts { pod: &pod, sessions: &sessions, policy: policy.as_deref(), authority: authority.as_ref() };
     match plan(&facts, now) {
         Plan::Wait(at) => Ok(context.next_look(Outcome::Unchanged, at, now)),
+        Plan::Open(session) if is_crowded(&session, &context) => {
+            tracing::warn!(pod = %pod.name_any(), namespace = ?pod.namespace(), "too many sessions wait in this namespace: no further one is opened");
+            Ok(Action::requeue(CROWDED))
+        }
         Plan::Open(session) => {
             create(&session, &context).await?;
             Ok(context.next_look(Outcome::Changed, None, now))
         }
     }
+}
+
+/// A namespace whose pods all wait must not fill the store and the queues of all others.
+fn is_crowded(session: &CredentialSession, context: &Context) -> bool {
+    let waits = |s: &CredentialSession| {
+        s.metadata.namespace == session.metadata.namespace
+            && s.status
+                .as_ref()
+                .and_then(|s| s.phase)
+                .is_none_or(|p| matches!(p, Phase::Pending | Phase::AwaitingApproval))
+    };
+    context.caches.sessions.state_filter(waits).len() >= context.max_pending
 }
 
 /// The name is derived from pod, policy and number: a second try finds the first one's object.

@@ -15,6 +15,9 @@ use kube::ResourceExt;
 /// How long after its deletion at the provider a Kubernetes token may still pass: the API server caches token checks for 10 s.
 const IMMEDIATE_SLACK: SignedDuration = SignedDuration::from_secs(15);
 
+/// How soon a session that waits for the admission policies is looked at again.
+const BACKSTOP_RETRY: SignedDuration = SignedDuration::from_secs(1);
+
 /// All that is known of a session when it is decided.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
@@ -28,6 +31,8 @@ pub struct Facts<'a> {
     pub agent: AgentEnd,
     /// The pod, judged whole: read only while the session is not active yet.
     pub pod: Option<Result<(), Refused>>,
+    /// Whether the admission policies stand: without them a pod may hold what nobody checked.
+    pub backstop: bool,
 }
 
 /// What a session should be.
@@ -65,7 +70,11 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         }
         None => open(facts, &mut status, now),
     };
-    let look_again = expiry(&status).filter(|_| verdict.phase == Phase::Active);
+    let look_again = match (verdict.phase, verdict.reason) {
+        (Phase::Active, _) => expiry(&status),
+        (_, Reason::BackstopMissing) => now.checked_add(BACKSTOP_RETRY).ok(),
+        _ => None,
+    };
     record(&mut status, &verdict, facts.session, now);
     Decision { status, look_again }
 }
@@ -147,6 +156,11 @@ fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp)
     };
     if let Err(refused) = ready(policy, &authority) {
         return waiting(refused.reason, refused.message);
+    }
+    if !facts.backstop {
+        let message =
+            "an admission policy of Exeat is missing or was changed; sessions are opened once it stands again";
+        return waiting(Reason::BackstopMissing, message.to_owned());
     }
     match activate(status, &authority, &grant, request.duration.as_deref(), now) {
         Ok(()) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),

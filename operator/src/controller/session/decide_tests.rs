@@ -66,6 +66,7 @@ struct Case {
     provider: Option<CredentialProvider>,
     agent: AgentEnd,
     pod: Option<Result<(), Refused>>,
+    backstop: bool,
 }
 
 impl Case {
@@ -77,6 +78,7 @@ impl Case {
             provider: Some(provider()),
             agent: AgentEnd::Alive,
             pod: Some(Ok(())),
+            backstop: true,
         }
     }
 
@@ -94,6 +96,7 @@ impl Case {
             provider: self.provider.as_ref(),
             agent: self.agent.clone(),
             pod: self.pod.clone(),
+            backstop: self.backstop,
         };
         decide(&facts, at(now))
     }
@@ -113,6 +116,17 @@ fn a_covered_pod_under_a_ready_policy_becomes_active_until_its_time() {
     assert_eq!(decision.look_again, Some(at("2026-01-01T13:00:00Z")));
     assert_eq!(status.grant.unwrap().allow.len(), 1);
     assert_eq!(status.revocation.unwrap().effective_by, "2026-01-01T13:00:15Z");
+}
+
+#[test]
+fn while_an_admission_policy_is_missing_nothing_is_opened_and_nothing_ended() {
+    let mut case = Case::fresh();
+    case.backstop = false;
+    assert_eq!(case.outcome(NOW), (Phase::Pending, "BackstopMissing".into()));
+    assert_eq!(case.decide(NOW).look_again, Some(at("2026-01-01T12:00:01Z")));
+    let mut case = Case::active();
+    case.backstop = false;
+    assert_eq!(case.outcome(NOW), (Phase::Active, "Active".into()));
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub async fn reconcile(session: Arc<CredentialSession>, context: Arc<Context>) -
         provider: gathered.provider.as_deref(),
         agent: gathered.agent,
         pod: gathered.pod,
+        backstop: context.backstop.stands(),
     };
     let decision = decide(&facts, now); // pure
     let outcome = apply::apply(&session, &decision, &context).await?; // client

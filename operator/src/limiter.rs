@@ -10,19 +10,19 @@ const BURST_SECONDS: f64 = 10.0;
 const MAX_BUCKETS: usize = 10_000;
 
 /// Buckets by namespace.
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     rate: f64,
     buckets: HashMap<String, (f64, Instant)>,
 }
 
 impl Limiter {
     /// `rate`: requests a second.
-    pub(super) fn new(rate: u32) -> Self {
+    pub(crate) fn new(rate: u32) -> Self {
         Self { rate: f64::from(rate.max(1)), buckets: HashMap::new() }
     }
 
     /// Takes a token, or says how long to wait for one.
-    pub(super) fn take(&mut self, namespace: &str, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, namespace: &str, now: Instant) -> Result<(), Duration> {
         let full = self.rate * BURST_SECONDS;
         if self.buckets.len() >= MAX_BUCKETS {
             let rate = self.rate;
