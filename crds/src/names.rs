@@ -63,6 +63,13 @@ pub const ISSUER_ROOT_CONFIG_MAP: &str = "exeat-issuer-root";
 pub const ISSUER_ROOT_SECRET: &str = "exeat-issuer-root";
 /// Secret in our own namespace with the webhook's root key and certificate.
 pub const WEBHOOK_ROOT_SECRET: &str = "exeat-webhook-root";
+/// ConfigMap in our own namespace with the last record of each audit chain.
+pub const AUDIT_HEADS_CONFIG_MAP: &str = "exeat-audit-heads";
+
+/// Secret in our own namespace with the key of the audit chains of `program`, `controller` or `issuer`.
+pub fn audit_key_secret(program: &str) -> String {
+    format!("exeat-audit-key-{program}")
+}
 
 /// Annotation on either of these Secrets: any new value asks for a new root.
 pub const ROTATE: &str = "exeat.dev/rotate";

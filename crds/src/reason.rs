@@ -133,6 +133,8 @@ reasons! {
     RateLimited,
     /// The issuer can't be reached by the sidecar.
     IssuerUnreachable,
+    /// The audit log takes no record, so nothing is minted.
+    AuditUnavailable,
     /// Something of ours failed.
     InternalError,
 }

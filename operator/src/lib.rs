@@ -1,6 +1,6 @@
 //! The two programs of the operator image.
 //!
-//! - [`controller`] decides: pods become sessions, sessions become Active or not. It has no cloud identity and reads no Secret.
+//! - [`controller`] decides: pods become sessions, sessions become Active or not. It has no cloud identity and reads no Secret but its audit key.
 //! - [`issuer`] mints: it proves the pod, computes the grant again, and hands the credential to the sidecar. It decides nothing.
 //!
 //! Both write the same [`audit`] events, [`events`] and [`metrics`].

@@ -1,15 +1,27 @@
 //! What both programs are as processes: settings, connection to the API server, health server, end.
 
-use crate::audit::Audit;
+use crate::audit::anchor::{Anchors, ConfigMapHeads};
+use crate::audit::args::AuditArgs;
+use crate::audit::chain::{Chain, Origin};
+use crate::audit::metrics::AuditMetrics;
+use crate::audit::{Audit, secret};
 use crate::events::Events;
 use clap::Args;
 use exeat_runtime::args::{ClientArgs, HealthArgs, LeaseArgs, PodArgs, TelemetryArgs};
+use exeat_runtime::clock::SystemClock;
 use exeat_runtime::lease::LeaseEnd;
 use exeat_runtime::readiness::Readiness;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_runtime::{health, telemetry};
 use prometheus::Registry;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+
+/// Longest time, at the end, for the sink to take the last records.
+const FLUSH: Duration = Duration::from_secs(6);
+/// Longest time after that for the last head.
+const LAST_HEAD: Duration = Duration::from_secs(2);
 
 /// Settings of both programs.
 #[derive(Args, Clone, Debug)]
@@ -33,6 +45,9 @@ pub struct ProcessArgs {
     /// Logging.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    /// Audit.
+    #[command(flatten)]
+    pub audit: AuditArgs,
 }
 
 /// Why a program ended other than by being told to.
@@ -100,9 +115,43 @@ impl Process {
 }
 
 /// The audit log of one start of a program.
-pub fn audit(args: &ProcessArgs) -> Audit {
-    let boot = hex::encode(rand::random::<[u8; 8]>());
-    Audit::new(&args.pod.pod_name, &boot, &args.cluster_name, Box::new(std::io::stdout()))
+pub struct AuditLog {
+    /// Where to record.
+    pub audit: Audit,
+    anchors: Anchors,
+}
+
+impl AuditLog {
+    /// Gets the key of `program` (`controller` or `issuer`), opens the sink, and begins a chain. `manager` is the program's field manager.
+    ///
+    /// # Errors
+    /// The Secret or the setting that is not as needed.
+    pub async fn start(args: &ProcessArgs, process: &Process, program: &str, manager: &str) -> Result<Self, RunError> {
+        let (client, namespace) = (&process.client, &args.pod.pod_namespace);
+        let key = secret::load(client.clone(), namespace, program).await.map_err(RunError::setup)?;
+        let metrics = AuditMetrics::register(&process.registry).map_err(RunError::setup)?;
+        let origin = Origin {
+            program: program.to_owned(),
+            writer: args.pod.pod_name.clone(),
+            boot: hex::encode(rand::random::<[u8; 8]>()),
+        };
+        let key_id = key.id().to_owned();
+        let sink = args.audit.sink(&origin.writer).map_err(RunError::setup)?;
+        let chain = Chain::new(key, origin.clone(), &args.cluster_name);
+        let audit = Audit::start(chain, args.audit.limits(), sink, metrics.clone());
+        let store = Box::new(ConfigMapHeads::new(client.clone(), namespace, manager));
+        let anchors = Anchors::start(store, origin, &key_id, audit.head(), Arc::new(SystemClock), metrics);
+        Ok(Self { audit, anchors })
+    }
+
+    /// Hands over what still waits, for at most six seconds, and anchors the end.
+    pub async fn finish(self) {
+        let left = self.audit.flush(FLUSH).await;
+        if left > 0 {
+            tracing::error!(left, "audit records are lost: the sink did not take them before the end");
+        }
+        self.anchors.finish(LAST_HEAD).await;
+    }
 }
 
 /// The Events that a program writes as `exeat-COMPONENT`.

@@ -149,6 +149,11 @@ class Values(unittest.TestCase):
         "kubernetesProvider.grantsNamespace=Not_A_Name": "does not match pattern",
         "audience=it's": "does not match pattern",
         "webhook.timeoutSeconds=31": "maximum",
+        "audit.sink=syslog": "must be one of",
+        "audit.sink=http": "minLength",
+        "audit.http.url=http://audit.example.com": "does not match pattern",
+        "audit.http.url=https://me:password@audit.example.com": "does not match pattern",
+        "audit.spool.records=3": "minimum",
         "crds.install=maybe": "got string, want boolean",
         "webhook.certManager.issuer.name=corporate": "additional properties 'issuer' not allowed",
         "webhook.certManager.issuerRef.kind=ClusterIssuer": "'name' required",
@@ -194,7 +199,7 @@ class Access(unittest.TestCase):
                 if resource != "secrets":
                     continue
                 self.assertEqual(kind, "Role", name)
-                self.assertIn(name, ("exeat-issuer", "exeat-webhook"))
+                self.assertIn(name, ("exeat-controller", "exeat-issuer", "exeat-webhook"))
                 if role["metadata"]["namespace"] == namespace:
                     self.assertFalse({"list", "watch", "create", "delete"} & set(verbs), name)
                     self.assertTrue(rule.get("resourceNames") or verbs == ["get"], name)
@@ -202,7 +207,16 @@ class Access(unittest.TestCase):
     def test_named_provider_secrets_are_all_that_the_issuer_reads(self):
         role = next(o for o in roles("irsa.yaml") if o["metadata"]["name"] == "exeat-issuer" and o["metadata"].get("namespace") == "exeat-system")
         named = {n for resource, _, rule in rules(role) if resource == "secrets" for n in rule["resourceNames"]}
-        self.assertEqual(named, {"aws-keys", "exeat-issuer-root"})
+        self.assertEqual(named, {"aws-keys", "exeat-issuer-root", "exeat-audit-key-issuer"})
+
+    @every_rendering
+    def test_each_program_has_its_own_audit_key_and_may_only_patch_heads(self, values, namespace):
+        for name in ("exeat-controller", "exeat-issuer"):
+            [role] = [r for r in roles(values, namespace) if r["metadata"]["name"] == name and r["metadata"].get("namespace") == namespace]
+            keys = {n: verbs for resource, verbs, rule in rules(role) for n in rule.get("resourceNames", []) if n.startswith("exeat-audit-key-")}
+            self.assertEqual(keys, {f"exeat-audit-key-{name.removeprefix('exeat-')}": ["get", "update"]})
+            heads = [(resource, verbs) for resource, verbs, rule in rules(role) if "exeat-audit-heads" in rule.get("resourceNames", [])]
+            self.assertEqual(heads, [("configmaps", ["patch"])], name)
 
     @every_rendering
     def test_accounts_are_apart(self, values, namespace):
@@ -276,6 +290,23 @@ class Pods(unittest.TestCase):
         self.assertEqual(images("digest.yaml")["exeat-controller"], f"exeat/operator@sha256:{'1' * 64}")
         tagged = images(None, "exeat-system", "--set", "image.tag=dev,webhook.image.tag=other")
         self.assertEqual(tagged, {"exeat-controller": "exeat/operator:dev", "exeat-issuer": "exeat/operator:dev", "exeat-webhook": "exeat/webhook:other"})
+
+    def test_audit_sinks_have_what_they_name(self):
+        for values, wanted in ((None, set()), ("digest.yaml", {"audit"}), ("irsa.yaml", {"audit-token", "audit-ca"})):
+            for name in ("exeat-controller", "exeat-issuer"):
+                spec = of_kind("Deployment", values)[name]["spec"]["template"]["spec"]
+                [container] = spec["containers"]
+                env = {e["name"]: e.get("value") for e in container["env"]}
+                mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"] if m["name"].startswith("audit")}
+                volumes = {v["name"]: v for v in spec["volumes"] if v["name"].startswith("audit")}
+                self.assertEqual((set(mounts), set(volumes)), (wanted, wanted))
+                self.assertEqual(env["EXEAT_AUDIT_SINK"], {None: "stdout", "digest.yaml": "file", "irsa.yaml": "http"}[values])
+                self.assertTrue(env["EXEAT_AUDIT_SPOOL_BYTES"].isdigit())
+                for variable, volume in (("EXEAT_AUDIT_FOLDER", "audit"), ("EXEAT_AUDIT_TOKEN_FILE", "audit-token"), ("EXEAT_AUDIT_CA", "audit-ca")):
+                    self.assertEqual(variable in env, volume in wanted)
+                    self.assertTrue(volume not in wanted or env[variable].startswith(mounts[volume]), variable)
+                if "audit-token" in volumes:
+                    self.assertEqual(volumes["audit-token"]["secret"]["items"], [{"key": "bearer", "path": "token"}])
 
     def test_the_issuer_has_its_identity(self):
         account = of_kind("ServiceAccount", "irsa.yaml")["exeat-issuer"]
@@ -351,9 +382,12 @@ class Admission(unittest.TestCase):
     @every_rendering
     def test_an_upgrade_keeps_what_the_programs_wrote(self, values, namespace):
         secrets = of_kind("Secret", values, namespace)
-        ours = set() if (values or "").startswith("cert-manager") else {"exeat-webhook-root"}
-        self.assertEqual(set(secrets), {"exeat-issuer-root"} | ours)
-        for one in [*secrets.values(), of_kind("ConfigMap", values, namespace)["exeat-issuer-root"]]:
+        ours = {"exeat-issuer-root", "exeat-audit-key-controller", "exeat-audit-key-issuer"}
+        if not (values or "").startswith("cert-manager"):
+            ours.add("exeat-webhook-root")
+        self.assertEqual(set(secrets), ours)
+        maps = of_kind("ConfigMap", values, namespace)
+        for one in [*secrets.values(), maps["exeat-issuer-root"], maps["exeat-audit-heads"]]:
             self.assertFalse({"data", "stringData", "immutable"} & set(one), one["metadata"]["name"])
         for name, lease in of_kind("Lease", values, namespace).items():
             self.assertNotIn("spec", lease, name)

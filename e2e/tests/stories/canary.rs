@@ -127,7 +127,7 @@ async fn what_programs_say(ns: &Scope, pods: &[&str]) -> Result<String> {
 #[expect(clippy::disallowed_methods, reason = "tests have no flags")]
 fn cluster_folders() -> Result<Vec<PathBuf>> {
     let run = std::env::var("EXEAT_RUN_DIR").map_err(|_| Failure::new("EXEAT_RUN_DIR is not set"))?;
-    let folders = vec![Path::new(&run).join("etcd"), Path::new(&run).join("logs"), PathBuf::from("/var/log/pods")];
+    let folders = vec![Path::new(&run).join("etcd"), Path::new(&run).join("logs"), Path::new(&run).join("pod-logs")];
     ensure!(folders.iter().all(|f| f.is_dir()), "{folders:?} must be folders");
     Ok(folders)
 }

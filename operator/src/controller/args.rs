@@ -1,12 +1,14 @@
+use crate::audit::command::VerifyArgs;
 use crate::process::ProcessArgs;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
 use exeat_runtime::args::parse_duration;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Decides which agent holds which credentials: pods become CredentialSessions, policies and providers become Ready.
 #[derive(Parser, Debug)]
-#[command(name = "exeat-controller", version)]
+#[command(name = "exeat-controller", version, subcommand_negates_reqs = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -27,6 +29,34 @@ pub enum Command {
         #[arg(long, default_value = "60s", value_parser = parse_duration)]
         timeout: Duration,
     },
+    /// Verify an audit log with the keys and heads of its chains. Exits with 1 when there are findings.
+    VerifyAudit(VerifyArgs),
+}
+
+/// What is asked for, with the settings that it needs.
+#[derive(Debug)]
+pub enum Call {
+    /// One of the commands that talk to the API server.
+    Serve(Box<Cli>),
+    /// Verify an audit log: it needs no pod and no cluster.
+    VerifyAudit(VerifyArgs),
+}
+
+impl Call {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// What is wrong with it, or the help that was asked for.
+    pub fn try_parse_from(line: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let mut command = Cli::command();
+        let matches = command.try_get_matches_from_mut(line)?;
+        if let Some(("verify-audit", matches)) = matches.subcommand() {
+            let args = VerifyArgs::from_arg_matches(matches);
+            return args.map(Self::VerifyAudit).map_err(|error| error.format(&mut command));
+        }
+        let cli = Cli::from_arg_matches(&matches);
+        cli.map(|cli| Self::Serve(Box::new(cli))).map_err(|error| error.format(&mut command))
+    }
 }
 
 /// Settings of the controller.
@@ -55,4 +85,28 @@ pub struct Args {
     /// As every program of ours.
     #[command(flatten)]
     pub process: ProcessArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Call, clap::Error> {
+        Call::try_parse_from(std::iter::once("exeat-controller").chain(line.iter().copied()))
+    }
+
+    #[test]
+    fn a_log_is_verified_without_a_pod_but_nothing_else_runs_without_one() {
+        let line = ["verify-audit", "--key-file", "issuer=/k", "--key-file=controller=/c", "--heads=/h", "-"];
+        let Ok(Call::VerifyAudit(args)) = parse(&line) else { panic!("not understood") };
+        assert_eq!(args.key_files[0], ("issuer".to_owned(), "/k".into()));
+        assert_eq!((args.file, args.heads, args.partial), ("-".into(), Some("/h".into()), false));
+        for line in [&[][..], &["uninstall"], &["run"]] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains("pod"), "{error}");
+        }
+        let Ok(Call::Serve(cli)) = parse(&["--pod-name=a", "uninstall"]) else { panic!("not understood") };
+        assert!(matches!(cli.command, Some(Command::Uninstall { .. })));
+        assert!(parse(&["verify-audit", "--key-file=/k", "-"]).unwrap_err().to_string().contains("controller=FILE"));
+    }
 }

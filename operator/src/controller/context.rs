@@ -26,7 +26,7 @@ pub struct Context {
     /// Open only while this replica leads: checked before every write.
     pub gate: WriteGate,
     /// Audit log.
-    pub audit: Arc<Audit>,
+    pub audit: Audit,
     /// Events.
     pub events: Events,
     /// Metrics.

@@ -8,7 +8,8 @@ use super::retention::Retention;
 use super::watches::{Queues, watches};
 use super::{pod, policy, provider, session};
 use crate::metrics::ControllerMetrics;
-use crate::process::{self, Process, RunError};
+use crate::process::{self, AuditLog, Process, RunError};
+use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
 use exeat_runtime::clock::{Clock, SystemClock};
 use exeat_runtime::lease::{KubeLease, elect};
@@ -34,6 +35,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let process = Process::start(&args.process).await?;
     let (client, shutdown) = (process.client.clone(), process.shutdown.clone());
     let metrics = ControllerMetrics::register(&process.registry).map_err(RunError::setup)?;
+    let log = AuditLog::start(&args.process, &process, "controller", names::CONTROLLER).await?;
     let connected = process.readiness.latch("Kubernetes API");
     let config = args.process.lease.config("exeat-controller", &args.process.pod).map_err(RunError::setup)?;
     let leadership = elect(KubeLease::new(client.clone(), &config), config, SystemClock);
@@ -42,7 +44,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         caches,
         clock: Arc::new(SystemClock) as Arc<dyn Clock>,
         gate: leadership.gate(),
-        audit: Arc::new(process::audit(&args.process)),
+        audit: log.audit.clone(),
         events: process::events(&args.process, &client, "controller"),
         metrics: metrics.clone(),
         backstop: Backstop::default(),
@@ -70,6 +72,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     };
     metrics.set_leader(false);
     leadership.release().await;
+    log.finish().await;
     ended
 }
 

@@ -153,12 +153,9 @@ impl Desk {
             Reason::Active.as_str(),
             "a credential is about to be minted",
         );
-        if !self.audit.record(&intent, self.clock.now()) {
-            return Err(refusal(
-                Reason::InternalError,
-                "the audit log can't be written, so nothing is minted",
-                Some(5),
-            ));
+        if let Err(error) = self.audit.intend(&intent, self.clock.now()).await {
+            let message = format!("nothing is minted, since it can't be recorded: {error}");
+            return Err(refusal(Reason::AuditUnavailable, message, Some(5)));
         }
         let (provider, minted) = match self.mint(fresh).await {
             Ok(minted) => minted,

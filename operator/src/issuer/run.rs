@@ -9,9 +9,11 @@ use super::server::{Server, router};
 use super::sessions::View;
 use super::streams::Streams;
 use super::{probe, revoke};
+use crate::audit::Audit;
 use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
-use crate::process::{self, Process, RunError};
+use crate::process::{self, AuditLog, Process, RunError};
+use exeat_crds::names;
 use exeat_providers::Context;
 use exeat_runtime::clock::SystemClock;
 use exeat_runtime::dns::Resolver;
@@ -39,14 +41,17 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     };
     let listener = TcpListener::bind(args.listen).await.map_err(RunError::setup)?;
     let (view, watching) = View::new(&client);
-    let desk = Arc::new(desk(&args, &client, view, metrics));
+    let log = AuditLog::start(&args.process, &process, "issuer", names::ISSUER).await?;
+    let desk = Arc::new(desk(&args, &client, view, metrics, log.audit.clone()));
     let serving = serve(&args, &client, Arc::clone(&desk), listener, shutdown, latches);
-    tokio::select! {
+    let ended = tokio::select! {
         result = serving => result,
         error = process.serve_health() => Err(error),
         () = watching => Err(RunError::PartEnded("a watch")),
         () = lead_for_good(&args, &client, &desk) => Err(RunError::PartEnded("the election")),
-    }
+    };
+    log.finish().await;
+    ended
 }
 
 struct Latches {
@@ -55,7 +60,7 @@ struct Latches {
     certificate: Latch,
 }
 
-fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetrics) -> Desk {
+fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetrics, audit: Audit) -> Desk {
     let context = Context {
         client: client.clone(),
         namespace: args.process.pod.pod_namespace.clone(),
@@ -72,7 +77,7 @@ fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetr
         authenticator: Authenticator::new(client.clone(), &args.audience),
         view,
         providers: Providers::new(context),
-        audit: process::audit(&args.process),
+        audit,
         events: process::events(&args.process, client, "issuer"),
         metrics,
         limiter: Mutex::new(Limiter::new(args.namespace_rate)),

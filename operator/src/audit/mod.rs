@@ -1,16 +1,31 @@
-//! What happened, as one type: an audit line (JSON, standard output) and an Event say the same in the same words.
-//! Text that agents or people wrote is sanitised and named `claimed…`; nothing here ever holds a secret.
+//! What happened, as one type: an audit record and an Event say the same in the same words. Text that agents or people wrote is sanitised
+//! and named `claimed…`; nothing here ever holds a secret.
+//!
+//! [`chain`] signs, [`spool`] holds what has not reached its [`sink`], [`heads`] anchors each chain's end apart from the log, [`verify`]
+//! finds what was done to it. [`Audit`] puts them together.
+
+pub mod anchor;
+pub mod args;
+pub mod chain;
+pub mod command;
+pub mod heads;
+pub mod key;
+mod log;
+pub mod metrics;
+pub mod record;
+pub mod secret;
+pub mod sink;
+pub mod spool;
+pub mod verify;
+
+pub use log::{Audit, AuditError};
 
 use exeat_crds::CredentialSession;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{CredentialSessionStatus, Phase};
 use exeat_crds::{text, v1alpha1};
-use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
-use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What happened.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
@@ -77,7 +92,7 @@ impl EventName {
     }
 }
 
-/// One thing that happened to one session.
+/// One thing that happened to one session. Its fields are texts alone: [`record`] writes nothing else.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEvent {
@@ -179,63 +194,5 @@ impl AuditEvent {
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    audit: &'static str,
-    time: String,
-    writer: &'a str,
-    boot: &'a str,
-    sequence: u64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    cluster: &'a str,
-    #[serde(flatten)]
-    event: &'a AuditEvent,
-}
-
-/// Writes audit lines. Each carries its writer, a number for its process and its place in that process's sequence: a gap shows.
-pub struct Audit {
-    writer: String,
-    boot: String,
-    cluster: String,
-    sequence: AtomicU64,
-    out: Mutex<Box<dyn Write + Send>>,
-}
-
-impl Audit {
-    /// Writes to `out`. `writer` is the pod's name, `boot` differs at each start.
-    pub fn new(writer: &str, boot: &str, cluster: &str, out: Box<dyn Write + Send>) -> Self {
-        Self {
-            writer: writer.to_owned(),
-            boot: boot.to_owned(),
-            cluster: cluster.to_owned(),
-            sequence: AtomicU64::new(0),
-            out: Mutex::new(out),
-        }
-    }
-
-    /// Writes one line. Returns whether it was written: a mint whose intent can't be recorded must not happen.
-    pub fn record(&self, event: &AuditEvent, now: Timestamp) -> bool {
-        let mut out = self.out.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let line = Line {
-            audit: "exeat.dev/v1",
-            time: now.to_string(),
-            writer: &self.writer,
-            boot: &self.boot,
-            sequence: self.sequence.fetch_add(1, Ordering::Relaxed),
-            cluster: &self.cluster,
-            event,
-        };
-        let Ok(mut text) = serde_json::to_vec(&line) else { return false };
-        text.push(b'\n');
-        let written = out.write_all(&text).and_then(|()| out.flush());
-        if let Err(error) = &written {
-            tracing::error!(%error, "an audit line could not be written");
-        }
-        written.is_ok()
-    }
-}
-
 #[cfg(test)]
-#[path = "audit_tests.rs"]
 mod tests;
