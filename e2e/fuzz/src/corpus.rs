@@ -27,7 +27,7 @@ pub fn read(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
 /// When it can't be written.
 pub fn write(folder: &Path, input: &[u8]) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
-    let file = folder.join(format!("{:016x}", Random::of(input).next()));
+    let file = folder.join(format!("{:016x}", Random::of(input).draw()));
     std::fs::write(&file, input)?;
     Ok(file)
 }
