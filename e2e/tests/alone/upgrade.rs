@@ -2,10 +2,10 @@
 
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
-use exeat_e2e::{Failure, Result, Scope, agent, ensure, in_namespace, kubernetes_policy, script, shell, wait_for};
+use exeat_e2e::{Result, Scope, agent, ensure, in_namespace, kubernetes_policy, script, shell, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 const EACH_SECOND: &str = "while kubectl get pods -o name >/dev/null; do sleep 1; done; echo broken; sleep 86400";
@@ -21,15 +21,14 @@ fn sidecar_image(pod: &Pod) -> Option<String> {
 
 /// A new pod works, with the sidecar of the release that stands now.
 async fn newcomer(ns: &Scope, name: &str, tag: &str) -> Result {
-    wait_for("a new pod gets the sidecar of this release", 60, async || {
-        let pod = ns.create(&agent(name, "pods")).await?;
-        if sidecar_image(&pod).is_some_and(|image| image.ends_with(tag)) {
-            return Ok(());
-        }
-        ns.api::<Pod>().delete(name, &kube::api::DeleteParams::default().grace_period(0)).await?;
-        Err(Failure::new(format!("{:?}", sidecar_image(&pod))))
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    wait_for("new pods get the sidecar of this release", 60, async || {
+        let image = sidecar_image(&ns.api::<Pod>().create(&dry_run, &agent(name, "pods")).await?);
+        ensure!(image.as_deref().is_some_and(|image| image.ends_with(tag)), "{image:?}");
+        Ok(())
     })
     .await?;
+    ns.create(&agent(name, "pods")).await?;
     ns.started(name).await?;
     ns.sh(name, "kubectl get pods -o name").await?.ok()?;
     Ok(())

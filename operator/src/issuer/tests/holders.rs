@@ -9,6 +9,7 @@ use kube::runtime::watcher::Event;
 use proptest::prelude::*;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
@@ -93,6 +94,7 @@ async fn a_conflict_is_reported_on_session_and_pod_but_not_for_each_request() {
         let refused = desk.serve_session(&caller("b"), &session_name(1)).await.unwrap_err();
         assert_eq!(refused.session, Some(session_name(1)));
     }
+    desk.audit.flush(Duration::from_secs(5)).await;
     let said = |what: &str| world.log.lock().unwrap().iter().filter(|l| *l == what).count();
     assert_eq!(said("HolderConflict"), 3, "one audit record, one Event on the session and one on the pod");
     assert_eq!(said("mint"), 1);

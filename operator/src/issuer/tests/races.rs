@@ -4,6 +4,7 @@ use super::world::{Change, POD, POLICY, PROVIDER, World, caller, pod, session, s
 use exeat_wire::{CredentialResponse, Refusal};
 use proptest::prelude::*;
 use serde_json::json;
+use std::time::Duration;
 
 /// A change that must keep a credential in, and the object by whose last read it is seen.
 struct Harm {
@@ -78,7 +79,12 @@ const HARMLESS: [(&str, Change); 4] = [
 
 fn run(world: &World) -> Result<CredentialResponse, Refusal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(async { world.desk(None).serve_session(&caller("a"), &session_name(SERVED)).await })
+    runtime.block_on(async {
+        let desk = world.desk(None);
+        let served = desk.serve_session(&caller("a"), &session_name(SERVED)).await;
+        desk.audit.flush(Duration::from_secs(5)).await;
+        served
+    })
 }
 
 fn points() -> usize {

@@ -1,6 +1,11 @@
 //! An API server in memory with conditional writes, a provider beside it, and changes that come between two requests.
 
 use crate::audit::Audit;
+use crate::audit::chain::{Chain, Origin};
+use crate::audit::key::Key;
+use crate::audit::metrics::AuditMetrics;
+use crate::audit::sink::{Sink, SinkError};
+use crate::audit::spool::{Entry, Limits};
 use crate::events::Events;
 use crate::issuer::authn::{Authenticator, PodIdentity};
 use crate::issuer::hold::Caller;
@@ -10,6 +15,7 @@ use crate::issuer::sessions::View;
 use crate::issuer::streams::Streams;
 use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
+use async_trait::async_trait;
 use exeat_crds::{authority, names};
 use exeat_providers::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::{Clock, ManualClock};
@@ -22,7 +28,6 @@ use prometheus::Registry;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 use tower::service_fn;
@@ -228,6 +233,13 @@ impl World {
         Client::new(serve, "default")
     }
 
+    fn audit(&self) -> Audit {
+        let origin = Origin { program: "issuer".into(), writer: "issuer-0".into(), boot: "boot".into() };
+        let metrics = AuditMetrics::register(&Registry::new()).unwrap();
+        let limits = Limits { records: 1000, bytes: 1 << 20 };
+        Audit::start(Chain::new(Key::generate(), origin, "test"), limits, Box::new(self.clone()), metrics)
+    }
+
     /// A replica. With `turns` each of its requests waits for one.
     pub(super) fn desk(&self, turns: Option<Arc<Semaphore>>) -> Desk {
         let client = self.client(turns);
@@ -246,7 +258,7 @@ impl World {
             authenticator: Authenticator::new(client.clone(), "exeat.dev"),
             view: View::new(&client).0,
             providers: Providers::with_built(context, &provider, Arc::new(self.clone())),
-            audit: Audit::new("issuer-0", "boot", "test", Box::new(self.clone())),
+            audit: self.audit(),
             events: Events::new(client.clone(), "issuer", "issuer-0"),
             client,
             clock: Arc::new(self.clock.clone()),
@@ -264,14 +276,17 @@ fn failure(code: u16, reason: &str) -> Value {
 }
 
 /// The audit log.
-impl Write for World {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let line: Value = serde_json::from_slice(bytes)?;
-        self.say(line["event"].as_str().unwrap_or_default());
-        Ok(bytes.len())
+#[async_trait]
+impl Sink for World {
+    fn is_local(&self) -> bool {
+        true
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    async fn deliver(&mut self, batch: Vec<Entry>) -> Result<(), SinkError> {
+        for entry in batch {
+            let line: Value = serde_json::from_slice(&entry.line).unwrap();
+            self.say(line["event"].as_str().unwrap_or_default());
+        }
         Ok(())
     }
 }
