@@ -68,9 +68,11 @@ for image in "${images[@]}"; do
   archives+=("$archive")
   step "$name: $(du -h "$archive" | cut -f1)"
   if [[ $profile == release ]]; then
-    rm -f "${archive%.tar}.oci.tar"
     buildah --root "$tmp/root" --runroot "$tmp/run" push -q --format oci --digestfile "$tmp/digest" "docker.io/$name" \
-      "oci-archive:${archive%.tar}.oci.tar:$name"
+      "oci-archive:$tmp/oci.tar:$name"
+    # Packed again: buildah's archive tells when it was packed.
+    mkdir "$tmp/oci-$image" && tar -x -C "$tmp/oci-$image" -f "$tmp/oci.tar" && rm "$tmp/oci.tar"
+    tar -c --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=a=rX -C "$tmp/oci-$image" -f "${archive%.tar}.oci.tar" .
     printf '%s: {image: {digest: "%s"}}\n' "$image" "$(<"$tmp/digest")" >>"$digests"
     bill_of "$image" >"${archive%.tar}.cdx.json"
     step "exeat/$image@$(<"$tmp/digest"), $(jq '.components | length' "${archive%.tar}.cdx.json") components"

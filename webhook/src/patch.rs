@@ -31,9 +31,13 @@ fn objects(before: &Map<String, Value>, after: &Map<String, Value>, path: &Point
     }
     for (key, value) in after {
         let path = path.with_trailing_token(key);
-        match before.get(key) {
-            Some(old) => values(old, value, &path, out),
-            None => out.push(PatchOperation::Add(AddOperation { path, value: value.clone() })),
+        match (before.get(key), value) {
+            (Some(old), _) if old == value => {}
+            (Some(old @ Value::Object(_)), Value::Object(_)) | (Some(old @ Value::Array(_)), Value::Array(_)) => {
+                values(old, value, &path, out);
+            }
+            // Of a member that is there it is a replacement. One that our types filled in need not be there.
+            _ => out.push(PatchOperation::Add(AddOperation { path, value: value.clone() })),
         }
     }
 }
@@ -116,6 +120,16 @@ mod tests {
             {"name": "app", "image": "a", "env": [{"name": "A"}], "ofTheFuture": 1},
         ]});
         assert_eq!(patched, expected);
+    }
+
+    #[test]
+    fn a_member_that_our_types_filled_in_need_not_be_there() {
+        let sent = json!({"seccompProfile": {}});
+        let (before, after) =
+            (json!({"seccompProfile": {"type": ""}}), json!({"seccompProfile": {"type": "RuntimeDefault"}}));
+        let mut patched = sent;
+        json_patch::patch(&mut patched, &diff(&before, &after)).unwrap();
+        assert_eq!(patched, after);
     }
 
     #[test]
