@@ -83,6 +83,9 @@ pub struct InjectionArgs {
     /// Image of the sidecar.
     #[arg(long, env = "EXEAT_SIDECAR_IMAGE", value_name = "IMAGE")]
     pub sidecar_image: String,
+    /// Further images that count as genuine, in full: what a mirror or a digest resolver makes of the sidecar's.
+    #[arg(long, env = "EXEAT_SIDECAR_ACCEPTED_IMAGES", value_name = "IMAGE,…", value_delimiter = ',')]
+    pub sidecar_accepted_images: Vec<String>,
     /// When the sidecar's image is pulled.
     #[arg(long, env = "EXEAT_SIDECAR_PULL_POLICY", value_name = "POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub sidecar_pull_policy: String,
@@ -117,6 +120,7 @@ impl InjectionArgs {
         Settings {
             sidecar: SidecarSettings {
                 image: self.sidecar_image.clone(),
+                accepted_images: self.sidecar_accepted_images.iter().filter(|i| !i.is_empty()).cloned().collect(),
                 pull_policy: self.sidecar_pull_policy.clone(),
                 uid: self.sidecar_uid,
                 log_level: self.sidecar_log_level.clone(),

@@ -20,6 +20,8 @@ pub struct Settings {
 pub struct SidecarSettings {
     /// Image reference.
     pub image: String,
+    /// Further references that count as genuine: what a mirror or a digest resolver makes of ours.
+    pub accepted_images: Vec<String>,
     /// `Always`, `IfNotPresent` or `Never`.
     pub pull_policy: String,
     /// User and group that it runs as. No other container of the pod may run as this user.
@@ -30,4 +32,11 @@ pub struct SidecarSettings {
     pub requests: BTreeMap<String, Quantity>,
     /// What it may use at most, by resource name.
     pub limits: BTreeMap<String, Quantity>,
+}
+
+impl SidecarSettings {
+    /// Whether this is the sidecar's image, perhaps as another admission plugin has rewritten it.
+    pub(crate) fn is_genuine(&self, image: Option<&str>) -> bool {
+        image.is_some_and(|image| image == self.image || self.accepted_images.iter().any(|accepted| accepted == image))
+    }
 }

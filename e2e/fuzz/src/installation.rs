@@ -103,6 +103,7 @@ fn settings() -> Settings {
     Settings {
         sidecar: SidecarSettings {
             image: IMAGE.to_owned(),
+            accepted_images: Vec::new(),
             pull_policy: "IfNotPresent".to_owned(),
             uid: 60911,
             log_level: "info".to_owned(),

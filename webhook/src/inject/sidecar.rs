@@ -39,6 +39,9 @@ pub(super) fn place(init_containers: &mut Vec<Container>, plan: &Plan<'_>) {
             let ours = [names::IDENTITY_VOLUME, names::RUN_VOLUME];
             let foreign = mounts.into_iter().filter(|mount| !ours.contains(&mount.name.as_str()));
             desired.volume_mounts.get_or_insert_default().extend(foreign);
+            if plan.settings.sidecar.is_genuine(existing.image.as_deref()) {
+                desired.image = existing.image.take();
+            }
             *existing = desired;
         }
     }

@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 use crate::inject::{BINARY, TOKEN_PATH, is_injected_mount};
 use crate::message::refused;
 use crate::pod::{Placed, is_within, mount_path, others, sidecar};
-use crate::settings::Settings;
+use crate::settings::{Settings, SidecarSettings};
 
 const OURS: [&str; 2] = [names::IDENTITY_VOLUME, names::RUN_VOLUME];
 
 pub(super) fn check(spec: &PodSpec, settings: &Settings) -> Vec<Refused> {
     let volumes = spec.volumes.iter().flatten().filter_map(|v| volume(v, &settings.audience));
     let containers = others(spec).flat_map(container);
-    let sidecar = sidecar(spec).into_iter().flat_map(|c| genuine(c, &settings.sidecar.image));
+    let sidecar = sidecar(spec).into_iter().flat_map(|c| genuine(c, &settings.sidecar));
     volumes.chain(containers).chain(sidecar).chain(repeated(spec)).collect()
 }
 
@@ -107,10 +107,11 @@ fn agent_mount(path: &str, mount: &VolumeMount) -> Option<Refused> {
 }
 
 /// Variables and harmless mounts that other admission plugins add to every container are let be.
-fn genuine(container: &Container, image: &str) -> Vec<Refused> {
+fn genuine(container: &Container, settings: &SidecarSettings) -> Vec<Refused> {
     let path = format!("spec.initContainers[name={}]", names::SIDECAR);
     let mut problems = Vec::new();
-    if container.image.as_deref() != Some(image) {
+    let image = &settings.image;
+    if !settings.is_genuine(container.image.as_deref()) {
         problems.push(refused(
             Reason::PodUnsuitable,
             format_args!("{path}.image"),

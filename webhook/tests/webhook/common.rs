@@ -75,6 +75,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         sidecar: SidecarSettings {
             image: "registry.example/exeat-sidecar:1".to_owned(),
+            accepted_images: Vec::new(),
             pull_policy: "IfNotPresent".to_owned(),
             uid: 60911,
             log_level: "info".to_owned(),

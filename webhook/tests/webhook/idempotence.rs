@@ -148,6 +148,20 @@ fn a_sidecar_without_a_cpu_limit_gets_one_in_a_guaranteed_pod_alone() {
     assert_eq!(sidecar("{}")["limits"], json!({"memory": "64Mi"}));
 }
 
+#[test]
+fn an_image_that_a_mirror_rewrote_stays_where_it_is_accepted() {
+    let mut settings = settings();
+    let policy = policy("report-writer");
+    let injected = inject_with(&pod_with("{}"), policy.as_ref(), &settings).unwrap();
+    let mut mirrored = injected.clone();
+    let image = "mirror.example/exeat-sidecar:1".to_owned();
+    mirrored.spec.as_mut().unwrap().init_containers.as_mut().unwrap()[0].image = Some(image.clone());
+    let refused = inject_with(&mirrored, policy.as_ref(), &settings).unwrap_err();
+    assert!(refused[0].message.contains("exeat-sidecar].image"), "{refused:?}");
+    settings.sidecar.accepted_images = vec![image];
+    assert_eq!(inject_with(&mirrored, policy.as_ref(), &settings).unwrap(), mirrored);
+}
+
 fn env() -> impl Strategy<Value = Value> {
     let name = prop_oneof![
         Just("AWS_REGION"),
