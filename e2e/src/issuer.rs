@@ -2,7 +2,7 @@
 
 use exeat_crds::names;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::{Api, PostParams};
 use kube::client::Body;
 use kube::{Client, Config, ResourceExt};
@@ -10,9 +10,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 
-use crate::{Failure, Result, Scope, system_namespace};
+use crate::{Failure, Result, Scope, system, system_namespace};
 
 const SERVICE: &str = "exeat-issuer";
+const PORT: u16 = 8443;
 /// Shortest life of a token that the API server makes, seconds.
 const TOKEN_SECONDS: i64 = 600;
 
@@ -34,7 +35,7 @@ impl Answer {
     }
 }
 
-/// Calls the issuer through its Service, trusting the root that sidecars are given.
+/// Calls one replica of the issuer, trusting the root that sidecars are given. Addresses of Services lead somewhere from pods alone.
 pub struct Issuer {
     client: Client,
 }
@@ -45,14 +46,14 @@ impl Issuer {
     /// # Errors
     /// When it is not installed.
     pub async fn find(client: &Client) -> Result<Self> {
-        let service = Api::<Service>::namespaced(client.clone(), system_namespace()).get(SERVICE).await?;
-        let address = service.spec.and_then(|s| s.cluster_ip).ok_or_else(|| Failure::new("it has no address"))?;
+        let pods = system::pods(client, "issuer").await?;
+        let ready = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).filter_map(address).next();
+        let address = ready.ok_or_else(|| Failure::new("no replica is ready"))?;
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), system_namespace());
         let roots = maps.get(names::ISSUER_ROOT_CONFIG_MAP).await?.data.unwrap_or_default();
         let roots = roots.get("ca.crt").ok_or_else(|| Failure::new("the ConfigMap with the root has no ca.crt"))?;
-        let url = format!("https://{address}:443").parse().map_err(|e| Failure::new(format!("{address}: {e}")))?;
+        let url = format!("https://{address}:{PORT}").parse().map_err(|e| Failure::new(format!("{address}: {e}")))?;
         let mut config = Config::new(url);
-        // The test's host may not ask the cluster's DNS.
         config.tls_server_name = Some(format!("{SERVICE}.{}.svc", system_namespace()));
         let parsed: std::result::Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(roots.as_bytes()).map(|c| c.map(|c| c.to_vec())).collect();
@@ -96,6 +97,13 @@ impl Issuer {
         };
         Ok(Answer { status, retry_after, body })
     }
+}
+
+/// The address of a pod that is ready.
+fn address(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    status.pod_ip.as_deref().filter(|_| ready)
 }
 
 impl Scope {

@@ -27,7 +27,7 @@ pub struct AuditArgs {
     #[arg(long, env = "EXEAT_AUDIT_SINK", value_enum, default_value_t)]
     pub audit_sink: SinkKind,
 
-    /// Folder for `--audit-sink=file`; it must exist. Each pod has a file of its own in it, <pod>.ndjson.
+    /// Folder for `--audit-sink=file`; it must exist. Each pod has a file of its own in it, POD.ndjson.
     #[arg(long, env = "EXEAT_AUDIT_FOLDER", value_name = "FOLDER", required_if_eq("audit_sink", "file"))]
     pub audit_folder: Option<PathBuf>,
 
