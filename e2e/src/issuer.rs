@@ -54,6 +54,8 @@ impl Issuer {
         let roots = roots.get("ca.crt").ok_or_else(|| Failure::new("the ConfigMap with the root has no ca.crt"))?;
         let url = format!("https://{address}:{PORT}").parse().map_err(|e| Failure::new(format!("{address}: {e}")))?;
         let mut config = Config::new(url);
+        // A refusal that may be tried again is an answer here.
+        config.default_retry = false;
         config.tls_server_name = Some(format!("{SERVICE}.{}.svc", system_namespace()));
         let parsed: std::result::Result<Vec<_>, _> =
             CertificateDer::pem_slice_iter(roots.as_bytes()).map(|c| c.map(|c| c.to_vec())).collect();
