@@ -3,9 +3,7 @@
 #![expect(clippy::expect_used, reason = "a pod without these parts is no injected pod: the story fails")]
 
 use exeat_crds::names;
-use exeat_e2e::{
-    Result, Scope, agent, connect, connect_as, ensure, in_namespace, kubernetes_policy, refused, wait_for,
-};
+use exeat_e2e::{Result, Scope, agent, connect, connect_as, ensure, in_namespace, kubernetes_policy, wait_for};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
