@@ -43,7 +43,7 @@ except Exception as error: sys.exit(f"{type(error).__name__}: {error}")'
 }
 
 prepare() {
-  scene "Getting ready (the first run builds Kubernetes and the rest from source: some twenty minutes on two cores)"
+  scene "Getting ready (the first run builds Kubernetes and the rest from source: about half an hour on two cores)"
   # Built before the cluster starts: compilers and a starting control plane don't fit on a small machine together.
   local archives
   archives=$(e2e/images/project.sh dev)
