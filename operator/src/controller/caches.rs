@@ -1,7 +1,8 @@
 //! What the controller watches, and the index over it.
 
 use super::session::end::{AgentEnd, End, of_pod};
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
+use exeat_crds::v1alpha1::{ApprovalPhase, SessionRequest};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, hold, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -21,6 +22,10 @@ pub struct Caches {
     pub sessions: Store<CredentialSession>,
     /// Injected pods, pruned.
     pub pods: Store<Pod>,
+    /// All approvals.
+    pub approvals: Store<Approval>,
+    /// All holds.
+    pub holds: Store<CredentialHold>,
     ends: Mutex<Ends>,
 }
 
@@ -37,8 +42,10 @@ impl Caches {
         policies: Store<AgentCredentialPolicy>,
         sessions: Store<CredentialSession>,
         pods: Store<Pod>,
+        approvals: Store<Approval>,
+        holds: Store<CredentialHold>,
     ) -> Self {
-        Self { providers, policies, sessions, pods, ends: Mutex::default() }
+        Self { providers, policies, sessions, pods, approvals, holds, ends: Mutex::default() }
     }
 
     /// A policy by name.
@@ -54,6 +61,23 @@ impl Caches {
     /// The sessions of a pod.
     pub fn sessions_of(&self, pod_uid: &str) -> Vec<Arc<CredentialSession>> {
         self.sessions.state_filter(|s| s.spec.request.agent.pod.uid == pod_uid)
+    }
+
+    /// What people were asked under a policy of this name.
+    pub fn approvals_of(&self, namespace: &str, policy: &str) -> Vec<Arc<Approval>> {
+        self.approvals.state_filter(|a| {
+            a.metadata.namespace.as_deref() == Some(namespace) && a.spec.request.policy_ref.name == policy
+        })
+    }
+
+    /// How much waits for people in a namespace.
+    pub fn open_approvals(&self, namespace: &str) -> usize {
+        self.approvals.state_filter(|a| a.metadata.namespace.as_deref() == Some(namespace) && is_open(a)).len()
+    }
+
+    /// The hold that keeps a session off, if one does: of several the first by name.
+    pub fn hold(&self, namespace: &str, request: &SessionRequest) -> Option<Arc<CredentialHold>> {
+        self.holds.state_filter(|h| hold::matches(h, namespace, request)).into_iter().min_by_key(|h| h.name_any())
     }
 
     /// How a pod ended, if its deletion was seen.
@@ -78,6 +102,11 @@ impl Caches {
     fn lock(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether people are still asked.
+pub fn is_open(approval: &Approval) -> bool {
+    approval.status.as_ref().and_then(|s| s.phase).is_none_or(|p| p == ApprovalPhase::Pending)
 }
 
 /// Drops what no decision reads: a cluster has many pods, and each is large.

@@ -1,5 +1,7 @@
 //! The controller: one leader decides, the other replicas stand by with nothing to lose.
 
+/// Approvals.
+pub mod approval;
 /// Settings.
 pub mod args;
 pub mod backstop;

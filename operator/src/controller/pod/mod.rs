@@ -1,5 +1,6 @@
 //! Pods: an injected pod has the session that it should have.
 
+mod owner;
 pub mod plan;
 
 use super::context::{Context, Outcome};
@@ -44,7 +45,11 @@ pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, E
             tracing::warn!(pod = %pod.name_any(), namespace = ?pod.namespace(), "too many sessions wait in this namespace: no further one is opened");
             Ok(Action::requeue(CROWDED))
         }
-        Plan::Open(session) => {
+        Plan::Open(mut session) => {
+            let agent = &mut session.spec.request.agent;
+            if let Some(owner) = agent.workload.take() {
+                agent.workload = Some(owner::root(&context.client, &pod.namespace().unwrap_or_default(), owner).await?);
+            }
             create(&session, &context).await?;
             Ok(context.next_look(Outcome::Changed, None, now))
         }

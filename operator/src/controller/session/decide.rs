@@ -1,17 +1,20 @@
 //! What a session should be now. Pure: facts and `now` in, the status out.
 
 use super::end::{AgentEnd, End};
+use super::gate::{self, Gate, Queue};
 use super::silence;
+use exeat_crds::approval::{self, Asked};
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::condition;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::{
-    AgentCredentialPolicy, CredentialProvider, CredentialSession, CredentialSessionStatus, GrantStatus, Phase,
-    Revocation, RevocationMode,
+    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, CredentialSessionStatus,
+    GrantStatus, NameRef, Phase, Revocation, RevocationMode,
 };
 use exeat_crds::{duration, rules};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use std::sync::Arc;
 
 /// How long after its deletion at the provider a Kubernetes token may still pass: the API server caches token checks for 10 s.
 const IMMEDIATE_SLACK: SignedDuration = SignedDuration::from_secs(15);
@@ -34,6 +37,12 @@ pub struct Facts<'a> {
     pub pod: Option<Result<(), Refused>>,
     /// Whether the admission policies stand: without them a pod may hold what nobody checked.
     pub backstop: bool,
+    /// What keeps new sessions like this one off.
+    pub hold: Option<&'a CredentialHold>,
+    /// What people were asked under its policy.
+    pub approvals: &'a [Arc<Approval>],
+    /// Whether people may be asked one more thing in its namespace.
+    pub room: bool,
 }
 
 /// What a session should be.
@@ -43,6 +52,8 @@ pub struct Decision {
     pub status: CredentialSessionStatus,
     /// When to look again without being told, where time alone changes something.
     pub look_again: Option<Timestamp>,
+    /// What people have to do with it.
+    pub gate: Option<Gate>,
 }
 
 struct Verdict {
@@ -61,24 +72,26 @@ impl Verdict {
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let old = facts.session.status.clone().unwrap_or_default();
     if old.phase.is_some_and(Phase::is_terminal) {
-        return Decision { status: old, look_again: None };
+        return Decision { status: old, look_again: None, gate: None };
     }
     let mut status = old;
-    let verdict = match ended(facts, &status, now).or_else(|| superseded(facts, &status)) {
+    let mut gate = None;
+    let verdict = match ended(facts, &status, now).or_else(|| superseded(facts, &status, now)) {
         Some(verdict) => verdict,
         None if status.phase == Some(Phase::Active) => {
             Verdict::new(Phase::Active, Reason::Active, "credentials may be minted")
         }
-        None => open(facts, &mut status, now),
+        None => open(facts, &mut status, &mut gate, now),
     };
-    let look_again = match (verdict.phase, verdict.reason) {
-        (Phase::Active, _) => expiry(&status),
-        (_, Reason::BackstopMissing) => now.checked_add(BACKSTOP_RETRY).ok(),
+    let look_again = match (verdict.phase, verdict.reason, &gate) {
+        (Phase::Active, ..) => expiry(&status),
+        (_, Reason::BackstopMissing, _) => now.checked_add(BACKSTOP_RETRY).ok(),
+        (_, _, Some(Gate::Wait { look_again, .. })) => *look_again,
         _ => None,
     };
     record(&mut status, &verdict, facts.session, now);
     let silent = (verdict.phase == Phase::Active).then(|| listen(facts, &mut status, now)).flatten();
-    Decision { status, look_again: [look_again, silent].into_iter().flatten().min() }
+    Decision { status, look_again: [look_again, silent].into_iter().flatten().min(), gate }
 }
 
 /// Whether the sidecar of an active session is heard.
@@ -109,7 +122,7 @@ fn ended(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) ->
 }
 
 /// The authority that the session was asked under is gone or another one.
-fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Verdict> {
+fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) -> Option<Verdict> {
     let active = status.phase == Some(Phase::Active);
     let request = &facts.session.spec.request;
     let end = |reason, message: String| {
@@ -135,12 +148,30 @@ fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Ver
         Err(refused) if active => end(refused.reason, refused.message),
         Err(_) => None,
         Ok(authority) if authority.hash != request.authority_hash => changed("the policy or its provider"),
+        Ok(authority) if active => {
+            let refused = unapproved(facts, status, &authority, now).err()?;
+            end(refused.reason, refused.message)
+        }
         Ok(_) => None,
     }
 }
 
+/// What an active session rests on must still be there: a person's no takes back what was approved.
+fn unapproved(
+    facts: &Facts<'_>,
+    status: &CredentialSessionStatus,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<(), Refused> {
+    let grant = authority.grant(facts.session.spec.request.allow.as_deref())?;
+    let Some(needed) = authority.approval.needed(&grant) else { return Ok(()) };
+    let named = |a: &&Arc<Approval>| status.approval_ref.as_ref().is_some_and(|r| r.name == a.name_any());
+    let approval = facts.approvals.iter().find(named).map(Arc::as_ref);
+    approval::rests(approval, &Asked { session: facts.session, authority, grant: &grant, needed: &needed }, now)
+}
+
 /// A session that is not active yet: may it be?
-fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Verdict {
+fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, gate: &mut Option<Gate>, now: Timestamp) -> Verdict {
     let waiting = |reason, message: String| Verdict::new(Phase::Pending, reason, message);
     let request = &facts.session.spec.request;
     let Some(policy) = facts.policy else {
@@ -170,10 +201,46 @@ fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp)
             "an admission policy of Exeat is missing or was changed; sessions are opened once it stands again";
         return waiting(Reason::BackstopMissing, message.to_owned());
     }
+    if let Some(hold) = facts.hold {
+        let why = exeat_crds::text::sanitize(&hold.spec.reason);
+        return waiting(Reason::Held, format!("CredentialHold {:?} keeps new sessions off: {why}", hold.name_any()));
+    }
+    *gate = asked(facts, &authority, &grant, now);
+    if let Some(verdict) = gate.as_ref().and_then(|gate| behind(gate, status)) {
+        return verdict;
+    }
     match activate(status, &authority, &grant, request.duration.as_deref(), now) {
         Ok(()) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),
         Err(refused) => Verdict::new(Phase::Denied, refused.reason, refused.message),
     }
+}
+
+/// What people say, where the grant needs their approval.
+fn asked(facts: &Facts<'_>, authority: &Authority, grant: &rules::Grant, now: Timestamp) -> Option<Gate> {
+    let needed = authority.approval.needed(grant)?;
+    let asked = Asked { session: facts.session, authority, grant, needed: &needed };
+    Some(gate::judge(&asked, Queue { approvals: facts.approvals, room: facts.room }, now))
+}
+
+/// What a session behind a gate is; `None` where the gate is open.
+fn behind(gate: &Gate, status: &mut CredentialSessionStatus) -> Option<Verdict> {
+    let (name, verdict) = match gate {
+        Gate::Use { name } => (Some(name.clone()), None),
+        Gate::Ask(approval) => {
+            let name = approval.name_any();
+            let message =
+                format!("approval {name} waits for people to decide, until {}", approval.spec.request.deadline);
+            (Some(name), Some(Verdict::new(Phase::AwaitingApproval, Reason::ApprovalPending, message)))
+        }
+        Gate::Wait { name, message, .. } => {
+            (name.clone(), Some(Verdict::new(Phase::AwaitingApproval, Reason::ApprovalPending, message.clone())))
+        }
+        Gate::Closed { name, why } => {
+            (Some(name.clone()), Some(Verdict::new(Phase::Denied, why.reason, why.message.clone())))
+        }
+    };
+    status.approval_ref = name.map(|name| NameRef { name });
+    verdict
 }
 
 fn ready(policy: &AgentCredentialPolicy, authority: &Authority) -> Result<(), Refused> {
@@ -246,6 +313,11 @@ fn record(status: &mut CredentialSessionStatus, verdict: &Verdict, session: &Cre
         condition::set(&mut status.conditions, type_, value, reason, &verdict.message, generation, now);
     };
     set("Decided", opened || phase == Phase::Denied, reason);
+    match (&status.approval_ref, phase) {
+        (Some(_), Phase::Active) => set("Approved", true, "Approved"),
+        (Some(_), Phase::AwaitingApproval | Phase::Denied) => set("Approved", false, reason),
+        _ => {}
+    }
     set("Ready", phase == Phase::Active, reason);
     if issued {
         set("Issued", true, "Issued");

@@ -5,7 +5,7 @@ use crate::controller::context::Context;
 use crate::controller::error::Error;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::Phase;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, authority};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, authority};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
@@ -17,6 +17,9 @@ pub(super) struct Gathered {
     pub(super) provider: Option<Arc<CredentialProvider>>,
     pub(super) agent: AgentEnd,
     pub(super) pod: Option<Result<(), Refused>>,
+    pub(super) hold: Option<Arc<CredentialHold>>,
+    pub(super) approvals: Vec<Arc<Approval>>,
+    pub(super) room: bool,
 }
 
 /// Reads everything from the caches, but the pod of a session that is not active yet: that one is read whole from the API server.
@@ -35,7 +38,10 @@ pub(super) async fn gather(session: &CredentialSession, context: &Context) -> Re
         (Some(policy), true) => judge_pod(session, &namespace, policy, provider.as_deref(), context).await?,
         _ => None,
     };
-    Ok(Gathered { policy, provider, agent, pod })
+    let hold = if undecided { context.caches.hold(&namespace, request) } else { None };
+    let approvals = context.caches.approvals_of(&namespace, &request.policy_ref.name);
+    let room = !undecided || context.caches.open_approvals(&namespace) < context.max_open_approvals;
+    Ok(Gathered { policy, provider, agent, pod, hold, approvals, room })
 }
 
 async fn judge_pod(

@@ -7,7 +7,7 @@ use exeat_crds::{duration, names};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
 
-use crate::controller::pod::plan::service_account;
+use crate::controller::pod::plan::{requester, service_account};
 
 /// Judges the whole pod against the session's request.
 ///
@@ -27,6 +27,9 @@ pub(super) fn judge(
     }
     if pod.annotations().get(names::POLICY) != Some(&request.policy_ref.name) {
         return Err(Refused::new(Reason::PodNotCovered, "the pod names another policy than the session's"));
+    }
+    if requester(pod) != request.requester {
+        return Err(Refused::new(Reason::NotInjected, "the session names another person than the pod as who asks"));
     }
     injected(pod)?;
     authority::covers_pod(policy, service_account(pod), pod.labels())?;

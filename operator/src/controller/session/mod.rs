@@ -3,6 +3,7 @@
 mod apply;
 pub mod decide;
 pub mod end;
+pub mod gate;
 mod gather;
 mod judge;
 mod silence;
@@ -30,6 +31,9 @@ pub async fn reconcile(session: Arc<CredentialSession>, context: Arc<Context>) -
         agent: gathered.agent,
         pod: gathered.pod,
         backstop: context.backstop.stands(),
+        hold: gathered.hold.as_deref(),
+        approvals: &gathered.approvals,
+        room: gathered.room,
     };
     let decision = decide(&facts, now); // pure
     let outcome = apply::apply(&session, &decision, &context).await?; // client
