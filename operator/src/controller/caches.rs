@@ -1,8 +1,9 @@
 //! What the controller watches, and the index over it.
 
 use super::session::end::{AgentEnd, End, of_pod};
+use super::session::judge::judged_part;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use std::collections::{HashMap, VecDeque};
@@ -84,9 +85,7 @@ impl Caches {
 pub fn prune(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.annotations_mut().retain(|key, _| key.starts_with(names::ANNOTATION_PREFIX));
-    if let Some(spec) = pod.spec.take() {
-        pod.spec = Some(PodSpec { service_account_name: spec.service_account_name, ..PodSpec::default() });
-    }
+    pod.spec = pod.spec.take().map(judged_part);
     if let Some(status) = &mut pod.status {
         status.conditions = None;
         status.pod_ips = None;
