@@ -1,11 +1,13 @@
 //! What the controller watches, and the index over it.
 
+use super::index::Index;
 use super::session::end::{AgentEnd, End, of_pod};
 use super::session::judge::judged_part;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,6 +25,7 @@ pub struct Caches {
     /// Injected pods, pruned.
     pub pods: Store<Pod>,
     ends: Mutex<Ends>,
+    index: Mutex<Index>,
 }
 
 #[derive(Default)]
@@ -39,7 +42,7 @@ impl Caches {
         sessions: Store<CredentialSession>,
         pods: Store<Pod>,
     ) -> Self {
-        Self { providers, policies, sessions, pods, ends: Mutex::default() }
+        Self { providers, policies, sessions, pods, ends: Mutex::default(), index: Mutex::default() }
     }
 
     /// A policy by name.
@@ -54,7 +57,19 @@ impl Caches {
 
     /// The sessions of a pod.
     pub fn sessions_of(&self, pod_uid: &str) -> Vec<Arc<CredentialSession>> {
-        self.sessions.state_filter(|s| s.spec.request.agent.pod.uid == pod_uid)
+        let keys = self.index().of_pod(pod_uid);
+        let of_pod = |s: &Arc<CredentialSession>| s.spec.request.agent.pod.uid == pod_uid;
+        keys.iter().filter_map(|key| self.sessions.get(key)).filter(of_pod).collect()
+    }
+
+    /// How many sessions of a namespace are not decided yet.
+    pub fn waiting_in(&self, namespace: &str) -> usize {
+        self.index().waiting(namespace)
+    }
+
+    /// Takes in what the watch of sessions says, once the store has.
+    pub fn follow(&self, event: &watcher::Event<CredentialSession>) {
+        self.index().follow(event);
     }
 
     /// How a pod ended, if its deletion was seen.
@@ -78,6 +93,10 @@ impl Caches {
 
     fn lock(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

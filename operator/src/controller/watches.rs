@@ -5,7 +5,7 @@ use super::caches::{Caches, prune};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -56,7 +56,14 @@ pub(super) fn watches(client: &kube::Client) -> (Arc<Caches>, Queues, Vec<BoxFut
     let drivers = vec![
         drive(reflector(provider_writer, watch(client, all.clone())), provider_reader, move |p| t0.on_provider(p)),
         drive(reflector(policy_writer, watch(client, all.clone())), policy_reader, move |p| t1.on_policy(p)),
-        drive(reflector(session_writer, watch(client, all)), session_reader, move |s| t2.on_session(s)),
+        drive(
+            reflector(session_writer, watch(client, all)).inspect_ok({
+                let caches = Arc::clone(&caches);
+                move |event| caches.follow(event)
+            }),
+            session_reader,
+            move |s| t2.on_session(s),
+        ),
         drive(reflector(pod_writer, watch_pods(client, Arc::clone(&caches))), pod_reader, move |p| t3.on_pod(p)),
     ];
     (caches, queues, drivers)
