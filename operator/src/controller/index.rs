@@ -178,7 +178,8 @@ mod tests {
                 for pod in ["pod0", "pod1", "pod2"] {
                     let mut found: Vec<_> = index.of_pod(pod).iter().map(ToString::to_string).collect();
                     let mut expected = walk.of_pod(pod);
-                    (found.sort(), expected.sort());
+                    found.sort();
+                    expected.sort();
                     prop_assert_eq!(found, expected);
                 }
                 prop_assert!(index.waiting.values().all(|n| *n > 0) && index.by_pod.values().all(|k| !k.is_empty()), "nothing is kept of what is gone");

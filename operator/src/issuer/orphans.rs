@@ -51,7 +51,7 @@ pub(super) async fn look(desk: &Desk, namespace: &str, suspects: &mut Suspects) 
     let orphaned = in_use.iter().filter_map(|session| {
         let record = on_record(session).filter(|r| r.lost_at.is_none())?;
         let pod = replicas.get(&record.replica)?.as_ref();
-        (!serves(pod, record, now)).then(|| (session, record))
+        (!serves(pod, record, now)).then_some((session, record))
     });
     let due = suspects.look(orphaned, now);
     stream::iter(due).for_each_concurrent(CONCURRENCY, |(session, lost)| orphan(desk, session, lost)).await;

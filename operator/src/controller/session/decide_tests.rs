@@ -203,8 +203,10 @@ fn a_policy_that_is_not_ready_any_more_does_not_end_a_session() {
     assert_eq!(case.outcome(NOW).0, Phase::Active);
 }
 
+type Forgery = (&'static str, fn(&mut CredentialSessionStatus), Reason);
+
 /// What somebody may write into an active session's status while no admission policy stands in the way, with the reason by which it ends.
-const FORGED: &[(&str, fn(&mut CredentialSessionStatus), Reason)] = &[
+const FORGED: &[Forgery] = &[
     ("phase alone", |s| *s = of_phase(Phase::Active), Reason::SessionNotActive),
     ("no decision", |s| s.conditions.clear(), Reason::SessionNotActive),
     ("a decision that was none", |s| s.conditions[0].status = "False".into(), Reason::SessionNotActive),
