@@ -6,7 +6,7 @@ use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, names};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -69,7 +69,14 @@ pub(super) fn watches(client: &kube::Client) -> (Arc<Caches>, Queues, Vec<BoxFut
     let drivers = vec![
         drive(reflector(provider_writer, watch(client, all.clone())), provider_reader, move |p| t0.on_provider(p)),
         drive(reflector(policy_writer, watch(client, all.clone())), policy_reader, move |p| t1.on_policy(p)),
-        drive(reflector(session_writer, watch(client, all.clone())), session_reader, move |s| t2.on_session(s)),
+        drive(
+            reflector(session_writer, watch(client, all.clone())).inspect_ok({
+                let caches = Arc::clone(&caches);
+                move |event| caches.follow(event)
+            }),
+            session_reader,
+            move |s| t2.on_session(s),
+        ),
         drive(reflector(approval_writer, watch(client, all.clone())), approval_reader, move |a| t4.on_approval(a)),
         drive(reflector(hold_writer, watch(client, all)), hold_reader, move |_| t5.on_hold()),
         drive(reflector(pod_writer, watch_pods(client, Arc::clone(&caches))), pod_reader, move |p| t3.on_pod(p)),

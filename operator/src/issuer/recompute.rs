@@ -63,11 +63,7 @@ pub fn recompute(
             "the policy or its provider changed since this session was decided",
         )));
     }
-    let account = &request.agent.service_account;
-    if !policy.spec.subjects.service_accounts.contains(account) {
-        let message = format!("policy {:?} does not cover service account {account:?}", request.policy_ref.name);
-        return Err(refuse(Refused::new(Reason::PodNotCovered, message)));
-    }
+    authority::covers_account(policy, &request.agent.service_account).map_err(refuse)?;
     let grant = authority.grant(request.allow.as_deref()).map_err(refuse)?;
     let status = session.status.as_ref();
     if !status.is_some_and(|s| condition::is_true(&s.conditions, "Decided")) {

@@ -7,7 +7,6 @@ use super::context::{Context, Outcome};
 use super::error::Error;
 use super::session::end::{AgentEnd, of_pod};
 use crate::audit::AuditEvent;
-use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{CredentialSession, authority, names};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
@@ -58,14 +57,7 @@ pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, E
 
 /// A namespace whose pods all wait must not fill the store and the queues of all others.
 fn is_crowded(session: &CredentialSession, context: &Context) -> bool {
-    let waits = |s: &CredentialSession| {
-        s.metadata.namespace == session.metadata.namespace
-            && s.status
-                .as_ref()
-                .and_then(|s| s.phase)
-                .is_none_or(|p| matches!(p, Phase::Pending | Phase::AwaitingApproval))
-    };
-    context.caches.sessions.state_filter(waits).len() >= context.max_pending
+    context.caches.waiting_in(&session.namespace().unwrap_or_default()) >= context.max_pending
 }
 
 /// The name is derived from pod, policy and number: a second try finds the first one's object.

@@ -28,12 +28,13 @@ pub(super) async fn apply(
     }
     let old = without_issuance(session.status.clone().unwrap_or_default());
     let new = without_issuance(decision.status.clone());
-    if old == new {
-        return Ok(Outcome::Unchanged);
-    }
     let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
+    // Whoever wrote the status: what may be minted must be revoked.
     if new.phase == Some(Phase::Active) && is_revocable(&new) {
         set_finalizer(&api, session, true, context).await?;
+    }
+    if old == new {
+        return Ok(Outcome::Unchanged);
     }
     context.gate.check()?;
     let name = session.name_any();

@@ -2,8 +2,8 @@
 
 use super::end::{AgentEnd, End};
 use super::gate::{self, Gate, Queue};
-use super::silence;
-use exeat_crds::approval::{self, Asked};
+use super::{founded, silence};
+use exeat_crds::approval::Asked;
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::condition;
 use exeat_crds::reason::{Reason, Refused};
@@ -33,7 +33,7 @@ pub struct Facts<'a> {
     pub provider: Option<&'a CredentialProvider>,
     /// What became of the agent, once something did.
     pub agent: AgentEnd,
-    /// The pod, judged whole: read only while the session is not active yet.
+    /// The pod, judged: read whole from the API server while the session is not active yet, from the cache while it is.
     pub pod: Option<Result<(), Refused>>,
     /// Whether the admission policies stand: without them a pod may hold what nobody checked.
     pub backstop: bool,
@@ -76,7 +76,10 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     }
     let mut status = old;
     let mut gate = None;
-    let verdict = match ended(facts, &status, now).or_else(|| superseded(facts, &status, now)) {
+    let over = ended(facts, &status, now)
+        .or_else(|| superseded(facts, &status))
+        .or_else(|| unfounded(facts, &mut status, now));
+    let verdict = match over {
         Some(verdict) => verdict,
         None if status.phase == Some(Phase::Active) => {
             Verdict::new(Phase::Active, Reason::Active, "credentials may be minted")
@@ -122,7 +125,7 @@ fn ended(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) ->
 }
 
 /// The authority that the session was asked under is gone or another one.
-fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) -> Option<Verdict> {
+fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Verdict> {
     let active = status.phase == Some(Phase::Active);
     let request = &facts.session.spec.request;
     let end = |reason, message: String| {
@@ -148,26 +151,23 @@ fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestam
         Err(refused) if active => end(refused.reason, refused.message),
         Err(_) => None,
         Ok(authority) if authority.hash != request.authority_hash => changed("the policy or its provider"),
-        Ok(authority) if active => {
-            let refused = unapproved(facts, status, &authority, now).err()?;
-            end(refused.reason, refused.message)
-        }
         Ok(_) => None,
     }
 }
 
-/// What an active session rests on must still be there: a person's no takes back what was approved.
-fn unapproved(
-    facts: &Facts<'_>,
-    status: &CredentialSessionStatus,
-    authority: &Authority,
-    now: Timestamp,
-) -> Result<(), Refused> {
-    let grant = authority.grant(facts.session.spec.request.allow.as_deref())?;
-    let Some(needed) = authority.approval.needed(&grant) else { return Ok(()) };
-    let named = |a: &&Arc<Approval>| status.approval_ref.as_ref().is_some_and(|r| r.name == a.name_any());
-    let approval = facts.approvals.iter().find(named).map(Arc::as_ref);
-    approval::rests(approval, &Asked { session: facts.session, authority, grant: &grant, needed: &needed }, now)
+/// An active session that the controller would not have opened like this: it ends, and the next one is decided afresh. What is said about
+/// one that stands is what holds now.
+fn unfounded(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Option<Verdict> {
+    if status.phase != Some(Phase::Active) {
+        return None;
+    }
+    let authority = authority::resolve(facts.policy?, facts.provider).ok()?;
+    if let Err(refused) = founded::check(facts, status, &authority, now) {
+        return Some(Verdict::new(Phase::Revoked, refused.reason, refused.message));
+    }
+    let end = expiry(status)?;
+    say(status, &authority, end);
+    None
 }
 
 /// A session that is not active yet: may it be?
@@ -267,24 +267,29 @@ fn activate(
     asked: Option<&str>,
     now: Timestamp,
 ) -> Result<(), Refused> {
+    let start = condition::whole_seconds(now);
+    let end = end_of(authority, asked, start)?;
+    status.started_at = Some(start.to_string());
+    status.expires_at = Some(end.to_string());
+    status.grant = Some(GrantStatus::from(grant));
+    say(status, authority, end);
+    Ok(())
+}
+
+/// When a session that started at `start` ends.
+pub(super) fn end_of(authority: &Authority, asked: Option<&str>, start: Timestamp) -> Result<Timestamp, Refused> {
     let invalid = |message: String| Refused::new(Reason::DurationInvalid, message);
     let asked = asked.map(duration::parse).transpose().map_err(|e| invalid(e.to_string()))?;
     let length = asked.unwrap_or(authority.duration).min(authority.duration);
-    let start = condition::whole_seconds(now);
-    let end = start.checked_add(length).map_err(|e| invalid(e.to_string()))?;
-    status.started_at = Some(start.to_string());
-    status.expires_at = Some(end.to_string());
-    status.grant = Some(GrantStatus {
-        digest: grant.digest(),
-        principal: grant.principal.clone(),
-        allow: grant.allow.clone(),
-        deny: grant.deny.clone(),
-    });
+    start.checked_add(length).map_err(|e| invalid(e.to_string()))
+}
+
+/// What people are told of how the grant is enforced, and how it ends.
+fn say(status: &mut CredentialSessionStatus, authority: &Authority, end: Timestamp) {
     status.enforcement = Some(authority.enforcement);
-    status.exceptions = authority.exceptions.clone();
+    status.exceptions.clone_from(&authority.exceptions);
     status.revocation =
         Some(Revocation { mode: authority.revocation, effective_by: effective_by(authority.revocation, end) });
-    Ok(())
 }
 
 /// Until then access has ended for sure, if it ends at `end` on our side.
