@@ -1,4 +1,4 @@
-//! A token bucket for each namespace: a noisy tenant waits, the others do not. Pure.
+//! A token bucket for each name (of a namespace, of a pod): who is noisy waits, the others do not. Pure.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 /// Burst, in seconds of the rate.
 const BURST_SECONDS: f64 = 10.0;
-/// Namespaces that are remembered; full buckets are forgotten first.
+/// Names that are remembered; full buckets are forgotten first.
 const MAX_BUCKETS: usize = 10_000;
 
-/// Buckets by namespace.
+/// Buckets by name.
 pub(crate) struct Limiter {
     rate: f64,
     buckets: HashMap<String, (f64, Instant)>,
@@ -22,13 +22,13 @@ impl Limiter {
     }
 
     /// Takes a token, or says how long to wait for one.
-    pub(crate) fn take(&mut self, namespace: &str, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, name: &str, now: Instant) -> Result<(), Duration> {
         let full = self.rate * BURST_SECONDS;
         if self.buckets.len() >= MAX_BUCKETS {
             let rate = self.rate;
             self.buckets.retain(|_, (tokens, at)| *tokens + now.duration_since(*at).as_secs_f64() * rate < full);
         }
-        let (tokens, at) = self.buckets.entry(namespace.to_owned()).or_insert((full, now));
+        let (tokens, at) = self.buckets.entry(name.to_owned()).or_insert((full, now));
         *tokens = (*tokens + now.duration_since(*at).as_secs_f64() * self.rate).min(full);
         *at = now;
         if *tokens >= 1.0 {
