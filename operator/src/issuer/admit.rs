@@ -18,6 +18,10 @@ use tokio::time::Instant;
 
 /// Calls of one kind that one pod may make in a second, on average: a sidecar that waits asks every other second.
 const POD_RATE: u32 = 1;
+/// A pod's credentials, which cost several times as much as a refusal: one in this time, which is more often than the shortest needs to be
+/// renewed, after a few at once.
+const MINT_PAUSE: Duration = Duration::from_secs(10);
+const MINT_BURST: u32 = 5;
 /// Seconds after which a pod that has too many streams may try again: a stream over a cut network has ended by then.
 const RETRY_AFTER: u64 = 20;
 
@@ -25,6 +29,7 @@ const RETRY_AFTER: u64 = 20;
 pub(super) struct Shares {
     requests: Mutex<Share>,
     streams: Mutex<Share>,
+    mints: Mutex<Limiter>,
 }
 
 /// Calls of one kind. A pod's share comes first, so that one pod alone does not use up its namespace's.
@@ -44,7 +49,7 @@ impl Shares {
     /// `rate`: requests of one namespace in a second, and as many streams.
     pub(super) fn new(rate: u32) -> Self {
         let share = || Mutex::new(Share { pods: Limiter::new(POD_RATE), namespaces: Limiter::new(rate) });
-        Self { requests: share(), streams: share() }
+        Self { requests: share(), streams: share(), mints: Mutex::new(Limiter::slow(MINT_PAUSE, MINT_BURST)) }
     }
 }
 
@@ -69,6 +74,21 @@ impl Desk {
         let claimed = self.authenticator.check(token).await?;
         Share::take(&self.shares.requests, claimed.pod(), "credentials", Instant::now())?;
         Ok(self.authenticator.prove(token, claimed).await?)
+    }
+
+    /// Whether a proved pod may have one more credential now.
+    ///
+    /// # Errors
+    /// [`Reason::RateLimited`].
+    pub(super) fn admit_mint(&self, pod: &PodIdentity) -> Result<(), Refusal> {
+        let taken = self.shares.mints.lock().unwrap_or_else(PoisonError::into_inner).take(&pod.pod_uid, Instant::now());
+        taken.map_err(|wait| {
+            let message = format!(
+                "pod {:?} has been given {MINT_BURST} credentials of late; it goes on with its last one",
+                pod.pod
+            );
+            refusal(Reason::RateLimited, message, Some(wait.as_secs() + 1))
+        })
     }
 
     /// Proves who asks for a stream. `key` is the fingerprint of its holder key.

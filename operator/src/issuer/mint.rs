@@ -95,6 +95,7 @@ impl Desk {
         let _alone = flight.lock().await;
         let fresh = self.read(&caller.pod, name).await?;
         let holder = self.hold(caller, &fresh.session).await?;
+        self.admit_mint(&caller.pod)?;
         self.issue(caller, &holder, &fresh).await
     }
 

@@ -1,6 +1,6 @@
 //! What a noisy tenant can make the API server do: nothing by tokens that are none, its share by tokens that are good.
 
-use super::world::{NAMESPACE_RATE, POD_UID, World};
+use super::world::{NAMESPACE_RATE, POD_UID, World, caller, session_name};
 use crate::issuer::admit::Admitted;
 use crate::issuer::authn::signer::{Signer, claims};
 use crate::issuer::mint::Desk;
@@ -163,6 +163,23 @@ async fn one_pod_alone_does_not_use_up_its_namespaces_share() {
     assert!(refused.code == "RateLimited" && refused.message.contains("pod \"noisy-1\""), "{refused:?}");
     assert_eq!(ask(&desk, &two).await.unwrap_err().code, "SessionNotFound");
     assert!(open(&desk, &two).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_asks_for_one_credential_after_the_other_is_given_few() {
+    let world = World::new(1);
+    let desk = desk(&world).await;
+    let (caller, session) = (caller("a"), session_name(1));
+    let request = || desk.serve_session(&caller, &session);
+    for _ in 0..5 {
+        request().await.unwrap();
+    }
+    let refused = request().await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.retry_after_seconds), ("RateLimited", Some(11)));
+    assert_eq!(world.count("mint"), 5);
+    advance(Duration::from_secs(10)).await;
+    request().await.unwrap();
+    assert!(request().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
