@@ -6,7 +6,7 @@
 # The cluster NAME (default: bench) is started and ended; one that runs already is used and left as it is, with our chart upgraded.
 set -euo pipefail
 NAME=${NAME:-bench} VERSION=bench
-export NAME VERSION
+export NAME VERSION PYTHONDONTWRITEBYTECODE=1
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
 source "$here/../cluster/lib.sh"
