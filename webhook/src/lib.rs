@@ -1,7 +1,7 @@
-//! The admission webhook: it injects the sidecar into annotated pods, refuses pods and objects that could not work,
-//! and warns about workload templates whose pods it would refuse.
+//! The admission webhook: it injects the sidecar into annotated pods, stamps into objects who wrote them, refuses pods and
+//! objects that could not work, and warns about workload templates whose pods it would refuse.
 //!
-//! Decisions are pure ([`inject()`], [`validate`]); [`http`] is the only part that knows the protocol, and
+//! Decisions are pure ([`inject()`], [`stamp`], [`validate`]); [`http`] is the only part that knows the protocol, and
 //! [`run`] puts both on a cluster. The rights that it needs stand in [`args`].
 
 pub mod access;
@@ -19,7 +19,8 @@ mod pod;
 mod refuse;
 pub mod run;
 pub mod settings;
+pub mod stamp;
 pub mod validate;
 
-pub use inject::{InjectContext, inject};
+pub use inject::{InjectContext, Injected, inject};
 pub use settings::{Settings, SidecarSettings};

@@ -84,7 +84,8 @@ pub async fn run(cli: Cli) -> Result<(), RunError> {
     let objects = parts.objects(&mut tasks);
     let issuer_ca = parts.issuer_root(&mut tasks);
     let resolver = parts.certificate(&cli.server, &mut tasks);
-    let app = App::new(objects, cli.injection.settings(&parts.namespace), issuer_ca, parts.metrics.clone());
+    let settings = cli.injection.settings(&parts.namespace);
+    let app = App::new(objects, settings, issuer_ca, parts.metrics.clone(), SystemClock);
     let config = server_config(resolver).map_err(|error| RunError::Tls(error.to_string()))?;
     // Only now: every latch is held, so that the first answer is no false "ready".
     let health = health::router(parts.readiness.clone(), shutdown.clone(), registry);

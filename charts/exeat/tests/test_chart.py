@@ -17,7 +17,8 @@ HELM, KUBECTL = os.environ["HELM"], os.environ["KUBECTL"]
 NAMESPACES = ["exeat-system", "platform-security"]
 VALUES = [None, *sorted(p.name for p in (CHART / "ci").glob("*.yaml"))]
 WORKLOADS = {"Deployment", "Job"}
-POLICIES = {"exeat-approvals", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions"}
+PEOPLE = ("exeat-view", "exeat-edit", "exeat-admin", "exeat-approver", "exeat-officer")
+POLICIES = {"exeat-approvals", "exeat-authors", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions"}
 
 
 def helm(*arguments):
@@ -110,7 +111,7 @@ class Template(unittest.TestCase):
 
     def test_definitions_are_kept_and_can_be_left_out(self):
         definitions = of_kind("CustomResourceDefinition")
-        self.assertEqual(len(definitions), 4)
+        self.assertEqual(len(definitions), 5)
         for one in definitions.values():
             self.assertEqual(one["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
         self.assertEqual(of_kind("CustomResourceDefinition", "least.yaml"), {})
@@ -187,9 +188,31 @@ class Access(unittest.TestCase):
 
     @every_rendering
     def test_people_never_write_status_or_finalizers(self, values, namespace):
-        for name in ("exeat-view", "exeat-edit", "exeat-admin"):
+        for name in PEOPLE:
             for resource, _, _ in rules(of_kind("ClusterRole", values, namespace)[name]):
                 self.assertNotIn("/", resource, name)
+
+    @every_rendering
+    def test_who_may_write_what(self, values, namespace):
+        def written(name):
+            reading = {"get", "list", "watch"}
+            every = rules(of_kind("ClusterRole", values, namespace)[name])
+            return {resource: set(verbs) - reading for resource, verbs, _ in every if set(verbs) - reading}
+
+        self.assertEqual(written("exeat-view"), {})
+        self.assertNotIn("approvals", written("exeat-edit") | written("exeat-admin"))
+        self.assertEqual(written("exeat-approver"), {"approvals": {"update", "patch"}, "agentcredentialpolicies": {"approve"}})
+        self.assertEqual(written("exeat-officer"), {"credentialsessions": {"update", "patch", "revoke"}, "credentialholds": {"create", "delete"}})
+        controller = written("exeat-controller")
+        self.assertEqual(controller["approvals"], {"create", "patch", "delete"})
+        self.assertEqual(controller["approvals/status"], {"patch"})
+        self.assertNotIn("credentialholds", controller)
+        for name in ("exeat-issuer", "exeat-webhook"):
+            self.assertFalse({"approvals", "approvals/status", "credentialholds"} & set(written(name)), name)
+
+    def test_no_builtin_role_includes_deciding_or_holding(self):
+        for name in ("exeat-approver", "exeat-officer"):
+            self.assertFalse([k for k in of_kind("ClusterRole")[name]["metadata"]["labels"] if "aggregate" in k], name)
 
     @every_rendering
     def test_secrets_are_read_by_name_or_in_our_namespaces_alone(self, values, namespace):
@@ -367,13 +390,16 @@ class Admission(unittest.TestCase):
     @every_rendering
     def test_webhooks_touch_annotated_pods_only(self, values, namespace):
         [mutating] = of_kind("MutatingWebhookConfiguration", values, namespace).values()
-        [hook] = mutating["webhooks"]
+        hook, objects_hook = mutating["webhooks"]
+        self.assertEqual((objects_hook["failurePolicy"], objects_hook["timeoutSeconds"]), ("Fail", 5))
+        self.assertEqual({g for rule in objects_hook["rules"] for g in rule["apiGroups"]}, {"exeat.dev"})
+        self.assertIn("object.spec != oldObject.spec", objects_hook["matchConditions"][0]["expression"])
         self.assertEqual((hook["failurePolicy"], hook["reinvocationPolicy"], hook["timeoutSeconds"]), ("Fail", "IfNeeded", 5))
         self.assertIn("startsWith('exeat.dev/')", hook["matchConditions"][0]["expression"])
         excluded = hook["namespaceSelector"]["matchExpressions"][0]["values"]
         self.assertLessEqual({"kube-system", namespace}, set(excluded))
         [validating] = of_kind("ValidatingWebhookConfiguration", values, namespace).values()
-        for hook in [hook, *validating["webhooks"]]:
+        for hook in [hook, objects_hook, *validating["webhooks"]]:
             self.assertNotIn("caBundle", hook["clientConfig"])
             self.assertEqual(hook["sideEffects"], "None")
             core = any("" in rule["apiGroups"] or "apps" in rule["apiGroups"] for rule in hook["rules"])

@@ -11,7 +11,7 @@ use std::time::Duration;
 use exeat_runtime::clock::ManualClock;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_sidecar::app::{self, AppError};
-use exeat_sidecar::args::{Provider, Settings};
+use exeat_sidecar::args::{Provider, Settings, Wait};
 use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Refusal, Secret, StreamMessage};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -163,6 +163,7 @@ impl World {
             token_file,
             run_dir,
             provider,
+            wait: Wait::Decision,
             pod_uid: pod_uid.map(Into::into),
         };
         let clock = ManualClock::new(start_time());

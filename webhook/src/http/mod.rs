@@ -1,8 +1,9 @@
-//! The webhook's HTTP side: three paths, each of which takes an `AdmissionReview` and answers with one.
+//! The webhook's HTTP side: four paths, each of which takes an `AdmissionReview` and answers with one.
 
 mod objects;
 mod pods;
 mod review;
+mod stamps;
 mod workloads;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
+use exeat_runtime::clock::Clock;
 use tokio::sync::watch;
 
 use self::review::{Answer, Request};
@@ -24,6 +26,8 @@ use crate::settings::Settings;
 
 /// Path of the injector.
 pub const MUTATE_PODS: &str = "/mutate-pods";
+/// Path of the stamps on our own kinds.
+pub const MUTATE_OBJECTS: &str = "/mutate-objects";
 /// Path of the validator of our own kinds.
 pub const VALIDATE: &str = "/validate";
 /// Path of the advice on workload templates.
@@ -41,6 +45,7 @@ pub struct App {
     settings: Arc<Settings>,
     issuer_ca: watch::Receiver<Option<String>>,
     metrics: Metrics,
+    clock: Arc<dyn Clock>,
 }
 
 impl App {
@@ -50,8 +55,9 @@ impl App {
         settings: Settings,
         issuer_ca: watch::Receiver<Option<String>>,
         metrics: Metrics,
+        clock: impl Clock,
     ) -> Self {
-        Self { objects, settings: Arc::new(settings), issuer_ca, metrics }
+        Self { objects, settings: Arc::new(settings), issuer_ca, metrics, clock: Arc::new(clock) }
     }
 
     /// The policy that a pod names, and the provider that the policy names.
@@ -73,6 +79,7 @@ struct Authority {
 pub fn router(app: App) -> Router {
     Router::new()
         .route(MUTATE_PODS, post(mutate_pods))
+        .route(MUTATE_OBJECTS, post(mutate_objects))
         .route(VALIDATE, post(validate))
         .route(VALIDATE_WORKLOADS, post(validate_workloads))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -81,6 +88,10 @@ pub fn router(app: App) -> Router {
 
 async fn mutate_pods(State(app): State<App>, body: Bytes) -> Response {
     serve(&app, MUTATE_PODS, &body, async |request| pods::mutate(&app, request).await).await
+}
+
+async fn mutate_objects(State(app): State<App>, body: Bytes) -> Response {
+    serve(&app, MUTATE_OBJECTS, &body, async |request| stamps::stamp(&app, request)).await
 }
 
 async fn validate(State(app): State<App>, body: Bytes) -> Response {

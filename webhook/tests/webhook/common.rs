@@ -48,9 +48,14 @@ pub(crate) fn provider(name: &str) -> Option<CredentialProvider> {
 
 /// Injects as the webhook does, with the policy that the pod names.
 pub(crate) fn inject_pod(pod: &Pod) -> Result<Pod, Vec<Refused>> {
+    inject_by(pod, None)
+}
+
+/// Injects a pod that this person creates.
+pub(crate) fn inject_by(pod: &Pod, requester: Option<&str>) -> Result<Pod, Vec<Refused>> {
     let name = pod.metadata.annotations.as_ref().and_then(|all| all.get("exeat.dev/policy"));
     let policy = name.and_then(|name| policy(name.trim()));
-    inject_under(pod, policy.as_ref())
+    injected(pod, policy.as_ref(), &settings(), requester)
 }
 
 pub(crate) fn inject_under(pod: &Pod, policy: Option<&AgentCredentialPolicy>) -> Result<Pod, Vec<Refused>> {
@@ -62,10 +67,19 @@ pub(crate) fn inject_with(
     policy: Option<&AgentCredentialPolicy>,
     settings: &Settings,
 ) -> Result<Pod, Vec<Refused>> {
+    injected(pod, policy, settings, None)
+}
+
+fn injected(
+    pod: &Pod,
+    policy: Option<&AgentCredentialPolicy>,
+    settings: &Settings,
+    requester: Option<&str>,
+) -> Result<Pod, Vec<Refused>> {
     let provider = policy.and_then(|policy| provider(&policy.spec.provider_ref.name));
-    let context =
-        InjectContext { namespace: NAMESPACE, policy, provider: provider.as_ref(), settings, issuer_ca: ISSUER_CA };
-    inject(pod, &context)
+    let provider = provider.as_ref();
+    let context = InjectContext { namespace: NAMESPACE, policy, provider, settings, issuer_ca: ISSUER_CA, requester };
+    inject(pod, &context).map(|injected| injected.pod)
 }
 
 /// A pod that is injected without a complaint.
