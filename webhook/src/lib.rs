@@ -8,6 +8,7 @@ pub mod access;
 pub mod annotations;
 pub mod args;
 pub mod certs;
+mod config_map;
 pub mod http;
 pub mod inject;
 pub mod issuer_root;
@@ -19,7 +20,8 @@ mod pod;
 mod refuse;
 pub mod run;
 pub mod settings;
+pub mod sidecar_images;
 pub mod validate;
 
 pub use inject::{InjectContext, inject};
-pub use settings::{Settings, SidecarSettings};
+pub use settings::{InstallationSettings, NamespaceSidecar, Settings, SidecarSettings};

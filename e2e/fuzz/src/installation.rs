@@ -71,8 +71,8 @@ impl Installation {
         }
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| error.to_string())?;
-        let root = watch::channel(Some(ISSUER_CA.to_owned())).1;
-        Ok(router(App::new(Objects::new(client, policies, providers), settings(), root, metrics)))
+        let (images, root) = (watch::channel(Vec::new()).1, watch::channel(Some(ISSUER_CA.to_owned())).1);
+        Ok(router(App::new(Objects::new(client, policies, providers), settings().into(), images, root, metrics)))
     }
 }
 

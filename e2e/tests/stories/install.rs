@@ -65,15 +65,27 @@ async fn no_role_has_a_wildcard() -> Result {
 async fn each_program_may_what_it_needs_and_no_more() -> Result {
     connect().await?;
     let system = system_namespace();
-    let questions: [(&str, &str, &[&str], &str); 9] = [
+    let audit_key = format!("secrets/{}", names::audit_key_secret("controller"));
+    let webhook_root = format!("secrets/{}", names::WEBHOOK_ROOT_SECRET);
+    let token = ["create", "serviceaccounts", "--subresource=token"];
+    let images = format!("configmaps/{}", names::SIDECAR_IMAGES_CONFIG_MAP);
+    let questions: [(&str, &str, &[&str], &str); 17] = [
         ("controller", "no", &["get", "secrets"], system),
-        ("controller", "no", &["create", "serviceaccounts/token"], names::GRANTS_NAMESPACE),
+        ("controller", "no", &["get", &webhook_root], system),
+        ("controller", "no", &token, names::GRANTS_NAMESPACE),
+        ("controller", "yes", &["patch", &images], system),
+        ("controller", "no", &["patch", "configmaps"], system),
         ("controller", "yes", &["create", "credentialsessions.exeat.dev"], "default"),
         ("issuer", "no", &["create", "credentialsessions.exeat.dev"], "default"),
         ("issuer", "no", &["get", "secrets"], "default"),
+        ("issuer", "no", &["get", "secrets"], system),
+        ("issuer", "no", &["get", &audit_key], system),
+        ("issuer", "no", &["get", &webhook_root], system),
+        ("issuer", "no", &["patch", &images], system),
         ("issuer", "no", &["create", "pods"], system),
-        ("issuer", "yes", &["create", "serviceaccounts/token"], names::GRANTS_NAMESPACE),
+        ("issuer", "yes", &token, names::GRANTS_NAMESPACE),
         ("webhook", "no", &["list", "secrets"], system),
+        ("webhook", "no", &["patch", &images], system),
         ("webhook", "no", &["get", "pods"], "default"),
     ];
     for (program, expected, question, namespace) in questions {

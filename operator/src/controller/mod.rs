@@ -8,6 +8,7 @@ pub mod caches;
 pub mod context;
 /// Why a reconcile failed.
 pub mod error;
+pub mod images;
 pub mod pod;
 pub mod policy;
 pub mod provider;

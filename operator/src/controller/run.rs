@@ -6,7 +6,7 @@ use super::context::Context;
 use super::error::Error;
 use super::retention::Retention;
 use super::watches::{Queues, watches};
-use super::{pod, policy, provider, session};
+use super::{images, pod, policy, provider, session};
 use crate::metrics::ControllerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
 use exeat_crds::names;
@@ -102,6 +102,7 @@ async fn lead(
         _ = watching => Err(RunError::PartEnded("a watch")),
         result = controllers => result,
         () = count_active(&context) => Err(RunError::PartEnded("the session count")),
+        () = images::keep(&context, &args.process.pod.pod_namespace) => Err(RunError::PartEnded("the watch of the webhook's replicas")),
         () = backstop::keep(&context, &backstop) => Err(RunError::PartEnded("the watch of admission policies")),
     }
 }

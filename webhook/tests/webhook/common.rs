@@ -4,13 +4,15 @@ use std::sync::LazyLock;
 
 use exeat_crds::reason::Refused;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
-use exeat_webhook::{InjectContext, Settings, SidecarSettings, inject};
+use exeat_webhook::{InjectContext, InstallationSettings, NamespaceSidecar, Settings, SidecarSettings, inject};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) const NAMESPACE: &str = "agents";
+/// The namespace with a sidecar of its own.
+pub(crate) const OWN_SIDECAR: &str = "team-a";
 pub(crate) const ISSUER_CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
 const PROVIDERS: [&str; 2] = [
@@ -87,6 +89,16 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// The installation, of which one namespace has a sidecar of its own: another user, and more memory.
+pub(crate) fn installation() -> InstallationSettings {
+    let own = NamespaceSidecar {
+        uid: Some(70000),
+        requests: None,
+        limits: Some([("memory".to_owned(), Quantity("128Mi".to_owned()))].into()),
+    };
+    InstallationSettings { namespaces: [(OWN_SIDECAR.to_owned(), own)].into(), ..settings().into() }
+}
+
 pub(crate) fn policies() -> &'static [AgentCredentialPolicy] {
     static READ: LazyLock<Vec<AgentCredentialPolicy>> = LazyLock::new(|| POLICIES.map(yaml).to_vec());
     &READ
@@ -101,11 +113,15 @@ pub(crate) fn provider(name: &str) -> Option<CredentialProvider> {
     READ.iter().find(|provider| provider.metadata.name.as_deref() == Some(name)).cloned()
 }
 
+/// The policy that the pod names.
+pub(crate) fn named_policy(pod: &Pod) -> Option<AgentCredentialPolicy> {
+    let name = pod.metadata.annotations.as_ref().and_then(|all| all.get("exeat.dev/policy"))?;
+    policy(name.trim())
+}
+
 /// Injects as the webhook does, with the policy that the pod names.
 pub(crate) fn inject_pod(pod: &Pod) -> Result<Pod, Vec<Refused>> {
-    let name = pod.metadata.annotations.as_ref().and_then(|all| all.get("exeat.dev/policy"));
-    let policy = name.and_then(|name| policy(name.trim()));
-    inject_under(pod, policy.as_ref())
+    inject_under(pod, named_policy(pod).as_ref())
 }
 
 pub(crate) fn inject_under(pod: &Pod, policy: Option<&AgentCredentialPolicy>) -> Result<Pod, Vec<Refused>> {

@@ -6,19 +6,23 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-use crate::common::{inject_pod, yaml};
+use crate::common::{NAMESPACE, OWN_SIDECAR, inject_with, installation, named_policy, yaml};
 
-const CASES: [&str; 9] = [
+const CASES: [&str; 10] = [
     "aws",
     "aws-already-configured",
     "aws-env-token",
     "aws-init-containers",
     "aws-narrowed",
+    OF_OWN_SIDECAR,
     "aws-restricted",
     "aws-skip-containers",
     "kubernetes",
     "kubernetes-port",
 ];
+
+/// The pod of a namespace whose sidecar is another user's and larger.
+const OF_OWN_SIDECAR: &str = "aws-of-a-namespace";
 
 #[test]
 fn every_pod_becomes_what_is_expected() {
@@ -26,7 +30,8 @@ fn every_pod_becomes_what_is_expected() {
     for case in CASES {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let pod: Pod = yaml(&fs::read_to_string(folder.join(format!("{case}.pod.yaml"))).unwrap());
-        let injected = inject_pod(&pod).unwrap_or_else(|problems| panic!("{case}: {problems:?}"));
+        let settings = installation().of(if case == OF_OWN_SIDECAR { OWN_SIDECAR } else { NAMESPACE });
+        let injected = inject_with(&pod, named_policy(&pod).as_ref(), &settings).unwrap_or_else(|problems| panic!("{case}: {problems:?}"));
         let injected = serde_json::to_value(injected).unwrap();
         let expected = folder.join(format!("{case}.injected.yaml"));
         let found = fs::read_to_string(&expected).map(|text| yaml::<Value>(&text)).unwrap_or_default();
