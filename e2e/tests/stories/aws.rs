@@ -5,8 +5,8 @@ use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{NameRef, Phase};
 use exeat_crds::{CredentialProvider, condition};
 use exeat_e2e::{
-    AgentPod, Failure, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, Scope, agent, aws_policy, in_namespace, policy, provider,
-    script, statement, system_namespace, wait_for,
+    AgentPod, Failure, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, Scope, agent, aws_policy, in_namespace,
+    policy, provider, script, statement, system_namespace, wait_for,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
@@ -230,9 +230,12 @@ async fn a_secret_that_the_installation_does_not_name_is_out_of_the_issuers_reac
         let outcome = async {
             let policy = ns.not_ready(aws_policy("unnamed", &name, read_reports()), "IssuerForbidden").await?;
             let provider = wait_for("the provider says so too", 30, async || {
-                let status = Api::<CredentialProvider>::all(ns.client.clone()).get(&name).await?.status.unwrap_or_default();
+                let status =
+                    Api::<CredentialProvider>::all(ns.client.clone()).get(&name).await?.status.unwrap_or_default();
                 let ready = condition::get(&status.conditions, "Ready").cloned();
-                ready.filter(|r| r.status == "False" && r.reason == "IssuerForbidden").ok_or_else(|| Failure::new(format!("{:?}", status.conditions)))
+                ready
+                    .filter(|r| r.status == "False" && r.reason == "IssuerForbidden")
+                    .ok_or_else(|| Failure::new(format!("{:?}", status.conditions)))
             })
             .await?;
             for message in [policy.message, provider.message] {

@@ -116,7 +116,11 @@ mod tests {
         let pods = [
             replica(ACCOUNT, "Failed", injects("ended")),
             replica("default", "Running", injects("other-account")),
-            replica(ACCOUNT, "Running", json!([{"name": "EXEAT_SIDECAR_IMAGE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}])),
+            replica(
+                ACCOUNT,
+                "Running",
+                json!([{"name": "EXEAT_SIDECAR_IMAGE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]),
+            ),
         ];
         assert!(injected_by(&pods).is_empty(), "{:?}", injected_by(&pods));
     }

@@ -31,7 +31,8 @@ fn every_pod_becomes_what_is_expected() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
         let pod: Pod = yaml(&fs::read_to_string(folder.join(format!("{case}.pod.yaml"))).unwrap());
         let settings = installation().of(if case == OF_OWN_SIDECAR { OWN_SIDECAR } else { NAMESPACE });
-        let injected = inject_with(&pod, named_policy(&pod).as_ref(), &settings).unwrap_or_else(|problems| panic!("{case}: {problems:?}"));
+        let injected = inject_with(&pod, named_policy(&pod).as_ref(), &settings)
+            .unwrap_or_else(|problems| panic!("{case}: {problems:?}"));
         let injected = serde_json::to_value(injected).unwrap();
         let expected = folder.join(format!("{case}.injected.yaml"));
         let found = fs::read_to_string(&expected).map(|text| yaml::<Value>(&text)).unwrap_or_default();

@@ -4,7 +4,9 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::common::{NAMESPACE, OWN_SIDECAR, inject_pod, inject_with, installation, named_policy, pod_with, policy, settings};
+use crate::common::{
+    NAMESPACE, OWN_SIDECAR, inject_pod, inject_with, installation, named_policy, pod_with, policy, settings,
+};
 
 fn spec(pod: &Pod) -> &PodSpec {
     pod.spec.as_ref().unwrap()
