@@ -3,11 +3,13 @@
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, Result, Scope, agent, ensure, in_namespace, kubernetes_policy, script, shell, system_namespace, wait_for,
+    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, shell, system_namespace,
+    wait_for,
 };
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,6 +19,9 @@ const EACH_SECOND: &str = "while kubectl get pods -o name >/dev/null; do sleep 1
 const TAG: &str = "ctr -a $EXEAT_RUN_DIR/containerd.sock -n k8s.io images tag --force docker.io/exeat/sidecar:dev docker.io/exeat/sidecar:next";
 const UPGRADE: &str = "helm upgrade exeat charts/exeat --namespace exeat-system --reuse-values --wait --timeout 3m \
     --set sidecar.image.tag=next --set sidecar.logLevel=debug";
+
+/// What holds pods to the list of images.
+const BINDING: &str = "exeat-pods-images";
 
 fn sidecar_image(pod: &Pod) -> Option<String> {
     let init = pod.spec.as_ref()?.init_containers.as_ref()?;
@@ -132,4 +137,34 @@ async fn agents_do_not_notice_an_upgrade_and_its_rollback() -> Result {
         shell("helm rollback exeat 1 --namespace exeat-system --wait --timeout 3m").await?.ok()?;
     }
     outcome
+}
+
+#[tokio::test]
+async fn the_list_of_images_and_what_enforces_it_are_put_back() -> Result {
+    let _alone = crate::ALONE.lock().await;
+    let client = connect().await?;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), system_namespace());
+    let list = async || -> Result<Option<String>> {
+        let map = maps.get(names::SIDECAR_IMAGES_CONFIG_MAP).await?;
+        Ok(map.data.and_then(|mut data| data.remove(names::SIDECAR_IMAGES_KEY)))
+    };
+    let before = list().await?;
+    ensure!(before.is_some(), "the list is empty");
+    let forged = json!({"data": {names::SIDECAR_IMAGES_KEY: "registry.evil.test/sidecar:1"}});
+    maps.patch(names::SIDECAR_IMAGES_CONFIG_MAP, &PatchParams::default(), &Patch::Merge(&forged)).await?;
+    wait_for("the list is as it was", 20, async || {
+        let now = list().await?;
+        ensure!(now == before, "{now:?}");
+        Ok(())
+    })
+    .await?;
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client);
+    let spec = bindings.get(BINDING).await?.spec;
+    bindings.delete(BINDING, &DeleteParams::default()).await?;
+    wait_for("the binding is back", 20, async || {
+        let now = bindings.get(BINDING).await?.spec;
+        ensure!(now == spec, "{now:?}");
+        Ok(())
+    })
+    .await
 }
