@@ -8,7 +8,8 @@
 //! | `authorization.k8s.io` | `subjectaccessreviews` | - | create | cluster |
 //! | `admissionregistration.k8s.io` | `mutatingwebhookconfigurations`, `validatingwebhookconfigurations` | `exeat` | get, list, watch, patch | cluster |
 //! | core | `secrets` | `exeat-webhook-root` | get, update | own namespace |
-//! | core | `configmaps` | `exeat-issuer-root`, `exeat-sidecar-images` | get, list, watch | own namespace |
+//! | `admissionregistration.k8s.io` | `validatingadmissionpolicies` | `exeat-sidecar` | get, list, watch | cluster |
+//! | core | `configmaps` | `exeat-issuer-root` | get, list, watch | own namespace |
 //!
 //! Lists and watches of single objects select `metadata.name`, which RBAC grants by `resourceNames`. With
 //! `--tls-cert-file` the Secret and the webhook configurations are not touched.

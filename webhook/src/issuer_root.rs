@@ -2,10 +2,10 @@
 
 use exeat_crds::names;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Client;
+use kube::{Api, Client};
 use tokio::sync::watch;
 
-use crate::config_map;
+use crate::follow::follow as follow_object;
 
 /// Key of the certificates in the ConfigMap.
 const CERTIFICATE: &str = "ca.crt";
@@ -24,7 +24,7 @@ pub async fn follow(client: Client, namespace: &str, root: watch::Sender<Option<
         Some(certificates) => drop(root.send_replace(Some(certificates))),
         None => tracing::warn!(config_map = names::ISSUER_ROOT_CONFIG_MAP, "no certificate under ca.crt yet"),
     };
-    config_map::follow(client, namespace, names::ISSUER_ROOT_CONFIG_MAP, seen).await;
+    follow_object(Api::namespaced(client, namespace), names::ISSUER_ROOT_CONFIG_MAP, seen).await;
 }
 
 #[cfg(test)]

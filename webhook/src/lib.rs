@@ -8,7 +8,7 @@ pub mod access;
 pub mod annotations;
 pub mod args;
 pub mod certs;
-mod config_map;
+mod follow;
 pub mod http;
 pub mod inject;
 pub mod issuer_root;

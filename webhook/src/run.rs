@@ -179,9 +179,10 @@ impl Parts {
 
     fn sidecar_images(&self, own: &str, tasks: &mut Tasks) -> watch::Receiver<Vec<String>> {
         let (sender, receiver) = watch::channel(Vec::new());
-        let (client, namespace, own) = (self.client.clone(), self.namespace.clone(), own.to_owned());
-        let listed = self.readiness.latch("sidecar's image in ConfigMap exeat-sidecar-images (does a controller run?)");
-        let follow = async move { sidecar_images::follow(client, &namespace, &own, sender, listed).await };
+        let (client, own) = (self.client.clone(), own.to_owned());
+        let listed =
+            self.readiness.latch("sidecar's image in the admission policy exeat-sidecar (does a controller run?)");
+        let follow = async move { sidecar_images::follow(client, &own, sender, listed).await };
         self.until_stop(tasks, "watch of the sidecar's images", follow);
         receiver
     }

@@ -1,34 +1,43 @@
-//! The images that count as the sidecar's: the leading controller writes down what the webhook's replicas inject, and the
-//! admission policy holds pods to it. While an upgrade rolls out there are two.
+//! The images that count as the sidecar's: the leading controller writes what the webhook's replicas inject into the admission
+//! policy that holds pods to it. While an upgrade rolls out there are two.
+
+use std::time::Duration;
 
 use exeat_crds::names;
 use exeat_runtime::readiness::Latch;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Client;
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch;
 
-use crate::config_map;
+use crate::follow::follow as follow_object;
 
-/// What the ConfigMap lists.
-fn listed(config_map: &ConfigMap) -> Vec<String> {
-    let text = config_map.data.as_ref().and_then(|data| data.get(names::SIDECAR_IMAGES_KEY));
-    text.into_iter().flat_map(|text| text.lines()).map(str::to_owned).collect()
+/// How long an image is listed before a replica that injects it is asked: API servers take up a changed policy once a second.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// What the policy takes for the sidecar's.
+fn listed(policy: &ValidatingAdmissionPolicy) -> Vec<String> {
+    let text = policy.annotations().get(names::SIDECAR_IMAGES);
+    text.into_iter().flat_map(|text| text.split(',')).filter(|i| !i.is_empty()).map(str::to_owned).collect()
 }
 
 /// Follows the list for as long as it is polled. The latch is held until `own` is on it: a pod with an image that is not is
 /// refused, so this replica must not be asked before.
-pub async fn follow(client: Client, namespace: &str, own: &str, images: watch::Sender<Vec<String>>, latch: Latch) {
-    let mut latch = Some(latch);
-    let seen = |config_map: &ConfigMap| {
-        let listed = listed(config_map);
-        if listed.iter().any(|image| image == own) {
-            drop(latch.take());
-        } else {
+pub async fn follow(client: Client, own: &str, images: watch::Sender<Vec<String>>, latch: Latch) {
+    let mut known = images.subscribe();
+    let seen = |policy: &ValidatingAdmissionPolicy| {
+        let listed = listed(policy);
+        if !listed.iter().any(|image| image == own) {
             tracing::info!(image = own, ?listed, "the controller has not listed the sidecar's image yet");
         }
         drop(images.send_replace(listed));
     };
-    config_map::follow(client, namespace, names::SIDECAR_IMAGES_CONFIG_MAP, seen).await;
+    let release = async {
+        if known.wait_for(|listed| listed.iter().any(|image| image == own)).await.is_ok() {
+            tokio::time::sleep(SETTLE).await;
+        }
+        latch.release();
+    };
+    tokio::join!(follow_object(Api::all(client), names::SIDECAR_POLICY, seen), release);
 }
 
 #[cfg(test)]
@@ -36,14 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_image_a_line() {
-        let with = |key: &str, text: &str| ConfigMap {
-            data: Some([(key.to_owned(), text.to_owned())].into()),
-            ..ConfigMap::default()
+    fn images_are_read_from_the_annotation_alone() {
+        let with = |key: &str, text: &str| {
+            let mut policy = ValidatingAdmissionPolicy::default();
+            policy.annotations_mut().insert(key.to_owned(), text.to_owned());
+            listed(&policy)
         };
-        assert_eq!(listed(&with("images", "a:1\nb@sha256:2\n")), ["a:1", "b@sha256:2"]);
-        assert!(listed(&with("images", "")).is_empty());
-        assert!(listed(&with("image", "a:1")).is_empty());
-        assert!(listed(&ConfigMap::default()).is_empty());
+        assert_eq!(with("exeat.dev/sidecar-images", "a:1,b@sha256:2"), ["a:1", "b@sha256:2"]);
+        assert!(with("exeat.dev/sidecar-images", "").is_empty());
+        assert!(with("other", "a:1").is_empty());
     }
 }

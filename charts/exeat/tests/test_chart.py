@@ -17,8 +17,7 @@ HELM, KUBECTL = os.environ["HELM"], os.environ["KUBECTL"]
 NAMESPACES = ["exeat-system", "platform-security"]
 VALUES = [None, *sorted(p.name for p in (CHART / "ci").glob("*.yaml"))]
 WORKLOADS = {"Deployment", "Job"}
-POLICIES = {"exeat-approvals", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions"}
-IMAGES = "exeat-pods-images"  # the second binding of exeat-pods
+POLICIES = {"exeat-approvals", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions", "exeat-sidecar"}
 SECRETS_OF_OURS = {"exeat-issuer-root", "exeat-webhook-root", "exeat-webhook-tls", "exeat-webhook-ca", "exeat-audit-key-controller", "exeat-audit-key-issuer"}
 
 
@@ -340,7 +339,7 @@ class Admission(unittest.TestCase):
         policies = of_kind("ValidatingAdmissionPolicy", values, namespace)
         bindings = of_kind("ValidatingAdmissionPolicyBinding", values, namespace)
         self.assertEqual(set(policies), POLICIES)
-        self.assertEqual(set(bindings), POLICIES | {IMAGES})
+        self.assertEqual(set(bindings), POLICIES)
         for name in POLICIES:
             self.assertEqual(policies[name]["spec"]["failurePolicy"], "Fail", name)
             self.assertEqual(bindings[name]["spec"], {"policyName": name, "validationActions": ["Deny", "Audit"]})
@@ -349,18 +348,13 @@ class Admission(unittest.TestCase):
 
     @every_rendering
     def test_only_the_creation_of_injected_pods_hangs_on_the_list_of_images(self, values, namespace):
-        self.assertEqual(of_kind("ValidatingAdmissionPolicy", values, namespace)["exeat-pods"]["spec"]["paramKind"], {"apiVersion": "v1", "kind": "ConfigMap"})
-        spec = of_kind("ValidatingAdmissionPolicyBinding", values, namespace)[IMAGES]["spec"]
-        self.assertEqual((spec["policyName"], spec["validationActions"]), ("exeat-pods", ["Deny", "Audit"]))
-        self.assertEqual(spec["paramRef"], {"name": "exeat-sidecar-images", "namespace": namespace, "parameterNotFoundAction": "Deny"})
-        match = spec["matchResources"]
+        spec = of_kind("ValidatingAdmissionPolicy", values, namespace)["exeat-sidecar"]["spec"]
+        match = spec["matchConstraints"]
         self.assertEqual(match["objectSelector"], {"matchLabels": {"exeat.dev/injected": "true"}})
         self.assertEqual([(r["resources"], r["operations"]) for r in match["resourceRules"]], [(["pods"], ["CREATE"])])
-        self.assertIn("exeat-sidecar-images", of_kind("ConfigMap", values, namespace))
-        writers = {r["metadata"]["name"] for r in roles(values, namespace) for resource, verbs, rule in rules(r)
-                   if resource == "configmaps" and {"create", "update", "patch", "delete"} & set(verbs)
-                   and "exeat-sidecar-images" in rule.get("resourceNames", ["exeat-sidecar-images"])}
-        self.assertEqual(writers, {"exeat-controller"})
+        # Closed until the controller adds its match condition, which is nobody else's field.
+        self.assertEqual([v["expression"] for v in spec["validations"]], ["false"])
+        self.assertNotIn("matchConditions", spec)
 
     @every_rendering
     def test_the_controller_keeps_what_is_installed(self, values, namespace):
@@ -370,17 +364,17 @@ class Admission(unittest.TestCase):
         self.assertEqual(kept, installed)
         names = {n for resource, verbs, rule in rules(of_kind("ClusterRole", values, namespace)["exeat-controller"])
                  if resource == "validatingadmissionpolicybindings" and "patch" in verbs for n in rule["resourceNames"]}
-        self.assertEqual(names, POLICIES | {IMAGES})
+        self.assertEqual(names, POLICIES)
 
     @every_rendering
     def test_webhook_and_policy_speak_of_the_same_sidecar(self, values, namespace):
         [container] = of_kind("Deployment", values, namespace)["exeat-webhook"]["spec"]["template"]["spec"]["containers"]
         env = {e["name"]: e.get("value") for e in container["env"]}
-        policy = json.dumps(of_kind("ValidatingAdmissionPolicy", values, namespace)["exeat-pods"])
+        policies = of_kind("ValidatingAdmissionPolicy", values, namespace)
         for name in ("EXEAT_ISSUER_URL", "EXEAT_AUDIENCE"):
-            self.assertIn(f"'{env[name]}'", policy, name)
+            self.assertIn(f"'{env[name]}'", json.dumps(policies["exeat-pods"]), name)
         # It is in no text that an upgrade replaces at another moment than the webhook's replicas.
-        self.assertNotIn(env["EXEAT_SIDECAR_IMAGE"], policy)
+        self.assertNotIn(env["EXEAT_SIDECAR_IMAGE"], json.dumps(policies))
 
     def test_the_sidecar_can_be_pinned_by_digest(self):
         def image(*arguments):
@@ -435,7 +429,7 @@ class Admission(unittest.TestCase):
             ours.add("exeat-webhook-root")
         self.assertEqual(set(secrets), ours)
         maps = of_kind("ConfigMap", values, namespace)
-        for one in [*secrets.values(), maps["exeat-issuer-root"], maps["exeat-audit-heads"], maps["exeat-sidecar-images"]]:
+        for one in [*secrets.values(), maps["exeat-issuer-root"], maps["exeat-audit-heads"]]:
             self.assertFalse({"data", "stringData", "immutable"} & set(one), one["metadata"]["name"])
         for name, lease in of_kind("Lease", values, namespace).items():
             self.assertNotIn("spec", lease, name)

@@ -6,8 +6,8 @@ use exeat_e2e::{
     AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, shell, system_namespace,
     wait_for,
 };
-use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -19,9 +19,6 @@ const EACH_SECOND: &str = "while kubectl get pods -o name >/dev/null; do sleep 1
 const TAG: &str = "ctr -a $EXEAT_RUN_DIR/containerd.sock -n k8s.io images tag --force docker.io/exeat/sidecar:dev docker.io/exeat/sidecar:next";
 const UPGRADE: &str = "helm upgrade exeat charts/exeat --namespace exeat-system --reuse-values --wait --timeout 3m \
     --set sidecar.image.tag=next --set sidecar.logLevel=debug";
-
-/// What holds pods to the list of images.
-const BINDING: &str = "exeat-pods-images";
 
 fn sidecar_image(pod: &Pod) -> Option<String> {
     let init = pod.spec.as_ref()?.init_containers.as_ref()?;
@@ -56,11 +53,11 @@ async fn while_pods_are_created(ns: &Scope, command: &str) -> Result<BTreeSet<St
 
 /// Only one image counts as the sidecar's once no replica of the other release is left; a pod with the other one by hand is refused.
 async fn only_image_is(ns: &Scope, tag: &str, other: &str) -> Result {
-    let maps: Api<ConfigMap> = Api::namespaced(ns.client.clone(), system_namespace());
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(ns.client.clone());
     let image = wait_for("one image is left", 60, async || {
-        let list = maps.get(names::SIDECAR_IMAGES_CONFIG_MAP).await?.data.unwrap_or_default();
-        let image = list.get(names::SIDECAR_IMAGES_KEY).cloned().unwrap_or_default();
-        ensure!(image.ends_with(tag) && image.lines().count() == 1, "{image}");
+        let policy = policies.get(names::SIDECAR_POLICY).await?;
+        let image = policy.annotations().get(names::SIDECAR_IMAGES).cloned().unwrap_or_default();
+        ensure!(image.ends_with(tag) && !image.contains(','), "{image}");
         Ok(image)
     })
     .await?;
@@ -140,30 +137,30 @@ async fn agents_do_not_notice_an_upgrade_and_its_rollback() -> Result {
 }
 
 #[tokio::test]
-async fn the_list_of_images_and_what_enforces_it_are_put_back() -> Result {
+async fn the_list_of_images_is_put_back() -> Result {
     let _alone = crate::ALONE.lock().await;
-    let client = connect().await?;
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), system_namespace());
-    let list = async || -> Result<Option<String>> {
-        let map = maps.get(names::SIDECAR_IMAGES_CONFIG_MAP).await?;
-        Ok(map.data.and_then(|mut data| data.remove(names::SIDECAR_IMAGES_KEY)))
-    };
-    let before = list().await?;
-    ensure!(before.is_some(), "the list is empty");
-    let forged = json!({"data": {names::SIDECAR_IMAGES_KEY: "registry.evil.test/sidecar:1"}});
-    maps.patch(names::SIDECAR_IMAGES_CONFIG_MAP, &PatchParams::default(), &Patch::Merge(&forged)).await?;
-    wait_for("the list is as it was", 20, async || {
-        let now = list().await?;
-        ensure!(now == before, "{now:?}");
-        Ok(())
-    })
-    .await?;
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client);
-    let spec = bindings.get(BINDING).await?.spec;
-    bindings.delete(BINDING, &DeleteParams::default()).await?;
-    wait_for("the binding is back", 20, async || {
-        let now = bindings.get(BINDING).await?.spec;
-        ensure!(now == spec, "{now:?}");
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(connect().await?);
+    let before = policies.get(names::SIDECAR_POLICY).await?;
+    ensure!(before.annotations().contains_key(names::SIDECAR_IMAGES), "no image is listed");
+    let open = json!([{"name": "another-image", "expression": "false"}]);
+    let forged = [
+        json!({"metadata": {"annotations": {names::SIDECAR_IMAGES: "registry.evil.test/sidecar:1"}}}),
+        json!({"spec": {"matchConditions": open}}),
+        json!({"spec": {"validations": [{"expression": "true"}]}}),
+    ];
+    for change in forged {
+        policies.patch(names::SIDECAR_POLICY, &PatchParams::default(), &Patch::Merge(&change)).await?;
+        wait_for("the policy is as it was", 20, async || {
+            let now = policies.get(names::SIDECAR_POLICY).await?;
+            ensure!(now.spec == before.spec && now.annotations() == before.annotations(), "{now:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    policies.delete(names::SIDECAR_POLICY, &DeleteParams::default()).await?;
+    wait_for("the policy is back", 20, async || {
+        let now = policies.get(names::SIDECAR_POLICY).await?;
+        ensure!(now.spec == before.spec, "{now:?}");
         Ok(())
     })
     .await

@@ -68,13 +68,13 @@ async fn each_program_may_what_it_needs_and_no_more() -> Result {
     let audit_key = format!("secrets/{}", names::audit_key_secret("controller"));
     let webhook_root = format!("secrets/{}", names::WEBHOOK_ROOT_SECRET);
     let token = ["create", "serviceaccounts", "--subresource=token"];
-    let images = format!("configmaps/{}", names::SIDECAR_IMAGES_CONFIG_MAP);
+    let images = format!("validatingadmissionpolicies/{}", names::SIDECAR_POLICY);
     let questions: [(&str, &str, &[&str], &str); 17] = [
         ("controller", "no", &["get", "secrets"], system),
         ("controller", "no", &["get", &webhook_root], system),
         ("controller", "no", &token, names::GRANTS_NAMESPACE),
         ("controller", "yes", &["patch", &images], system),
-        ("controller", "no", &["patch", "configmaps"], system),
+        ("controller", "no", &["patch", "validatingadmissionpolicies"], system),
         ("controller", "yes", &["create", "credentialsessions.exeat.dev"], "default"),
         ("issuer", "no", &["create", "credentialsessions.exeat.dev"], "default"),
         ("issuer", "no", &["get", "secrets"], "default"),

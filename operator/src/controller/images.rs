@@ -1,27 +1,60 @@
 //! Which images count as the sidecar's: those that replicas of the webhook inject, for as long as one of them may still do so. While an
-//! upgrade rolls out these are two, so that no new pod is refused and no image counts for longer than that. The leader alone writes the
-//! list; the admission policy `exeat-pods` and the webhook read it.
+//! upgrade rolls out these are two, so that no new pod is refused and no image counts for longer than that. The leader adds them to the
+//! admission policy that without them refuses every injected pod; the webhook reads them there.
 
-use super::context::Context;
-use super::error::Error;
 use exeat_crds::names;
-use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, Patch, PatchParams};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DynamicObject};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// The webhook's account: whoever may run a pod as one of ours may do all that we may.
 const ACCOUNT: &str = "exeat-webhook";
 const REPLICAS: &str = "app.kubernetes.io/name=exeat,app.kubernetes.io/component=webhook";
 /// Variables that tell a replica which image it injects, and what else counts as that.
 const VARIABLES: [&str; 2] = ["EXEAT_SIDECAR_IMAGE", "EXEAT_SIDECAR_ACCEPTED_IMAGES"];
-/// The list is looked at this often even if no change is seen.
-const PERIOD: Duration = Duration::from_secs(60);
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// The webhook's replicas.
+pub(super) struct Replicas {
+    store: Store<Pod>,
+    changes: BoxStream<'static, ()>,
+}
+
+impl Replicas {
+    /// Once all of them are known: an unfinished list would close the policy.
+    pub(super) async fn known(client: &Client, namespace: &str) -> Self {
+        let (store, writer) = reflector::store();
+        let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+        let pods = watcher(pods, watcher::Config::default().labels(REPLICAS)).default_backoff();
+        let changes = kube::runtime::reflector(writer, pods).map(|event| {
+            if let Err(error) = event {
+                tracing::warn!(%error, "the watch of the webhook's replicas was interrupted; it goes on");
+            }
+        });
+        let mut replicas = Self { store, changes: changes.boxed() };
+        while replicas.store.wait_until_ready().now_or_never().is_none() {
+            replicas.change().await;
+        }
+        replicas
+    }
+
+    /// Waits until something has happened to one of them.
+    pub(super) async fn change(&mut self) {
+        if self.changes.next().await.is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// What they inject.
+    pub(super) fn images(&self) -> BTreeSet<String> {
+        injected_by(self.store.state().iter().map(AsRef::as_ref))
+    }
+}
 
 /// The images of all replicas that run, will run or are about to end.
 pub fn injected_by<'a>(replicas: impl IntoIterator<Item = &'a Pod>) -> BTreeSet<String> {
@@ -29,7 +62,13 @@ pub fn injected_by<'a>(replicas: impl IntoIterator<Item = &'a Pod>) -> BTreeSet<
     let ours = specs.filter(|spec| spec.service_account_name.as_deref() == Some(ACCOUNT));
     let variables = ours.flat_map(|spec| &spec.containers).flat_map(|container| container.env.iter().flatten());
     let values = variables.filter(|v| VARIABLES.contains(&v.name.as_str())).filter_map(|v| v.value.as_deref());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|i| !i.is_empty()).map(str::to_owned).collect()
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|i| is_reference(i)).map(str::to_owned).collect()
+}
+
+/// What is written into the policy's expression can't be more than a reference.
+fn is_reference(image: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._/:@-".contains(c);
+    !image.is_empty() && image.chars().all(fits)
 }
 
 fn has_ended(pod: &Pod) -> bool {
@@ -37,51 +76,29 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Keeps the list. While there is no replica at all it stays as it is.
-pub(super) async fn keep(context: &Context, namespace: &str) {
-    let list: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
-    let (replicas, writer) = reflector::store();
-    let pods = watcher(Api::namespaced(context.client.clone(), namespace), watcher::Config::default().labels(REPLICAS));
-    let pods = kube::runtime::reflector(writer, pods.default_backoff()).map(|_| ());
-    let only = watcher::Config::default().fields(&format!("metadata.name={}", names::SIDECAR_IMAGES_CONFIG_MAP));
-    let touched = watcher(list.clone(), only).default_backoff().map(|_| ());
-    let mut changes = std::pin::pin!(futures::stream::select(pods, touched));
-    loop {
-        let written = write(context, &list, &replicas).await;
-        if let Err(error) = &written {
-            tracing::warn!(%error, "the list of the sidecar's images can't be kept; it is tried again");
-        }
-        let pause = if written.is_ok() { PERIOD } else { AFTER_FAILURE };
-        await_change(changes.as_mut(), pause).await;
-    }
+/// Whether a manifest is that of the policy which lists images.
+pub(super) fn lists(manifest: &DynamicObject) -> bool {
+    let policy = manifest.types.as_ref().is_some_and(|types| types.kind == "ValidatingAdmissionPolicy");
+    policy && manifest.name_any() == names::SIDECAR_POLICY
 }
 
-/// Waits for a change and takes all that have come by then: one look is enough for them.
-async fn await_change(mut changes: impl Stream<Item = ()> + Unpin, longest: Duration) {
-    let _ = tokio::time::timeout(longest, changes.next()).await;
-    while let Some(Some(())) = futures::FutureExt::now_or_never(changes.next()) {}
-}
-
-async fn write(context: &Context, list: &Api<ConfigMap>, replicas: &Store<Pod>) -> Result<(), Error> {
-    let images: Vec<String> = injected_by(replicas.state().iter().map(AsRef::as_ref)).into_iter().collect();
+/// The policy as it is with these images; without any it refuses every injected pod, as it was installed.
+pub(super) fn with(manifest: &DynamicObject, images: &BTreeSet<String>) -> DynamicObject {
+    let mut policy = manifest.clone();
     if images.is_empty() {
-        return Ok(());
+        return policy;
     }
-    let text = images.join("\n");
-    let found = list.get_opt(names::SIDECAR_IMAGES_CONFIG_MAP).await?;
-    let before = found.and_then(|found| found.data?.remove(names::SIDECAR_IMAGES_KEY));
-    if before.as_ref() == Some(&text) {
-        return Ok(());
+    let list: Vec<&str> = images.iter().map(String::as_str).collect();
+    policy.annotations_mut().insert(names::SIDECAR_IMAGES.to_owned(), list.join(","));
+    let expression = format!(
+        "!object.spec.?initContainers.orValue([]).filter(c, c.name == '{}').all(c, c.image in ['{}'])",
+        names::SIDECAR,
+        list.join("', '")
+    );
+    if let Some(spec) = policy.data.get_mut("spec") {
+        spec["matchConditions"] = json!([{"name": "another-image", "expression": expression}]);
     }
-    context.gate.check()?;
-    let data = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": names::SIDECAR_IMAGES_CONFIG_MAP},
-        "data": {names::SIDECAR_IMAGES_KEY: text},
-    });
-    let params = PatchParams::apply(names::CONTROLLER).force();
-    list.patch(names::SIDECAR_IMAGES_CONFIG_MAP, &params, &Patch::Apply(data)).await?;
-    tracing::info!(?images, ?before, "these images count as the sidecar's now");
-    Ok(())
+    policy
 }
 
 #[cfg(test)]
@@ -123,5 +140,29 @@ mod tests {
             ),
         ];
         assert!(injected_by(&pods).is_empty(), "{:?}", injected_by(&pods));
+    }
+
+    #[test]
+    fn the_policy_lets_the_listed_images_pass_and_without_any_none() {
+        let manifest: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": "exeat-sidecar"}, "spec": {"validations": [{"expression": "false"}]},
+        }))
+        .unwrap();
+        assert!(lists(&manifest));
+        assert_eq!(with(&manifest, &BTreeSet::new()), manifest);
+        let images = ["sidecar:1", "sidecar:2"].map(str::to_owned).into();
+        let policy = with(&manifest, &images);
+        assert_eq!(policy.annotations()[names::SIDECAR_IMAGES], "sidecar:1,sidecar:2");
+        let condition = &policy.data["spec"]["matchConditions"][0]["expression"];
+        assert!(condition.as_str().unwrap().ends_with("c.image in ['sidecar:1', 'sidecar:2'])"), "{condition}");
+        let binding = DynamicObject { types: None, ..manifest };
+        assert!(!lists(&binding));
+    }
+
+    #[test]
+    fn no_value_ends_the_expression_that_it_is_written_into() {
+        let pods = [replica(ACCOUNT, "Running", injects("sidecar:1'] || true || '' in ['"))];
+        assert!(injected_by(&pods).is_empty());
     }
 }

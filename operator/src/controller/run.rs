@@ -6,7 +6,7 @@ use super::context::Context;
 use super::error::Error;
 use super::retention::Retention;
 use super::watches::{Queues, watches};
-use super::{images, pod, policy, provider, session};
+use super::{pod, policy, provider, session};
 use crate::metrics::ControllerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
 use exeat_crds::names;
@@ -83,7 +83,9 @@ async fn lead(
     drivers: Vec<BoxFuture<'static, ()>>,
     args: &Args,
 ) -> Result<(), RunError> {
-    let backstop = backstop::start(&context, args.admission_policies.as_deref()).await.map_err(RunError::setup)?;
+    let namespace = &args.process.pod.pod_namespace;
+    let policies = args.admission_policies.as_deref();
+    let backstop = backstop::start(&context, policies, namespace).await.map_err(RunError::setup)?;
     let watching = futures::future::select_all(drivers);
     let c = Arc::clone(&context);
     let controllers = async {
@@ -102,8 +104,7 @@ async fn lead(
         _ = watching => Err(RunError::PartEnded("a watch")),
         result = controllers => result,
         () = count_active(&context) => Err(RunError::PartEnded("the session count")),
-        () = images::keep(&context, &args.process.pod.pod_namespace) => Err(RunError::PartEnded("the watch of the webhook's replicas")),
-        () = backstop::keep(&context, &backstop) => Err(RunError::PartEnded("the watch of admission policies")),
+        () = backstop::keep(&context, backstop) => Err(RunError::PartEnded("the watch of admission policies")),
     }
 }
 
