@@ -3,8 +3,7 @@
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, shell, system_namespace,
-    wait_for,
+    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, shell, wait_for,
 };
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::{Container, Pod};
