@@ -8,6 +8,7 @@ pub mod access;
 pub mod annotations;
 pub mod args;
 pub mod certs;
+mod follow;
 pub mod http;
 pub mod inject;
 pub mod issuer_root;
@@ -19,8 +20,9 @@ mod pod;
 mod refuse;
 pub mod run;
 pub mod settings;
+pub mod sidecar_images;
 pub mod stamp;
 pub mod validate;
 
 pub use inject::{InjectContext, Injected, inject};
-pub use settings::{Settings, SidecarSettings};
+pub use settings::{InstallationSettings, NamespaceSidecar, Settings, SidecarSettings};

@@ -77,9 +77,10 @@ impl Installation {
         }
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| error.to_string())?;
-        let root = watch::channel(Some(ISSUER_CA.to_owned())).1;
+        let (images, root) = (watch::channel(Vec::new()).1, watch::channel(Some(ISSUER_CA.to_owned())).1);
         let clock = ManualClock::new(NOW.parse().map_err(|error: jiff::Error| error.to_string())?);
-        Ok(router(App::new(Objects::new(client, policies, providers), settings()?, root, metrics, clock)))
+        let objects = Objects::new(client, policies, providers);
+        Ok(router(App::new(objects, settings()?.into(), images, root, metrics, clock)))
     }
 }
 
@@ -107,7 +108,7 @@ async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kub
 fn settings() -> Result<Settings, String> {
     let cli =
         Cli::try_parse_from(["exeat-webhook", "--sidecar-image", IMAGE, "--pod-name", "w", "--pod-namespace", SYSTEM]);
-    Ok(cli.map_err(|error| error.to_string())?.injection.settings(SYSTEM))
+    Ok(cli.map_err(|error| error.to_string())?.injection.settings(SYSTEM).of(NAMESPACE))
 }
 
 /// Texts that mean something in a pod or a review.

@@ -151,6 +151,16 @@ impl World {
     }
 
     pub async fn start_with(provider: Provider, issuer: TestIssuer, roots: String, pod_uid: Option<&str>) -> Self {
+        Self::start_waiting(provider, issuer, roots, pod_uid, Wait::Decision).await
+    }
+
+    pub async fn start_waiting(
+        provider: Provider,
+        issuer: TestIssuer,
+        roots: String,
+        pod_uid: Option<&str>,
+        wait: Wait,
+    ) -> Self {
         let folder = Folder::new();
         let token_file = folder.path().join("identity");
         std::fs::write(&token_file, format!("{IDENTITY}\n")).unwrap();
@@ -163,7 +173,7 @@ impl World {
             token_file,
             run_dir,
             provider,
-            wait: Wait::Decision,
+            wait,
             pod_uid: pod_uid.map(Into::into),
         };
         let clock = ManualClock::new(start_time());

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use self::review::{Answer, Request};
 use crate::metrics::Metrics;
 use crate::objects::{LookupError, Objects};
-use crate::settings::Settings;
+use crate::settings::{InstallationSettings, Settings};
 
 /// Path of the injector.
 pub const MUTATE_PODS: &str = "/mutate-pods";
@@ -42,22 +42,33 @@ const DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub struct App {
     objects: Objects,
-    settings: Arc<Settings>,
+    settings: Arc<InstallationSettings>,
+    sidecar_images: watch::Receiver<Vec<String>>,
     issuer_ca: watch::Receiver<Option<String>>,
     metrics: Metrics,
     clock: Arc<dyn Clock>,
 }
 
 impl App {
-    /// Puts the parts together. `issuer_ca` is the issuer's root as PEM, once it is known.
+    /// Puts the parts together. `sidecar_images` are those that replicas of the webhook inject, of whatever release;
+    /// `issuer_ca` is the issuer's root as PEM, once it is known.
     pub fn new(
         objects: Objects,
-        settings: Settings,
+        settings: InstallationSettings,
+        sidecar_images: watch::Receiver<Vec<String>>,
         issuer_ca: watch::Receiver<Option<String>>,
         metrics: Metrics,
         clock: impl Clock,
     ) -> Self {
-        Self { objects, settings: Arc::new(settings), issuer_ca, metrics, clock: Arc::new(clock) }
+        Self { objects, settings: Arc::new(settings), sidecar_images, issuer_ca, metrics, clock: Arc::new(clock) }
+    }
+
+    /// What is injected into pods of a namespace. A sidecar from a replica of another release is as genuine as our own: the API
+    /// server may ask us about a pod that it has injected.
+    fn settings(&self, namespace: &str) -> Settings {
+        let mut settings = self.settings.of(namespace);
+        settings.sidecar.accepted_images.extend(self.sidecar_images.borrow().iter().cloned());
+        settings
     }
 
     /// The policy that a pod names, and the provider that the policy names.

@@ -31,7 +31,7 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
         namespace,
         policy: authority.policy.as_ref(),
         provider: authority.provider.as_ref(),
-        settings: &app.settings,
+        settings: &app.settings(namespace),
         issuer_ca: issuer_ca.as_deref().unwrap_or_default(),
         requester: request.user_info.username.as_deref().filter(|name| approval::is_person(name)),
     };

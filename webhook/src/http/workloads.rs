@@ -31,7 +31,7 @@ async fn warnings(app: &App, request: &Request) -> Option<Vec<String>> {
         namespace,
         policy: authority.policy.as_ref(),
         provider: authority.provider.as_ref(),
-        settings: &app.settings,
+        settings: &app.settings(namespace),
         issuer_ca: "",
         requester: None,
     };

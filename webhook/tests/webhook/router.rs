@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
 use exeat_runtime::clock::ManualClock;
+use exeat_webhook::InstallationSettings;
 use exeat_webhook::http::{App, MUTATE_OBJECTS, MUTATE_PODS, VALIDATE, VALIDATE_WORKLOADS, router};
 use exeat_webhook::metrics::Metrics;
 use exeat_webhook::objects::Objects;
@@ -15,7 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::common::{ISSUER_CA, NAMESPACE, pod, policies, policy, provider, settings};
+use crate::common::{ISSUER_CA, NAMESPACE, OWN_SIDECAR, installation, pod, policies, policy, provider};
+
+/// What replicas of the former release still inject.
+const FORMER_IMAGE: &str = "registry.example/exeat-sidecar:0";
 
 pub(crate) const NOW: &str = "2026-01-01T13:00:00Z";
 
@@ -67,6 +71,10 @@ pub(crate) struct Webhook {
 
 /// The watch has seen the policies and none of the providers: those are read through.
 pub(crate) fn webhook(issuer_ca: Option<&str>) -> Webhook {
+    webhook_with(installation(), issuer_ca)
+}
+
+fn webhook_with(settings: InstallationSettings, issuer_ca: Option<&str>) -> Webhook {
     let client = kube::Client::new(tower::service_fn(api_server), "default");
     let (seen, mut writer) = reflector::store();
     writer.apply_watcher_event(&watcher::Event::Init);
@@ -78,8 +86,8 @@ pub(crate) fn webhook(issuer_ca: Option<&str>) -> Webhook {
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
     let issuer_ca = watch::channel(issuer_ca.map(str::to_owned)).1;
-    let clock = ManualClock::new(NOW.parse().unwrap());
-    let app = App::new(Objects::new(client, seen, providers), settings(), issuer_ca, metrics, clock);
+    let (clock, images) = (ManualClock::new(NOW.parse().unwrap()), watch::channel(vec![FORMER_IMAGE.to_owned()]).1);
+    let app = App::new(Objects::new(client, seen, providers), settings, images, issuer_ca, metrics, clock);
     Webhook { router: router(app), registry }
 }
 
@@ -156,6 +164,31 @@ async fn an_annotated_pod_is_patched_and_what_we_do_not_know_stays() {
     let metrics = webhook.metrics();
     assert!(metrics.contains(r#"exeat_webhook_requests_total{outcome="patched",path="/mutate-pods"} 1"#), "{metrics}");
     assert!(metrics.contains(r#"exeat_webhook_request_seconds_count{path="/mutate-pods"} 2"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_pod_that_a_replica_of_the_former_release_injected_keeps_its_sidecar() {
+    let webhook = webhook(Some(ISSUER_CA));
+    let response = webhook.review(MUTATE_PODS, create_pod(pod())).await;
+    let mut injected = patched(&pod(), &response);
+    for (image, allowed) in [(FORMER_IMAGE, true), ("registry.example/exeat-sidecar:2", false)] {
+        injected["spec"]["initContainers"][0]["image"] = json!(image);
+        let again = webhook.review(MUTATE_PODS, create_pod(injected.clone())).await;
+        assert_eq!((&again["allowed"], &again["patch"]), (&json!(allowed), &Value::Null), "{image}: {again}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_gets_the_sidecar_that_it_was_given() {
+    let mut settings = installation();
+    settings.namespaces.insert(NAMESPACE.to_owned(), settings.namespaces[OWN_SIDECAR].clone());
+    let mut sidecars = Vec::new();
+    for webhook in [webhook(Some(ISSUER_CA)), webhook_with(settings, Some(ISSUER_CA))] {
+        let response = webhook.review(MUTATE_PODS, create_pod(pod())).await;
+        sidecars.push(patched(&pod(), &response)["spec"]["initContainers"][0].clone());
+    }
+    let users: Vec<&Value> = sidecars.iter().map(|sidecar| &sidecar["securityContext"]["runAsUser"]).collect();
+    assert_eq!(users, [60911, 70000]);
 }
 
 #[tokio::test]
