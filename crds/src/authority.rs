@@ -7,6 +7,7 @@ mod subject;
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
 pub use subject::{PodAsk, ask_of_pod, covers_pod, selects};
 
+use crate::approval::Terms;
 use crate::reason::{Reason, Refused};
 use crate::rules::aws_document::{Dialect, document};
 use crate::rules::{self, Grant, Kind, Statement};
@@ -60,6 +61,8 @@ pub struct Authority {
     pub exceptions: Vec<String>,
     /// The dialect that an AWS grant must be written in.
     pub dialect: Option<Dialect>,
+    /// Which grants people must approve.
+    pub approval: Terms,
 }
 
 /// Reads a policy against its provider. `provider` is the object that `spec.providerRef` names, if there is one.
@@ -104,6 +107,7 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         revocation: revocation_of(kind),
         exceptions: exceptions_of(provider),
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
+        approval: Terms::read(policy, binding, kind)?,
     };
     authority.grant(None)?;
     Ok(authority)

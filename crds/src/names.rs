@@ -10,7 +10,7 @@ pub const ALLOW: &str = "exeat.dev/allow";
 pub const JUSTIFICATION: &str = "exeat.dev/justification";
 /// Pod annotation: the sidecar's loopback port.
 pub const PORT: &str = "exeat.dev/port";
-/// Pod annotation: what the start-up probe waits for. Not built yet.
+/// Pod annotation: what the start-up probe waits for: `decision` or `approval`.
 pub const WAIT: &str = "exeat.dev/wait";
 /// Pod annotation: `Env` hands the loopback secret to SDKs that are too old for a token file.
 pub const AWS_TOKEN: &str = "exeat.dev/aws-token";
@@ -18,6 +18,10 @@ pub const AWS_TOKEN: &str = "exeat.dev/aws-token";
 pub const SKIP_CONTAINERS: &str = "exeat.dev/skip-containers";
 /// Pod annotation: container names whose `envFrom` the author has checked for shadowing variables.
 pub const ALLOW_ENV_FROM: &str = "exeat.dev/allow-env-from";
+/// Annotation on pods and holds, stamped: the person who created them, where a person did.
+pub const REQUESTER: &str = "exeat.dev/requester";
+/// Annotation on policies, stamped: who changed the spec last.
+pub const LAST_EDITOR: &str = "exeat.dev/last-editor";
 /// Prefix of our pod annotations; they are frozen after admission.
 pub const ANNOTATION_PREFIX: &str = "exeat.dev/";
 /// Prefix of annotations that give single containers a policy. Not built yet.

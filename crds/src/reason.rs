@@ -99,6 +99,22 @@ reasons! {
     GrantChanged,
     /// An admission policy of ours is missing or changed: until it stands again nothing is opened.
     BackstopMissing,
+    /// An approval rule can't be read, or can't be met.
+    ApprovalRuleInvalid,
+    /// An approval rule gives more than the binding's ceiling.
+    ApprovalTooBroad,
+    /// People are asked; the session opens once they have approved.
+    ApprovalPending,
+    /// Somebody said no.
+    ApprovalDenied,
+    /// Nobody decided in time.
+    ApprovalExpired,
+    /// Who approved said no after all, or the approval is not what the session rests on any more.
+    ApprovalWithdrawn,
+    /// Who decides may not, or not like this.
+    ApproverNotEligible,
+    /// A hold keeps new sessions off.
+    Held,
     /// The session's time is up.
     SessionExpired,
     /// Somebody revoked the session.

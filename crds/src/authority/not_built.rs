@@ -1,11 +1,9 @@
 use crate::v1alpha1::{AgentCredentialPolicy, AgentCredentialPolicySpec, Binding, Delivery, Mode};
 
-/// The fields of a policy that this version does not build. Such a policy grants nothing: leaving a limit or an approval out
+/// The fields of a policy that this version does not build. Such a policy grants nothing: leaving a limit out
 /// would be wider than what its author wrote.
 pub fn unbuilt_policy_fields(spec: &AgentCredentialPolicySpec) -> Vec<&'static str> {
     used([
-        ("spec.owners", !spec.owners.is_empty()),
-        ("spec.approvalRules", !spec.approval_rules.is_empty()),
         ("spec.limits", spec.limits.is_some()),
         ("spec.budget", spec.budget.is_some()),
         ("spec.delivery: Broker", spec.delivery == Delivery::Broker),
@@ -16,11 +14,7 @@ pub fn unbuilt_policy_fields(spec: &AgentCredentialPolicySpec) -> Vec<&'static s
 /// The fields of a provider's binding that this version does not build, by their names in the binding. No policy is granted
 /// anything by such a binding.
 pub fn unbuilt_binding_fields(binding: &Binding) -> Vec<&'static str> {
-    used([
-        ("approvalRules", !binding.approval_rules.is_empty()),
-        ("limits", binding.limits.is_some()),
-        ("budget", binding.budget.is_some()),
-    ])
+    used([("limits", binding.limits.is_some()), ("budget", binding.budget.is_some())])
 }
 
 /// The first of both, as the policy's author reads it.

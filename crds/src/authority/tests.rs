@@ -92,10 +92,7 @@ fn every_refusal_has_its_reason_and_names_the_field() {
 
 #[test]
 fn fields_that_are_not_built_grant_nothing_and_are_named() {
-    let rule = json!([{"name": "r", "actions": ["s3:Delete*"], "required": [{"group": "security", "count": 1}]}]);
     let of_policy = [
-        (json!({"owners": [{"user": "alice"}]}), "spec.owners"),
-        (json!({"approvalRules": rule}), "spec.approvalRules"),
         (json!({"limits": {"concurrent": 5}}), "spec.limits"),
         (json!({"budget": {"limit": "5.00"}}), "spec.budget"),
         (json!({"delivery": "Broker"}), "spec.delivery: Broker"),
@@ -106,11 +103,8 @@ fn fields_that_are_not_built_grant_nothing_and_are_named() {
         assert_eq!(refused.reason, Reason::NotImplemented);
         assert!(refused.message.starts_with(field), "{refused}");
     }
-    let of_binding = [
-        (json!({"approvalRules": rule}), "approvalRules"),
-        (json!({"limits": {"concurrent": 50}}), "limits"),
-        (json!({"budget": {"limit": "5.00"}}), "budget"),
-    ];
+    let of_binding =
+        [(json!({"limits": {"concurrent": 50}}), "limits"), (json!({"budget": {"limit": "5.00"}}), "budget")];
     for (change, field) in of_binding {
         let refused = resolve(&policy(json!({})), Some(&provider(change))).unwrap_err();
         assert_eq!(refused.reason, Reason::NotImplemented);

@@ -1,11 +1,13 @@
-//! Version `v1alpha1` of the four kinds. Field descriptions are the manual: `kubectl explain` prints them.
+//! Version `v1alpha1` of the five kinds. Field descriptions are the manual: `kubectl explain` prints them.
 
 mod approval;
+mod hold;
 mod policy;
 mod provider;
 mod session;
 
 pub use approval::*;
+pub use hold::*;
 pub use policy::*;
 pub use provider::*;
 pub use session::*;
@@ -124,11 +126,33 @@ pub struct ApprovalRule {
     /// Whether one approval serves a workload or each session needs its own.
     #[serde(default)]
     pub scope: ApprovalScope,
-    /// How long a request may wait for people, for example `4h`.
+    /// How long a request may wait for people, for example `4h`. Default 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
     pub deadline: Option<String>,
-    /// How long an approval may be used once given, for example `24h`.
+    /// How long an approval may be used once given, for example `24h`. Default 24h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
+    pub valid_for: Option<String>,
+    /// How many sessions an approval may open. Default 100; with `scope: Session` always 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub uses: Option<i32>,
+    /// How long a denial stands: nobody is asked for the same again before. Default 1h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
+    pub cool_down: Option<String>,
+}
+
+/// The most that one approval may be good for.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalCeiling {
+    /// Most sessions that one approval may open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub uses: Option<i32>,
+    /// Longest time that an approval may be used, for example `24h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
     pub valid_for: Option<String>,

@@ -41,7 +41,7 @@ pub struct AgentCredentialPolicySpec {
     pub principal: String,
     /// The pods that may hold it.
     pub subjects: Subjects,
-    /// People who answer for this policy; they may not approve under it. Not built yet.
+    /// People who answer for this policy; they may not approve under it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub owners: Vec<Owner>,
@@ -52,7 +52,7 @@ pub struct AgentCredentialPolicySpec {
     /// How long.
     #[serde(default)]
     pub session: SessionSettings,
-    /// Actions that need people's approval. Not built yet.
+    /// Actions that need people's approval, beside those that the provider's binding names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 32))]

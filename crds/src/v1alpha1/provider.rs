@@ -1,4 +1,4 @@
-use super::{ApprovalRule, Budget, Enforcement, Limits, NameRef};
+use super::{ApprovalCeiling, ApprovalRule, Budget, Enforcement, Limits, NameRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -198,11 +198,14 @@ pub struct Binding {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub deny: Vec<String>,
-    /// Actions that need people's approval. Not built yet.
+    /// Actions that need people's approval, whatever a policy's own rules say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(max = 32))]
     pub approval_rules: Vec<ApprovalRule>,
+    /// The most that an approval may be good for: a rule beyond it makes its policy not Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval_ceiling: Option<ApprovalCeiling>,
     /// Longest session, for example `24h`. Default 24h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]

@@ -65,7 +65,7 @@ pub struct SessionRequest {
     /// Number of this session for its pod and policy, from 1.
     #[schemars(range(min = 1))]
     pub number: i32,
-    /// The person who asked, for sessions that no pod holds. Not built yet.
+    /// The person who created the pod, where one did and no controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<Requester>,
     /// Public key of the holder, for sessions that no pod holds. Not built yet.
@@ -188,7 +188,7 @@ pub struct CredentialSessionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub spent: Option<String>,
-    /// The approval that this session rests on. Not built yet.
+    /// The approval that this session waits for or rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval_ref: Option<NameRef>,
     /// Share of the provider's packed policy size in use, percent.

@@ -1,10 +1,7 @@
 //! What is refused, with the words in which a user meets it: the reason, the field and the fix.
 
 use exeat_crds::names;
-use exeat_crds::v1alpha1::{
-    ApprovalRule, Budget, CredentialProviderSpec, Delivery, GcpProvider, Limits, Mode, Owner, RequiredApprovals,
-    VaultProvider,
-};
+use exeat_crds::v1alpha1::{Budget, CredentialProviderSpec, Delivery, GcpProvider, Limits, Mode, VaultProvider};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, condition};
 use exeat_e2e::{
     AgentPod, GRANTS, KUBERNETES, MINISTACK, Result, Scope, agent, aws_policy, connect_as, ensure, in_namespace,
@@ -209,31 +206,16 @@ async fn variables_that_an_sdk_would_follow_before_the_sidecar() -> Result {
 fn unbuilt(namespace: &str) -> Vec<(&'static str, AgentCredentialPolicy)> {
     let base = |name: &str| kubernetes_policy(name, namespace, &["get pods"]);
     let mut cases = vec![
-        ("spec.owners", base("owners")),
-        ("spec.approvalRules", base("approval-rules")),
         ("spec.limits", base("limits")),
         ("spec.budget", base("budget")),
         ("spec.delivery: Broker", base("broker")),
         ("spec.mode: Observe", base("observe")),
     ];
-    cases[0].1.spec.owners = vec![Owner { user: "alice@example.com".to_owned() }];
-    cases[1].1.spec.approval_rules = rules();
-    cases[2].1.spec.limits = limits();
-    cases[3].1.spec.budget = budget();
-    cases[4].1.spec.delivery = Delivery::Broker;
-    cases[5].1.spec.mode = Mode::Observe;
+    cases[0].1.spec.limits = limits();
+    cases[1].1.spec.budget = budget();
+    cases[2].1.spec.delivery = Delivery::Broker;
+    cases[3].1.spec.mode = Mode::Observe;
     cases
-}
-
-fn rules() -> Vec<ApprovalRule> {
-    vec![ApprovalRule {
-        name: "reads".to_owned(),
-        actions: vec!["get *".to_owned()],
-        required: vec![RequiredApprovals { group: "security".to_owned(), count: 1 }],
-        scope: Default::default(),
-        deadline: None,
-        valid_for: None,
-    }]
 }
 
 fn limits() -> Option<Limits> {
@@ -252,10 +234,9 @@ async fn fields_that_are_not_built_yet_grant_nothing() -> Result {
             refuses(&ns, policy, "NotImplemented", &[field, "not implemented"]).await?;
         }
         let base = || provider("guarded", KUBERNETES, &[GRANTS], &["get *"]);
-        let mut bindings = [("approvalRules", base()), ("limits", base()), ("budget", base())];
-        bindings[0].1.spec.bindings[0].approval_rules = rules();
-        bindings[1].1.spec.bindings[0].limits = limits();
-        bindings[2].1.spec.bindings[0].budget = budget();
+        let mut bindings = [("limits", base()), ("budget", base())];
+        bindings[0].1.spec.bindings[0].limits = limits();
+        bindings[1].1.spec.bindings[0].budget = budget();
         for (field, mut provider) in bindings {
             provider.metadata.name = Some(field.to_lowercase());
             let name = ns.create_provider(provider).await?.name_any();
@@ -357,7 +338,7 @@ async fn authors_of_workloads_are_warned_when_they_apply_them() -> Result {
         policy["metadata"]["namespace"] = ns.name.clone().into();
         for (what, object, parts) in [
             ("a Deployment", deployment, &["Warning:", "PolicyNotFound", "nowhere"][..]),
-            ("a policy", policy, &["Warning:", "NotImplemented", "spec.owners"]),
+            ("a policy", policy, &["Warning:", "NotImplemented", "spec.limits"]),
         ] {
             let file = std::env::temp_dir().join(format!("{}-warned.json", ns.name));
             std::fs::write(&file, object.to_string())?;

@@ -9,10 +9,9 @@ pub fn approval(approval: &Approval) -> Findings {
     let mut findings = Findings::default();
     let request = &approval.spec.request;
     findings.duration("spec.request.duration", Some(&request.duration));
+    findings.duration("spec.request.validFor", Some(&request.valid_for));
+    findings.duration("spec.request.coolDown", Some(&request.cool_down));
     findings.time("spec.request.deadline", &request.deadline);
-    if let Some(until) = &request.valid_until {
-        findings.time("spec.request.validUntil", until);
-    }
     for (i, decision) in approval.spec.decisions.iter().enumerate() {
         let path = format!("spec.decisions[{i}]");
         if let Some(time) = &decision.time {

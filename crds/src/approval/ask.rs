@@ -1,0 +1,109 @@
+//! The request that people are asked to approve, and whether one that stands is the same.
+
+use super::{Needed, changes, digest};
+use crate::authority::Authority;
+use crate::rules::Grant;
+use crate::v1alpha1::{
+    ApprovalRequest, ApprovalScope, CredentialSession, NameRef, Requester, SessionRequest, Workload,
+};
+use crate::{condition, duration};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+/// Longest part of a workload's or pod's name in an approval's name.
+const MAX_NAME_PART: usize = 40;
+
+/// What approval is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The session that waits.
+    pub session: &'a CredentialSession,
+    /// What its policy may hand out.
+    pub authority: &'a Authority,
+    /// What it would be granted.
+    pub grant: &'a Grant,
+    /// What the grant needs.
+    pub needed: &'a Needed,
+}
+
+impl Asked<'_> {
+    fn request(&self) -> &SessionRequest {
+        &self.session.spec.request
+    }
+
+    fn requester(&self) -> Option<&str> {
+        self.request().requester.as_ref().map(|r| r.username.as_str())
+    }
+
+    /// The workload that one approval serves. A bare pod has none: then the approval is for its session alone.
+    fn workload(&self) -> Option<&Workload> {
+        self.request().agent.workload.as_ref().filter(|_| self.needed.scope == ApprovalScope::Workload)
+    }
+
+    fn duration(&self) -> String {
+        let asked = self.request().duration.as_deref().and_then(|d| duration::parse(d).ok());
+        duration::format(asked.unwrap_or(self.authority.duration).min(self.authority.duration))
+    }
+}
+
+/// The request, asked `now`. `last` is the request of the same workload and policy that was approved last.
+pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp) -> ApprovalRequest {
+    let session = asked.request();
+    let (authority, needed) = (asked.authority, asked.needed);
+    let deadline = condition::whole_seconds(now.saturating_add(needed.deadline).unwrap_or(Timestamp::MAX));
+    let workload = asked.workload().cloned();
+    let mut request = ApprovalRequest {
+        policy_ref: session.policy_ref.clone(),
+        provider_ref: session.provider_ref.clone(),
+        authority_hash: authority.hash.clone(),
+        service_account: session.agent.service_account.clone(),
+        session_ref: workload.is_none().then(|| NameRef { name: asked.session.name_any() }),
+        uses: if workload.is_none() { 1 } else { needed.uses },
+        workload,
+        requester: asked.requester().map(|username| Requester { username: username.to_owned() }),
+        justification: session.justification.clone(),
+        rules: needed.rules.clone(),
+        principal: asked.grant.principal.clone(),
+        allow: asked.grant.allow.clone(),
+        deny: asked.grant.deny.clone(),
+        duration: asked.duration(),
+        changes: None,
+        deadline: deadline.to_string(),
+        valid_for: duration::format(needed.valid_for),
+        cool_down: duration::format(needed.cool_down),
+        required: needed.required.clone(),
+        minimum: authority.approval.minimum(needed, asked.requester()),
+        excluded: authority.approval.excluded(asked.requester()),
+        digest: String::new(),
+    };
+    request.changes = last.map(|last| changes(last, &request));
+    request.digest = digest(&request);
+    request
+}
+
+/// The same for every request that asks the same: all but what depends on when it is asked.
+pub fn key(request: &ApprovalRequest) -> String {
+    digest(&ApprovalRequest { deadline: String::new(), justification: None, changes: None, ..request.clone() })
+}
+
+/// Whether a request that stands is about what this session needs now, as the issuer checks it: whose it is follows from
+/// `status.consumers`, everything that people approved is computed again.
+pub fn same_ask(standing: &ApprovalRequest, asked: &Asked<'_>) -> bool {
+    let fresh = request(asked, None, Timestamp::UNIX_EPOCH);
+    let workload = fresh.workload.is_some() == standing.workload.is_some();
+    let session = fresh.session_ref == standing.session_ref;
+    workload
+        && session
+        && key(&ApprovalRequest { workload: None, ..fresh })
+            == key(&ApprovalRequest { workload: None, ..standing.clone() })
+}
+
+/// Name of the `number`-th approval for a request: `<workload or pod, at most 40 characters>-<key>-<number>`.
+pub fn name(request: &ApprovalRequest, pod: &str, number: usize) -> String {
+    let stem = request.workload.as_ref().map_or(pod, |w| w.name.as_str());
+    let mut part: String = stem.chars().take(MAX_NAME_PART).collect();
+    while part.ends_with(['-', '.']) {
+        part.pop();
+    }
+    format!("{part}-{}-{number}", &key(request)[..10])
+}

@@ -1,0 +1,37 @@
+//! Whom a grant must be approved by, and what their words come to. Pure: the controller asks and consumes by it, the issuer checks by it at
+//! every mint, the webhook and the command line say by it who may decide.
+
+mod ask;
+mod changes;
+mod quorum;
+mod state;
+mod terms;
+
+pub use ask::{Asked, key, name, request, same_ask};
+pub use changes::changes;
+pub use quorum::missing;
+pub use state::{State, consume, is_eligible, state, status, usable};
+pub use terms::{Needed, Rule, Terms};
+
+use crate::digest;
+use crate::v1alpha1::ApprovalRequest;
+
+/// Most people that one approval takes; `spec.decisions` holds as many.
+pub const MAX_PEOPLE: usize = 16;
+
+/// Whether a user name can be a person's: service accounts and the cluster's own parts decide nothing.
+pub fn is_person(username: &str) -> bool {
+    !username.is_empty() && !username.starts_with("system:")
+}
+
+/// SHA-256 in hex over the canonical request without its digest: what every decision repeats.
+pub fn digest(request: &ApprovalRequest) -> String {
+    digest::of(&ApprovalRequest { digest: String::new(), ..request.clone() })
+}
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

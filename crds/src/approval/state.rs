@@ -1,0 +1,155 @@
+//! What decisions come to, and what becomes of an approval.
+
+use super::{digest, is_person, quorum};
+use crate::reason::Reason;
+use crate::v1alpha1::{Approval, ApprovalDecision, ApprovalPhase, ApprovalRequest, ApprovalStatus, Verdict};
+use crate::{condition, duration, text};
+use jiff::{SignedDuration, Timestamp};
+
+/// The webhook's clock may be ahead of ours by this much.
+const MAX_SKEW: SignedDuration = SignedDuration::from_mins(1);
+/// What was decided in time may be seen by the controller this much later: its replicas may just be changing.
+const SEEN_WITHIN: SignedDuration = SignedDuration::from_mins(2);
+
+/// What the decisions come to, whatever the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// These are missing.
+    Open(Vec<String>),
+    /// Everybody needed has approved.
+    Approved,
+    /// Somebody said no.
+    Denied {
+        /// Who.
+        by: String,
+        /// Why, as they wrote it; sanitised.
+        comment: String,
+    },
+}
+
+/// Whether a decision counts as an approval: by a person who may, for these very terms, in time.
+pub fn is_eligible(request: &ApprovalRequest, decision: &ApprovalDecision, now: Timestamp) -> bool {
+    let time = |text: Option<&str>| text.and_then(|t| t.parse::<Timestamp>().ok());
+    let in_time = match (time(decision.time.as_deref()), time(Some(&request.deadline))) {
+        (Some(at), Some(deadline)) => at <= deadline && at <= now.saturating_add(MAX_SKEW).unwrap_or(now),
+        _ => false,
+    };
+    decision.decision == Verdict::Approve
+        && is_person(&decision.approver)
+        && !request.excluded.contains(&decision.approver)
+        && decision.digest == request.digest
+        && in_time
+}
+
+/// What the decisions come to. A denial always wins; of approvals only those count that [`is_eligible`] takes, and only for the very request
+/// that its digest is of.
+pub fn state(request: &ApprovalRequest, decisions: &[ApprovalDecision], now: Timestamp) -> State {
+    if let Some(no) = decisions.iter().find(|d| d.decision == Verdict::Deny) {
+        let comment = text::sanitize(no.comment.as_deref().unwrap_or_default());
+        return State::Denied { by: text::sanitize(&no.approver), comment };
+    }
+    let people: Vec<(&str, &[String])> = decisions
+        .iter()
+        .filter(|d| is_eligible(request, d, now))
+        .map(|d| (d.approver.as_str(), d.groups.as_slice()))
+        .collect();
+    if request.digest != digest(request) {
+        return State::Open(vec!["a digest that is the request's own".to_owned()]);
+    }
+    match quorum::missing(&request.required, request.minimum, &people) {
+        lines if lines.is_empty() => State::Approved,
+        lines => State::Open(lines),
+    }
+}
+
+/// What an approval's status should be now, and when to look again where time alone changes it.
+pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Timestamp>) {
+    let request = &approval.spec.request;
+    let mut status = approval.status.clone().unwrap_or_default();
+    let old = status.phase.unwrap_or_default();
+    if matches!(old, ApprovalPhase::Denied | ApprovalPhase::Withdrawn) {
+        return (status, None);
+    }
+    let deadline: Timestamp = request.deadline.parse().unwrap_or(Timestamp::MIN);
+    let mut look_again = None;
+    let (phase, reason, message) = match state(request, &approval.spec.decisions, now) {
+        State::Denied { by, comment } => {
+            let phase = if status.used > 0 { ApprovalPhase::Withdrawn } else { ApprovalPhase::Denied };
+            decided(&mut status, now);
+            let until = duration::parse(&request.cool_down).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
+            status.cool_down_until = Some(condition::whole_seconds(until).to_string());
+            (
+                phase,
+                if phase == ApprovalPhase::Denied { Reason::ApprovalDenied } else { Reason::ApprovalWithdrawn },
+                denial(&by, &comment),
+            )
+        }
+        _ if old == ApprovalPhase::Expired => return (status, None),
+        State::Open(missing) if now <= deadline => {
+            look_again = Some(deadline);
+            let message = format!("missing: {}", missing.join(", "));
+            status.missing = missing;
+            (ApprovalPhase::Pending, Reason::ApprovalPending, message)
+        }
+        State::Approved
+            if old == ApprovalPhase::Approved || now <= deadline.saturating_add(SEEN_WITHIN).unwrap_or(deadline) =>
+        {
+            if status.decided_at.is_none() {
+                decided(&mut status, now);
+                let until =
+                    duration::parse(&request.valid_for).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
+                status.valid_until = Some(condition::whole_seconds(until).to_string());
+            }
+            status.missing = Vec::new();
+            let until: Timestamp = status.valid_until.as_ref().and_then(|t| t.parse().ok()).unwrap_or(Timestamp::MIN);
+            look_again = Some(until);
+            if now >= until {
+                (ApprovalPhase::Expired, Reason::ApprovalExpired, format!("it could be used until {until}"))
+            } else {
+                (ApprovalPhase::Approved, Reason::Ready, format!("it may open {} sessions until {until}", request.uses))
+            }
+        }
+        _ => (ApprovalPhase::Expired, Reason::ApprovalExpired, format!("nobody had decided by {deadline}")),
+    };
+    status.phase = Some(phase);
+    let settled = phase != ApprovalPhase::Pending;
+    condition::set(
+        &mut status.conditions,
+        "Decided",
+        settled,
+        reason.as_str(),
+        &message,
+        approval.metadata.generation,
+        now,
+    );
+    (status, look_again.filter(|_| !phase.is_final()))
+}
+
+fn denial(by: &str, comment: &str) -> String {
+    if comment.is_empty() { format!("{by} said no") } else { format!("{by} said no: {comment}") }
+}
+
+fn decided(status: &mut ApprovalStatus, now: Timestamp) {
+    status.decided_at.get_or_insert(condition::whole_seconds(now).to_string());
+}
+
+/// Whether an approval may open one more session now. Read afresh from spec and status; the phase alone opens nothing.
+pub fn usable(approval: &Approval, now: Timestamp) -> bool {
+    let request = &approval.spec.request;
+    let Some(status) = &approval.status else { return false };
+    let until: Option<Timestamp> = status.valid_until.as_ref().and_then(|t| t.parse().ok());
+    status.phase == Some(ApprovalPhase::Approved)
+        && until.is_some_and(|t| now < t)
+        && status.used < request.uses
+        && state(request, &approval.spec.decisions, now) == State::Approved
+}
+
+/// The status after this session was opened by it. The same session is counted once.
+pub fn consume(status: &ApprovalStatus, session_uid: &str) -> ApprovalStatus {
+    let mut status = status.clone();
+    if !status.consumers.iter().any(|c| c == session_uid) {
+        status.consumers.push(session_uid.to_owned());
+        status.used = i32::try_from(status.consumers.len()).unwrap_or(i32::MAX);
+    }
+    status
+}
