@@ -1,11 +1,12 @@
 //! The command line.
 
+use crate::approvals::{self, DecideArgs};
 use crate::audit::AuditCommand;
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
 use crate::output::Format;
 use crate::policy::PolicyCommand;
-use crate::revoke::RevokeArgs;
+use crate::revoke::{ReleaseArgs, RevokeArgs};
 use crate::sessions::{ListArgs, ShowArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -57,7 +58,14 @@ pub struct Global {
     pub no_color: String,
 
     /// The namespace that Exeat is installed in.
-    #[arg(long, global = true, env = "EXEAT_SYSTEM_NAMESPACE", hide_env_values = true, default_value = "exeat-system", value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        env = "EXEAT_SYSTEM_NAMESPACE",
+        hide_env_values = true,
+        default_value = "exeat-system",
+        value_name = "NAME"
+    )]
     pub system_namespace: String,
 }
 
@@ -93,8 +101,18 @@ pub enum Command {
     Session(ShowArgs),
     /// Follow sessions and approvals as they change; ends on q or Ctrl-C.
     Watch,
+    /// List what waits for people: who is missing, until when, and what changed since the last approved request.
+    Approvals(approvals::ListArgs),
+    /// Say yes to what is asked. It is shown in full first.
+    Approve(DecideArgs),
+    /// Say no; it wins. One's own yes may be turned into a no.
+    Deny(DecideArgs),
     /// End sessions: one by its name, or all that match. May be run again at any time.
     Revoke(RevokeArgs),
+    /// List what keeps new sessions off.
+    Holds,
+    /// Let new sessions open again.
+    Release(ReleaseArgs),
     /// Find out gate by gate why a pod gets its credentials, or does not.
     Explain(ExplainArgs),
     /// Check, compare and try policies in files.

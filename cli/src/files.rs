@@ -85,7 +85,10 @@ fn only<T>(mut objects: Vec<T>, path: &Path, kind: &str) -> Result<T, Error> {
         (None, _) => Err(Error::Usage(format!("{}: there is no {kind} in it", path.display()))),
         (Some(_), more) => {
             let count = more + 1;
-            Err(Error::Usage(format!("{}: there are {count} of kind {kind} in it; give a file with one", path.display())))
+            Err(Error::Usage(format!(
+                "{}: there are {count} of kind {kind} in it; give a file with one",
+                path.display()
+            )))
         }
     }
 }
@@ -184,8 +187,12 @@ mod tests {
 
     #[test]
     fn other_kinds_are_let_be_and_a_missing_field_is_named() {
-        assert!(matches!(object(json!({"apiVersion": "v1", "kind": "Pod"})).unwrap().0, Object::Other(kind) if kind == "Pod"));
-        let missing = object(json!({"apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy", "metadata": {}, "spec": {}}));
+        assert!(
+            matches!(object(json!({"apiVersion": "v1", "kind": "Pod"})).unwrap().0, Object::Other(kind) if kind == "Pod")
+        );
+        let missing = object(
+            json!({"apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy", "metadata": {}, "spec": {}}),
+        );
         assert!(missing.unwrap_err().contains("providerRef"));
     }
 }

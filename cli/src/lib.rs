@@ -3,6 +3,7 @@
 //! Each command has a folder. What it decides is pure (facts and `now` in, text out) and apart from what it reads and writes; a session, a
 //! grant or a pod is judged by the very rules that the webhook, the controller and the issuer use.
 
+pub mod approvals;
 pub mod args;
 pub mod audit;
 pub mod client;

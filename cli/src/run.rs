@@ -5,8 +5,9 @@ use crate::client::Cluster;
 use crate::clock;
 use crate::error::{Error, Exit};
 use crate::output::{Format, Out, Paint};
-use crate::{audit, doctor, explain, policy, revoke, sessions, watch};
+use crate::{approvals, audit, doctor, explain, policy, revoke, sessions, watch};
 use clap::CommandFactory;
+use exeat_crds::v1alpha1::Verdict;
 use std::io::IsTerminal;
 
 /// Runs a command on standard output.
@@ -29,6 +30,15 @@ async fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<Exit, Error> {
         Command::Sessions(args) => sessions::list(&Cluster::connect(&global).await?, &args, now, out).await,
         Command::Session(args) => sessions::show(&Cluster::connect(&global).await?, &args, now, out).await,
         Command::Watch => watch::run(&Cluster::connect(&global).await?, out).await,
+        Command::Approvals(args) => approvals::list(&Cluster::connect(&global).await?, &args, now, out).await,
+        Command::Approve(args) => {
+            approvals::decide::run(&Cluster::connect(&global).await?, &args, Verdict::Approve, out).await
+        }
+        Command::Deny(args) => {
+            approvals::decide::run(&Cluster::connect(&global).await?, &args, Verdict::Deny, out).await
+        }
+        Command::Holds => revoke::hold::list(&Cluster::connect(&global).await?, now, out).await,
+        Command::Release(args) => revoke::hold::release(&Cluster::connect(&global).await?, &args, out).await,
         Command::Revoke(args) => revoke::run(&Cluster::connect(&global).await?, &args, out).await,
         Command::Explain(args) => explain::run(&Cluster::connect(&global).await?, &args, out).await,
         Command::Policy(command) => policy::run(&command, global.namespace.as_deref(), out),

@@ -59,7 +59,10 @@ pub fn run(args: &ExportArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
     } else {
         out.data(&records)?;
     }
-    out.note(&format!("{} records, {foreign} other lines left out; `audit verify` tells whether they are genuine", records.len()))?;
+    out.note(&format!(
+        "{} records, {foreign} other lines left out; `audit verify` tells whether they are genuine",
+        records.len()
+    ))?;
     Ok(Exit::Done)
 }
 
@@ -97,7 +100,11 @@ mod tests {
         let text = csv(&[record]);
         let lines: Vec<&str> = text.split("\r\n").collect();
         assert_eq!(lines[0].split(',').count(), COLUMNS.len());
-        assert!(lines[1].contains("\"a,\"\"b\"\"\"") && lines[1].contains("\"'=HYPERLINK(\"\"x\"\")\""), "{}", lines[1]);
+        assert!(
+            lines[1].contains("\"a,\"\"b\"\"\"") && lines[1].contains("\"'=HYPERLINK(\"\"x\"\")\""),
+            "{}",
+            lines[1]
+        );
         assert!(lines[1].starts_with("2026-01-01T00:00:01Z,issuer,w,b,1,,CredentialsIssued,Active,"), "{}", lines[1]);
         assert_eq!(lines.len(), 3);
     }

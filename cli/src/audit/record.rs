@@ -119,8 +119,10 @@ pub(crate) mod tests {
     #[test]
     fn records_stand_for_their_events() {
         assert!(parse("{\"level\":\"INFO\"}").is_none() && parse("text").is_none());
-        let records: Vec<_> =
-            [line(3, "CredentialsIssued"), line(2, "CredentialsIntended")].iter().filter_map(|l| Happened::of_record(&parse(l)?)).collect();
+        let records: Vec<_> = [line(3, "CredentialsIssued"), line(2, "CredentialsIntended")]
+            .iter()
+            .filter_map(|l| Happened::of_record(&parse(l)?))
+            .collect();
         let event = |reason: &str| {
             let event = json!({"metadata": {"namespace": "agents", "creationTimestamp": "2026-01-01T00:00:01Z"}, "eventTime": null, "reason": reason, "note": "n",
                 "regarding": {"kind": "CredentialSession", "name": "s-1"}, "related": {"kind": "Pod", "name": "p"}});
@@ -128,7 +130,10 @@ pub(crate) mod tests {
         };
         let all = merge(vec![event("SessionCreated"), event("CredentialsIssued")], records);
         let told: Vec<_> = all.iter().map(|h| (h.source.as_str(), h.event.as_str())).collect();
-        assert_eq!(told, [("event", "SessionCreated"), ("issuer", "CredentialsIntended"), ("issuer", "CredentialsIssued")]);
+        assert_eq!(
+            told,
+            [("event", "SessionCreated"), ("issuer", "CredentialsIntended"), ("issuer", "CredentialsIssued")]
+        );
         let text = table(&all, false).render(false, Paint(false));
         assert!(text.contains("2026-01-01T00:00:02Z   issuer   CredentialsIntended   Active   s-1"), "{text}");
     }

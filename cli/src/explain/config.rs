@@ -26,7 +26,11 @@ pub(super) fn annotation(facts: &Facts) -> Gate {
                 _ => "spec.template.metadata.annotations",
             };
             let message = format!("the pod has no {}: Exeat leaves it alone", names::POLICY);
-            let fix = format!("set {place}[{}] to one that `kubectl get acp -n {}` lists, and start it anew", names::POLICY, facts.namespace);
+            let fix = format!(
+                "set {place}[{}] to one that `kubectl get acp -n {}` lists, and start it anew",
+                names::POLICY,
+                facts.namespace
+            );
             Gate::fail(GATE, "", message, fix)
         }
     }
@@ -88,7 +92,10 @@ fn guardrails(facts: &Facts) -> Gate {
     match authority::resolve(policy, facts.provider.found()) {
         Ok(authority) => Gate::ok(
             GATE,
-            format!("binding {:?} of the provider serves namespace {} and principal {}", authority.binding, facts.namespace, authority.principal),
+            format!(
+                "binding {:?} of the provider serves namespace {} and principal {}",
+                authority.binding, facts.namespace, authority.principal
+            ),
         ),
         Err(problem) => Gate::refused(GATE, &problem),
     }
@@ -134,7 +141,9 @@ fn fix_of_probe(reason: &str, probe: Option<&Probe>, facts: &Facts) -> String {
 
 /// The principal's trust policy is at the provider: the fix is a sentence for whoever may write it.
 fn trust(probe: Option<&Probe>, facts: &Facts) -> String {
-    let identity = probe.and_then(|p| p.identity.clone()).or_else(|| facts.provider.found()?.status.as_ref()?.probe.as_ref()?.identity.clone());
+    let identity = probe
+        .and_then(|p| p.identity.clone())
+        .or_else(|| facts.provider.found()?.status.as_ref()?.probe.as_ref()?.identity.clone());
     let aws = facts.provider.found().and_then(|p| p.spec.aws.as_ref());
     let mut actions = vec!["sts:AssumeRole"];
     if aws.is_some_and(|aws| aws.session_tags) {
@@ -145,15 +154,17 @@ fn trust(probe: Option<&Probe>, facts: &Facts) -> String {
     }
     let principal = facts.policy.found().map(|p| p.spec.principal.clone()).unwrap_or_default();
     let who = identity.unwrap_or_else(|| "the issuer's identity (status.probe.identity of the provider)".to_owned());
-    let other = if account_of(&who).is_some() && account_of(&principal).is_some() && account_of(&who) != account_of(&principal) {
-        format!(
-            "; the role is in account {}, the issuer in {}: is the account number right?",
-            account_of(&principal).unwrap_or_default(),
-            account_of(&who).unwrap_or_default()
-        )
-    } else {
-        String::new()
-    };
+    let other =
+        if account_of(&who).is_some() && account_of(&principal).is_some() && account_of(&who) != account_of(&principal)
+        {
+            format!(
+                "; the role is in account {}, the issuer in {}: is the account number right?",
+                account_of(&principal).unwrap_or_default(),
+                account_of(&who).unwrap_or_default()
+            )
+        } else {
+            String::new()
+        };
     format!("in the trust policy of {principal} allow {} to {who}{other}", actions.join(", "))
 }
 
@@ -169,7 +180,8 @@ fn subjects(facts: &Facts) -> Gate {
     match authority::covers_pod(policy, account, &labels) {
         Ok(()) => Gate::ok(GATE, format!("the policy covers service account {account} and the pod's labels")),
         Err(problem) => {
-            let (message, fix) = problem.message.split_once(": ").unwrap_or((&problem.message, "name the account in the policy"));
+            let (message, fix) =
+                problem.message.split_once(": ").unwrap_or((&problem.message, "name the account in the policy"));
             Gate::fail(GATE, problem.reason.as_str(), message, fix)
         }
     }
@@ -203,7 +215,9 @@ fn account(facts: &Facts) -> Gate {
             Some(role) => Gate::fail(
                 GATE,
                 Reason::CredentialsShadowed.as_str(),
-                format!("service account {name} has the annotation {IRSA} ({role}): web identity (IRSA) comes before the sidecar's credentials"),
+                format!(
+                    "service account {name} has the annotation {IRSA} ({role}): web identity (IRSA) comes before the sidecar's credentials"
+                ),
                 "use a service account without the annotation (and without Pod Identity), and name it in the policy",
             ),
             None => Gate::ok(GATE, format!("{name} brings no credentials of its own")),
@@ -244,8 +258,13 @@ fn pod(facts: &Facts) -> Vec<Gate> {
         !problem.message.contains("ontainers[name=") || problem.message.contains(&format!("[name={container}]"))
     };
     let problems = inject(&facts.pod, &context).err().unwrap_or_default();
-    let gates: Vec<Gate> = problems.iter().filter(of_pod).filter(of_container).map(|problem| Gate::refused(GATE, problem)).collect();
-    if gates.is_empty() { vec![Gate::ok(GATE, "nothing in it shadows our credentials or lets others at them")] } else { gates }
+    let gates: Vec<Gate> =
+        problems.iter().filter(of_pod).filter(of_container).map(|problem| Gate::refused(GATE, problem)).collect();
+    if gates.is_empty() {
+        vec![Gate::ok(GATE, "nothing in it shadows our credentials or lets others at them")]
+    } else {
+        gates
+    }
 }
 
 fn injected(facts: &Facts) -> Gate {

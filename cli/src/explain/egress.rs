@@ -24,7 +24,8 @@ enum Reach {
 
 /// The gate.
 pub(super) fn gate(facts: &Facts) -> Gate {
-    let reached = facts.session().and_then(|s| s.status.as_ref()?.issuance.as_ref()).is_some_and(|i| i.credential_id.is_some());
+    let reached =
+        facts.session().and_then(|s| s.status.as_ref()?.issuance.as_ref()).is_some_and(|i| i.credential_id.is_some());
     if reached {
         return Gate::ok(GATE, "the sidecar has reached the issuer");
     }
@@ -47,7 +48,12 @@ pub(super) fn gate(facts: &Facts) -> Gate {
         facts.namespace, facts.system
     );
     match (issuer, dns) {
-        (Reach::No, _) => Gate::fail(GATE, "EgressDenied", format!("{names} restricts egress, and no rule lets the sidecar reach the issuer"), allow),
+        (Reach::No, _) => Gate::fail(
+            GATE,
+            "EgressDenied",
+            format!("{names} restricts egress, and no rule lets the sidecar reach the issuer"),
+            allow,
+        ),
         (_, Reach::No) => Gate::fail(
             GATE,
             "EgressDenied",
@@ -55,7 +61,14 @@ pub(super) fn gate(facts: &Facts) -> Gate {
             format!("add a rule for UDP and TCP 53 to kube-dns to a NetworkPolicy in namespace {}", facts.namespace),
         ),
         (Reach::Yes, Reach::Yes) => Gate::ok(GATE, format!("{names} lets the sidecar reach the issuer and DNS")),
-        _ => Gate::warn(GATE, "", format!("{names} restricts egress by addresses: whether the issuer's are among them can't be told from here"), allow),
+        _ => Gate::warn(
+            GATE,
+            "",
+            format!(
+                "{names} restricts egress by addresses: whether the issuer's are among them can't be told from here"
+            ),
+            allow,
+        ),
     }
 }
 
@@ -132,9 +145,7 @@ mod tests {
     #[test]
     fn the_words_of_the_policies_decide() {
         let dns = json!({"ports": [{"port": 53, "protocol": "UDP"}]});
-        let to = |namespace: &str, port: i32| {
-            json!({"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}], "ports": [{"port": port}]})
-        };
+        let to = |namespace: &str, port: i32| json!({"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}], "ports": [{"port": port}]});
         for (egress, verdict) in [
             (json!([]), Verdict::Fail),
             (json!([{}]), Verdict::Ok),

@@ -1,7 +1,8 @@
 //! What is known when a pod is judged. [`super::gather`] reads it from a cluster; tests write it down.
 
+use crate::doctor::access::rbac::Subject;
 use exeat_crds::v1alpha1::Phase;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession};
 use exeat_webhook::Settings;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -68,6 +69,12 @@ pub struct Facts {
     pub sidecar: Look<Counts>,
     /// The end of the agent's log.
     pub log: Look<String>,
+    /// Who holds the verb `approve` on the policy, where its grant needs people.
+    pub approvers: Look<Vec<Subject>>,
+    /// The approval that the session waits for or rests on.
+    pub approval: Look<Approval>,
+    /// What keeps new sessions off.
+    pub holds: Look<Vec<CredentialHold>>,
     /// The call that is asked about.
     pub call: Option<(String, String)>,
     /// The container that is asked about.

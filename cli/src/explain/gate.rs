@@ -91,7 +91,9 @@ pub fn render(gates: &[Gate], paint: Paint) -> String {
 fn summary(gates: &[Gate]) -> String {
     let closed: Vec<&Gate> = gates.iter().filter(|gate| gate.verdict == Verdict::Fail).collect();
     match closed[..] {
-        [] if gates.iter().any(|gate| gate.verdict == Verdict::Unknown) => "\nNo gate is closed, as far as can be seen.\n".to_owned(),
+        [] if gates.iter().any(|gate| gate.verdict == Verdict::Unknown) => {
+            "\nNo gate is closed, as far as can be seen.\n".to_owned()
+        }
         [] => "\nEvery gate is open.\n".to_owned(),
         [one] => format!("\nOne gate is closed: {}.\n", one.gate),
         [first, ..] => format!("\n{} gates are closed; begin with {}.\n", closed.len(), first.gate),

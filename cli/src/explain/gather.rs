@@ -4,10 +4,11 @@ use super::facts::{Facts, Look, Node, Told};
 use super::sidecar;
 use super::target::Kind;
 use crate::client::Cluster;
+use crate::doctor::access::rbac::{Ask, Rbac, Subject};
 use crate::doctor::admission;
 use crate::error::{Error, api_message};
 use crate::sessions::PAGE;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, names};
 use exeat_webhook::{Settings, SidecarSettings};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -45,8 +46,15 @@ pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option
         Some(policy) => look(Api::all(client.clone()), &policy.spec.provider_ref.name).await,
         None => Look::Skipped,
     };
+    let sessions = if live { sessions(client, namespace, &pod).await } else { Look::Skipped };
+    let reference = sessions.found().and_then(|all| all.last()?.status.as_ref()?.approval_ref.clone());
+    let approval: Look<Approval> = match reference {
+        Some(reference) => look(Api::namespaced(client.clone(), namespace), &reference.name).await,
+        None => Look::Skipped,
+    };
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).filter(|name| !name.is_empty());
-    let account: Look<ServiceAccount> = look(Api::namespaced(client.clone(), namespace), account.as_deref().unwrap_or("default")).await;
+    let account: Look<ServiceAccount> =
+        look(Api::namespaced(client.clone(), namespace), account.as_deref().unwrap_or("default")).await;
     let is_running = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
     let log = if live && is_running { log_of_agent(client, namespace, &pod, container).await } else { Look::Skipped };
     Ok(Facts {
@@ -54,17 +62,24 @@ pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         live,
-        policy,
-        provider,
         account,
         settings: Some(settings(client, &cluster.system, &pod).await),
-        sessions: if live { sessions(client, namespace, &pod).await } else { Look::Skipped },
+        approvers: approvers(client, namespace, policy.found(), provider.found(), &pod).await,
+        approval,
+        policy,
+        provider,
+        holds: list(Api::<CredentialHold>::all(client.clone())).await,
+        sessions,
         events: events(client, namespace, &pod, name, live).await,
         fallen: admission::fallen(client, &cluster.system).await,
         network: list(Api::<NetworkPolicy>::namespaced(client.clone(), namespace)).await,
         system: cluster.system.clone(),
         node: node(client, &pod).await,
-        sidecar: if live && is_running && has_sidecar(&pod) { sidecar::counts(client, namespace, &pod).await } else { Look::Skipped },
+        sidecar: if live && is_running && has_sidecar(&pod) {
+            sidecar::counts(client, namespace, &pod).await
+        } else {
+            Look::Skipped
+        },
         log,
         call: None,
         container: container.map(str::to_owned),
@@ -80,7 +95,8 @@ async fn find_pod(client: &Client, namespace: &str, kind: Kind, name: &str) -> R
     let maker = maker(client, namespace, kind, name).await?;
     let mut pods = Vec::new();
     if let Some(selector) = &maker.selector {
-        let labels: Vec<String> = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels: Vec<String> =
+            selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let params = ListParams::default().labels(&labels.join(",")).limit(PAGE);
         pods = api.list(&params).await.map_err(Error::api("the workload's pods can't be listed"))?.items;
@@ -125,9 +141,12 @@ async fn maker(client: &Client, namespace: &str, kind: Kind, name: &str) -> Resu
             let uid = found.uid();
             let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&ListParams::default().limit(PAGE)).await;
             let jobs = jobs.map_err(Error::api("Jobs can't be listed"))?.items;
-            let own = jobs.into_iter().filter(|job| job.owner_references().iter().any(|owner| Some(&owner.uid) == uid.as_ref()));
+            let own = jobs
+                .into_iter()
+                .filter(|job| job.owner_references().iter().any(|owner| Some(&owner.uid) == uid.as_ref()));
             let newest = own.max_by_key(|job| job.creation_timestamp().map(|t| t.0));
-            let template = found.spec.and_then(|spec| spec.job_template.spec).map(|spec| spec.template).unwrap_or_default();
+            let template =
+                found.spec.and_then(|spec| spec.job_template.spec).map(|spec| spec.template).unwrap_or_default();
             Maker { template, selector: newest.map(|job| by_job(&job.name_any())) }
         }
     })
@@ -159,7 +178,10 @@ async fn list<K: Clone + DeserializeOwned + Debug>(api: Api<K>) -> Look<Vec<K>> 
 }
 
 fn has_sidecar(pod: &Pod) -> bool {
-    pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).any(|container| container.name == names::SIDECAR)
+    pod.spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .any(|container| container.name == names::SIDECAR)
 }
 
 async fn sessions(client: &Client, namespace: &str, pod: &Pod) -> Look<Vec<CredentialSession>> {
@@ -170,6 +192,27 @@ async fn sessions(client: &Client, namespace: &str, pod: &Pod) -> Look<Vec<Crede
             found.items.sort_by_key(|session| session.spec.request.number);
             Look::Found(found.items)
         }
+        Err(error) => Look::Unreadable(api_message(&error)),
+    }
+}
+
+/// Who could approve; looked for only where the grant needs people, since it takes all of RBAC.
+async fn approvers(
+    client: &Client,
+    namespace: &str,
+    policy: Option<&AgentCredentialPolicy>,
+    provider: Option<&CredentialProvider>,
+    pod: &Pod,
+) -> Look<Vec<Subject>> {
+    let Some(policy) = policy.filter(|policy| super::people::needed(policy, provider, pod.annotations()).is_some())
+    else {
+        return Look::Skipped;
+    };
+    let name = policy.name_any();
+    match Rbac::read(client).await {
+        Ok(rbac) => Look::Found(
+            rbac.who_may(&Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within(namespace).named(&name)),
+        ),
         Err(error) => Look::Unreadable(api_message(&error)),
     }
 }
@@ -202,9 +245,16 @@ async fn events(client: &Client, namespace: &str, pod: &Pod, maker: &str, live: 
 /// What the installed webhook injects. Where its Deployment may not be read, the pod's own sidecar is taken for the genuine one.
 async fn settings(client: &Client, system: &str, pod: &Pod) -> Settings {
     let found: Look<Deployment> = look(Api::namespaced(client.clone(), system), "exeat-webhook").await;
-    let containers = found.found().and_then(|d| d.spec.as_ref()?.template.spec.as_ref()).map(|spec| spec.containers.clone()).unwrap_or_default();
-    let env: BTreeMap<String, String> =
-        containers.into_iter().flat_map(|c| c.env.unwrap_or_default()).filter_map(|e| Some((e.name, e.value?))).collect();
+    let containers = found
+        .found()
+        .and_then(|d| d.spec.as_ref()?.template.spec.as_ref())
+        .map(|spec| spec.containers.clone())
+        .unwrap_or_default();
+    let env: BTreeMap<String, String> = containers
+        .into_iter()
+        .flat_map(|c| c.env.unwrap_or_default())
+        .filter_map(|e| Some((e.name, e.value?)))
+        .collect();
     let own = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).find(|c| c.name == names::SIDECAR);
     let own = own.and_then(|container| container.image.clone()).unwrap_or_default();
     let get = |name: &str| env.get(name).cloned();
@@ -227,7 +277,8 @@ async fn settings(client: &Client, system: &str, pod: &Pod) -> Settings {
 async fn node(client: &Client, pod: &Pod) -> Look<Node> {
     let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) else { return Look::Skipped };
     let node: Look<NodeObject> = look(Api::all(client.clone()), &name).await;
-    let architecture = node.found().and_then(|node| Some(node.status.as_ref()?.node_info.as_ref()?.architecture.clone()));
+    let architecture =
+        node.found().and_then(|node| Some(node.status.as_ref()?.node_info.as_ref()?.architecture.clone()));
     let lease: Look<Lease> = look(Api::namespaced(client.clone(), "kube-node-lease"), &name).await;
     if let (Look::Unreadable(why), None) = (&lease, &architecture) {
         return Look::Unreadable(format!("node {name} can't be read: {why}"));
@@ -240,7 +291,8 @@ async fn node(client: &Client, pod: &Pod) -> Look<Node> {
 
 async fn log_of_agent(client: &Client, namespace: &str, pod: &Pod, container: Option<&str>) -> Look<String> {
     let first = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|container| container.name.clone());
-    let params = LogParams { container: container.map(str::to_owned).or(first), tail_lines: Some(200), ..LogParams::default() };
+    let params =
+        LogParams { container: container.map(str::to_owned).or(first), tail_lines: Some(200), ..LogParams::default() };
     match Api::<Pod>::namespaced(client.clone(), namespace).logs(&pod.name_any(), &params).await {
         Ok(log) => Look::Found(log),
         Err(error) => Look::Unreadable(api_message(&error)),

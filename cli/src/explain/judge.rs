@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, Look};
 use super::gate::Gate;
-use super::{config, egress, startup, usage};
+use super::{config, egress, people, startup, usage};
 use crate::error::Error;
 use crate::policy::call;
 use exeat_crds::authority;
@@ -25,6 +25,7 @@ pub fn judge(facts: &Facts, now: Timestamp) -> Result<Vec<Gate>, Error> {
         gates.extend(startup::gates(facts));
         gates.push(egress::gate(facts));
         gates.push(clock(facts));
+        gates.extend(people::gates(facts, now));
         gates.push(session(facts, now));
         gates.push(usage::gate(facts, now));
         gates.extend(wanted(facts)?);
@@ -43,14 +44,18 @@ fn installation(facts: &Facts) -> Gate {
             "the controller puts them back within a minute; where it does not, run `kubectl exeat doctor` and install the chart again",
         ),
         Look::Unreadable(why) => Gate::unknown(GATE, why),
-        _ => Gate::unknown(GATE, format!("namespace {} has no ConfigMap exeat-admission-policies to compare with", facts.system)),
+        _ => Gate::unknown(
+            GATE,
+            format!("namespace {} has no ConfigMap exeat-admission-policies to compare with", facts.system),
+        ),
     }
 }
 
 /// A token or a signature that is judged by two clocks fails where they differ.
 fn clock(facts: &Facts) -> Gate {
     const GATE: &str = "clock";
-    const SIGNS: [&str; 4] = ["RequestTimeTooSkewed", "Signature expired", "Signature not yet current", "not yet valid"];
+    const SIGNS: [&str; 4] =
+        ["RequestTimeTooSkewed", "Signature expired", "Signature not yet current", "not yet valid"];
     let fix = "let the node keep time (chrony, systemd-timesyncd or its cloud's NTP)";
     let probes = [
         facts.provider.found().and_then(|p| p.status.as_ref()?.probe.as_ref()),
@@ -59,17 +64,28 @@ fn clock(facts: &Facts) -> Gate {
     let texts = probes.into_iter().flatten().map(|probe| probe.message.as_str());
     let session = facts.session().and_then(|s| s.status.as_ref()?.message.as_deref());
     if let Some(text) = texts.chain(session).find(|text| SIGNS.iter().any(|sign| text.contains(sign))) {
-        return Gate::fail(GATE, "", format!("two clocks differ: {text}"), "let all nodes keep time (chrony, systemd-timesyncd or the cloud's NTP)");
+        return Gate::fail(
+            GATE,
+            "",
+            format!("two clocks differ: {text}"),
+            "let all nodes keep time (chrony, systemd-timesyncd or the cloud's NTP)",
+        );
     }
     match &facts.node {
         Look::Found(node) => match node.ahead.map(|ahead| ahead.as_secs()) {
-            Some(seconds) if seconds > 5 => {
-                Gate::fail(GATE, "", format!("the clock of node {} is {seconds} s ahead of the API server's", node.name), fix)
-            }
+            Some(seconds) if seconds > 5 => Gate::fail(
+                GATE,
+                "",
+                format!("the clock of node {} is {seconds} s ahead of the API server's", node.name),
+                fix,
+            ),
             Some(seconds) if seconds < -60 => Gate::fail(
                 GATE,
                 "",
-                format!("the last heartbeat of node {} is {} s old by the API server's clock: its clock is behind, or its kubelet is away", node.name, -seconds),
+                format!(
+                    "the last heartbeat of node {} is {} s old by the API server's clock: its clock is behind, or its kubelet is away",
+                    node.name, -seconds
+                ),
                 fix,
             ),
             Some(_) => Gate::ok(GATE, format!("node {} agrees with the API server", node.name)),
@@ -106,7 +122,12 @@ fn session(facts: &Facts, now: Timestamp) -> Gate {
         Phase::Active => {
             let silent = condition::get(&status.conditions, "SidecarSilent").filter(|c| c.status == "True");
             match silent {
-                Some(c) => Gate::warn(GATE, "SidecarSilent", format!("{told}; its sidecar is silent: {}", c.message), "look at the sidecar's log and at what may keep it from the issuer"),
+                Some(c) => Gate::warn(
+                    GATE,
+                    "SidecarSilent",
+                    format!("{told}; its sidecar is silent: {}", c.message),
+                    "look at the sidecar's log and at what may keep it from the issuer",
+                ),
                 None => {
                     let left = crate::output::time::until_text(status.expires_at.as_deref(), now);
                     Gate::ok(GATE, format!("{name} is Active, {left} left"))
@@ -159,10 +180,9 @@ fn wanted(facts: &Facts) -> Result<Option<Gate>, Error> {
         let reason = Reason::ActionNotAllowed.as_str();
         return Ok(Some(Gate::fail(GATE, reason, words, verdict.fix.unwrap_or_default())));
     }
-    let bindings = provider.iter().flat_map(|p| &p.spec.bindings).filter(|b| b.name == authority.binding);
-    let all: Vec<_> = bindings.flat_map(|b| b.approval_rules.clone()).chain(policy.spec.approval_rules.clone()).collect();
-    let approvals = call::approvals(authority.kind, &all, action);
-    let people = if approvals.is_empty() { String::new() } else { format!("; people must approve the grant: {}", approvals.join("; ")) };
+    let approvals = verdict.approvals.join("; ");
+    let people =
+        if approvals.is_empty() { String::new() } else { format!("; people must approve the grant: {approvals}") };
     Ok(Some(Gate::ok(GATE, format!("{words}{people}"))))
 }
 

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod gate;
 pub mod gather;
 pub mod judge;
+pub mod people;
 pub mod sidecar;
 pub mod startup;
 pub mod target;
@@ -53,7 +54,11 @@ pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Re
     if out.is_data() {
         out.data(&gates)?;
     } else {
-        let about = if facts.live { format!("pod {}", facts.pod.metadata.name.as_deref().unwrap_or_default()) } else { "its template; it has no pod".to_owned() };
+        let about = if facts.live {
+            format!("pod {}", facts.pod.metadata.name.as_deref().unwrap_or_default())
+        } else {
+            "its template; it has no pod".to_owned()
+        };
         out.text(&format!("{} {} in namespace {} ({about})\n\n", facts.kind, facts.name, facts.namespace))?;
         let text = gate::render(&gates, out.paint);
         out.text(&text)?;

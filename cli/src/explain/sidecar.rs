@@ -16,9 +16,12 @@ const MOST: u64 = 256 * 1024;
 
 /// Reads the counters.
 pub(super) async fn counts(client: &Client, namespace: &str, pod: &Pod) -> Look<Counts> {
-    let port = pod.annotations().get(names::PORT).and_then(|port| port.trim().parse().ok()).unwrap_or(names::DEFAULT_PORT);
+    let port =
+        pod.annotations().get(names::PORT).and_then(|port| port.trim().parse().ok()).unwrap_or(names::DEFAULT_PORT);
     match timeout(LIMIT, metrics(client, namespace, &pod.name_any(), port)).await {
-        Ok(Ok(text)) => parse(&text).map_or_else(|| Look::Unreadable("the sidecar answered something else".to_owned()), Look::Found),
+        Ok(Ok(text)) => {
+            parse(&text).map_or_else(|| Look::Unreadable("the sidecar answered something else".to_owned()), Look::Found)
+        }
         Ok(Err(why)) => Look::Unreadable(why),
         Err(_) => Look::Unreadable("no answer through a port-forward".to_owned()),
     }

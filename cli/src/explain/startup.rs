@@ -22,7 +22,10 @@ fn created(facts: &Facts) -> Gate {
     };
     match events.iter().rev().find(|event| event.reason == "FailedCreate") {
         Some(event) => refused(event),
-        None => Gate::unknown(GATE, "there is no pod, and Kubernetes tells no reason: is it scaled to zero, suspended, or not due yet?"),
+        None => Gate::unknown(
+            GATE,
+            "there is no pod, and Kubernetes tells no reason: is it scaled to zero, suspended, or not due yet?",
+        ),
     }
 }
 
@@ -37,7 +40,10 @@ fn refused(event: &Told) -> Gate {
         return fail("Quota", fix);
     }
     if said.contains("must specify limits") || said.contains("must specify requests") || said.contains("failed quota") {
-        return fail("Quota", "a quota demands requests and limits of every container: set the agent's, and the chart's sidecar.resources");
+        return fail(
+            "Quota",
+            "a quota demands requests and limits of every container: set the agent's, and the chart's sidecar.resources",
+        );
     }
     if said.contains("violates PodSecurity") {
         return fail(
@@ -46,7 +52,10 @@ fn refused(event: &Told) -> Gate {
         );
     }
     if said.contains("failed calling webhook") && said.contains("exeat.dev") {
-        return fail("WebhookUnavailable", "annotated pods are refused while our webhook is away: `kubectl exeat doctor` tells why it is");
+        return fail(
+            "WebhookUnavailable",
+            "annotated pods are refused while our webhook is away: `kubectl exeat doctor` tells why it is",
+        );
     }
     if said.contains("denied the request") && said.contains("exeat.dev") {
         return fail("", "the message is the webhook's: mend what it names in the workload's template");
@@ -77,7 +86,9 @@ fn started(facts: &Facts) -> Gate {
     }
     let sidecar = statuses.iter().find(|container| container.name == names::SIDECAR);
     match sidecar {
-        Some(container) if container.started == Some(true) => Gate::ok(GATE, "the sidecar runs and has told the agent to begin"),
+        Some(container) if container.started == Some(true) => {
+            Gate::ok(GATE, "the sidecar runs and has told the agent to begin")
+        }
         Some(container) if container.state.as_ref().is_some_and(|state| state.running.is_some()) => Gate::warn(
             GATE,
             "",
@@ -102,12 +113,23 @@ fn unscheduled(status: &PodStatus) -> Option<Gate> {
 fn broken(container: &ContainerStatus, facts: &Facts) -> Option<Gate> {
     let state = container.state.clone().unwrap_or_default();
     let (reason, message) = words(&state)?;
-    let last = container.last_state.as_ref().and_then(words).map(|(reason, message)| format!("{reason} {message}")).unwrap_or_default();
+    let last = container
+        .last_state
+        .as_ref()
+        .and_then(words)
+        .map(|(reason, message)| format!("{reason} {message}"))
+        .unwrap_or_default();
     let told: Vec<&str> = facts.events.found().into_iter().flatten().map(|event| event.note.as_str()).collect();
     let all = format!("{reason} {message} {last} {}", told.join(" "));
     let (name, ours) = (&container.name, container.name == names::SIDECAR);
-    let what = format!("container {name}: {reason}{}", if message.is_empty() { String::new() } else { format!(": {message}") });
-    if all.contains("exec format error") || all.contains("no match for platform") || all.contains("no matching manifest") {
+    let what = format!(
+        "container {name}: {reason}{}",
+        if message.is_empty() { String::new() } else { format!(": {message}") }
+    );
+    if all.contains("exec format error")
+        || all.contains("no match for platform")
+        || all.contains("no matching manifest")
+    {
         let node = facts.node.found();
         let node = node.map(|node| format!(" (node {}: {})", node.name, node.architecture)).unwrap_or_default();
         let fix = if ours {
@@ -115,13 +137,30 @@ fn broken(container: &ContainerStatus, facts: &Facts) -> Option<Gate> {
         } else {
             "use an image for this architecture, or keep the pod to nodes of another: nodeSelector kubernetes.io/arch"
         };
-        return Some(Gate::fail(GATE, "Architecture", format!("{what}: the image is for another architecture than the node's{node}"), fix));
+        return Some(Gate::fail(
+            GATE,
+            "Architecture",
+            format!("{what}: the image is for another architecture than the node's{node}"),
+            fix,
+        ));
     }
     match reason.as_str() {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => Some(pull(&what, &all, &reason, ours, facts)),
-        "CrashLoopBackOff" | "CreateContainerError" | "CreateContainerConfigError" | "RunContainerError" | "StartError" => {
-            let fix = format!("read `kubectl -n {} logs {} -c {name} --previous`", facts.namespace, facts.pod.name_any());
-            Some(Gate::fail(GATE, &reason, if last.is_empty() { what } else { format!("{what} (before: {last})") }, fix))
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => {
+            Some(pull(&what, &all, &reason, ours, facts))
+        }
+        "CrashLoopBackOff"
+        | "CreateContainerError"
+        | "CreateContainerConfigError"
+        | "RunContainerError"
+        | "StartError" => {
+            let fix =
+                format!("read `kubectl -n {} logs {} -c {name} --previous`", facts.namespace, facts.pod.name_any());
+            Some(Gate::fail(
+                GATE,
+                &reason,
+                if last.is_empty() { what } else { format!("{what} (before: {last})") },
+                fix,
+            ))
         }
         _ => None,
     }
@@ -137,8 +176,15 @@ fn words(state: &ContainerState) -> Option<(String, String)> {
 }
 
 fn pull(what: &str, all: &str, reason: &str, ours: bool, facts: &Facts) -> Gate {
-    const PRIVATE: [&str; 7] =
-        ["unauthorized", "authentication required", "authorization failed", "pull access denied", "401", "403 Forbidden", "no basic auth credentials"];
+    const PRIVATE: [&str; 7] = [
+        "unauthorized",
+        "authentication required",
+        "authorization failed",
+        "pull access denied",
+        "401",
+        "403 Forbidden",
+        "no basic auth credentials",
+    ];
     let lower = all.to_lowercase();
     if PRIVATE.iter().any(|sign| lower.contains(&sign.to_lowercase())) {
         let whose = if ours { "the sidecar's registry" } else { "the image's registry" };
@@ -158,7 +204,14 @@ fn pull(what: &str, all: &str, reason: &str, ours: bool, facts: &Facts) -> Gate 
 
 fn volumes(facts: &Facts) -> Option<Gate> {
     let pod = facts.pod.name_any();
-    let waiting = facts.pod.status.as_ref()?.init_container_statuses.iter().flatten().any(|c| c.state.as_ref().is_some_and(|s| s.waiting.is_some()));
+    let waiting = facts
+        .pod
+        .status
+        .as_ref()?
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .any(|c| c.state.as_ref().is_some_and(|s| s.waiting.is_some()));
     let event = facts.events.found()?.iter().rev().find(|e| e.name == pod && e.reason == "FailedMount")?;
     waiting.then(|| Gate::fail(GATE, &event.reason, &event.note, "mend the volume that the message names"))
 }

@@ -54,7 +54,9 @@ pub fn parse(kind: &str, name: Option<&str>) -> Result<(Kind, String), Error> {
         "job" | "jobs" => Kind::Job,
         "cj" | "cronjob" | "cronjobs" => Kind::CronJob,
         other => {
-            return Err(Error::Usage(format!("{other:?} is not explained; pod, deployment, statefulset, daemonset, job and cronjob are")));
+            return Err(Error::Usage(format!(
+                "{other:?} is not explained; pod, deployment, statefulset, daemonset, job and cronjob are"
+            )));
         }
     };
     Ok((found, name.to_owned()))

@@ -28,10 +28,14 @@ pub(super) fn gate(facts: &Facts, now: Timestamp) -> Gate {
     if facts.phase() != Some(Phase::Active) {
         return Gate::unknown(GATE, "without an active session there is nothing to use");
     }
-    let is_kubernetes = facts.provider.found().is_some_and(|p| authority::kind_of(p).is_ok_and(|kind| kind == Kind::Kubernetes));
+    let is_kubernetes =
+        facts.provider.found().is_some_and(|p| authority::kind_of(p).is_ok_and(|kind| kind == Kind::Kubernetes));
     let counts = match &facts.sidecar {
         Look::Found(counts) => counts,
-        Look::Unreadable(why) => return complaint(facts).unwrap_or_else(|| Gate::unknown(GATE, format!("the sidecar's counters can't be read: {why}"))),
+        Look::Unreadable(why) => {
+            return complaint(facts)
+                .unwrap_or_else(|| Gate::unknown(GATE, format!("the sidecar's counters can't be read: {why}")));
+        }
         _ => return complaint(facts).unwrap_or_else(|| Gate::unknown(GATE, "the sidecar's counters were not read")),
     };
     if counts.served > 0 {
@@ -41,7 +45,10 @@ pub(super) fn gate(facts: &Facts, now: Timestamp) -> Gate {
         return Gate::fail(
             GATE,
             "LoopbackSecretMissing",
-            format!("the agent asked {} times without the loopback secret: its SDK is too old for a token file", counts.without_secret),
+            format!(
+                "the agent asked {} times without the loopback secret: its SDK is too old for a token file",
+                counts.without_secret
+            ),
             "use an SDK of 2024 or later, or annotate the pod with exeat.dev/aws-token: Env",
         );
     }
@@ -61,7 +68,9 @@ pub(super) fn gate(facts: &Facts, now: Timestamp) -> Gate {
     }
     let since = facts.session().and_then(|s| s.status.as_ref()?.started_at.as_ref()?.parse::<Timestamp>().ok());
     match since {
-        Some(since) if now.duration_since(since) < QUIET => Gate::ok(GATE, "the agent has asked for nothing yet; its session is new"),
+        Some(since) if now.duration_since(since) < QUIET => {
+            Gate::ok(GATE, "the agent has asked for nothing yet; its session is new")
+        }
         _ => Gate::warn(
             GATE,
             "NeverUsed",

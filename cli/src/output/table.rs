@@ -61,7 +61,9 @@ impl Table {
         let shown: Vec<usize> = (0..self.columns.len()).filter(|i| wide || !self.columns[*i].1).collect();
         let widths: Vec<usize> = shown
             .iter()
-            .map(|i| self.rows.iter().map(|row| width(&row[*i].text)).chain([self.columns[*i].0.len()]).max().unwrap_or(0))
+            .map(|i| {
+                self.rows.iter().map(|row| width(&row[*i].text)).chain([self.columns[*i].0.len()]).max().unwrap_or(0)
+            })
             .collect();
         let heading: Vec<Cell> = shown.iter().map(|i| Cell::new(self.columns[*i].0).tone(Tone::Bold)).collect();
         let mut text = line(&heading.iter().collect::<Vec<_>>(), &widths, paint);

@@ -44,9 +44,16 @@ mod tests {
 
     #[test]
     fn times_are_short() {
-        for (seconds, text) in
-            [(-3, "0s"), (45, "45s"), (130, "2m10s"), (420, "7m"), (5_400, "90m"), (11_520, "3h12m"), (200_000, "2d7h"), (900_000, "10d")]
-        {
+        for (seconds, text) in [
+            (-3, "0s"),
+            (45, "45s"),
+            (130, "2m10s"),
+            (420, "7m"),
+            (5_400, "90m"),
+            (11_520, "3h12m"),
+            (200_000, "2d7h"),
+            (900_000, "10d"),
+        ] {
             assert_eq!(spoken(seconds), text);
         }
         let at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();

@@ -4,7 +4,6 @@ use exeat_crds::authority::Authority;
 use exeat_crds::reason::Refused;
 use exeat_crds::rules::action::{Action, Role};
 use exeat_crds::rules::{Call, Grant, Kind, Statement};
-use exeat_crds::v1alpha1::ApprovalRule;
 use serde::Serialize;
 
 /// What is decided of a call.
@@ -18,7 +17,7 @@ pub struct CallVerdict {
     /// The smallest change that would help.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
-    /// Rules by which people must say yes to a grant with this action.
+    /// Rules by which people must approve the grant first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<String>,
 }
@@ -36,7 +35,9 @@ impl CallVerdict {
 pub fn check_action(kind: Kind, action: &str) -> Result<(), String> {
     Action::parse(kind, Role::Allow, action).map_err(|error| format!("--action: {error}"))?;
     if action.contains(['*', '?']) {
-        return Err(format!("--action: {action:?} is a pattern; name one call, for instance s3:GetObject or \"get pods\""));
+        return Err(format!(
+            "--action: {action:?} is a pattern; name one call, for instance s3:GetObject or \"get pods\""
+        ));
     }
     Ok(())
 }
@@ -50,8 +51,14 @@ pub fn judge(authority: &Authority, narrowing: Option<&[Statement]>, call: Call<
     let kind = authority.kind;
     if let Some(pattern) = authority.deny.iter().find(|pattern| names(kind, pattern, call.action)) {
         return Ok(CallVerdict::no(
-            format!("{:?} in deny of binding {:?} of the provider names {:?}, and a denial always wins", pattern, authority.binding, call.action),
-            format!("a platform admin narrows spec.bindings[name={}].deny of CredentialProvider {:?}", authority.binding, authority.provider),
+            format!(
+                "{:?} in deny of binding {:?} of the provider names {:?}, and a denial always wins",
+                pattern, authority.binding, call.action
+            ),
+            format!(
+                "a platform admin narrows spec.bindings[name={}].deny of CredentialProvider {:?}",
+                authority.binding, authority.provider
+            ),
         ));
     }
     if grant.covers(call) {
@@ -59,8 +66,9 @@ pub fn judge(authority: &Authority, narrowing: Option<&[Statement]>, call: Call<
             Some(list) => ("annotation exeat.dev/allow, statement", list),
             None => ("spec.allow of the policy, statement", authority.allow.as_slice()),
         };
-        let at = position(&grant, list, call).map_or_else(String::new, |i| format!("{source} {i}: {}", words(&list[i])));
-        return Ok(CallVerdict { allowed: true, because: at, fix: None, approvals: Vec::new() });
+        let at =
+            position(&grant, list, call).map_or_else(String::new, |i| format!("{source} {i}: {}", words(&list[i])));
+        return Ok(CallVerdict { allowed: true, because: at, fix: None, approvals: approvals(authority, narrowing) });
     }
     Ok(uncovered(authority, narrowing.is_some(), call))
 }
@@ -76,12 +84,17 @@ fn uncovered(authority: &Authority, narrowed: bool, call: Call<'_>) -> CallVerdi
     let with_action = authority.allow.iter().position(|s| s.actions.iter().any(|a| allows(kind, a, call.action)));
     if let Some(i) = with_action {
         return CallVerdict::no(
-            format!("spec.allow[{i}] allows {:?}, but on {} only", call.action, authority.allow[i].resources.join(", ")),
+            format!(
+                "spec.allow[{i}] allows {:?}, but on {} only",
+                call.action,
+                authority.allow[i].resources.join(", ")
+            ),
             format!("add {:?} to spec.allow[{i}].resources of the policy", call.resource),
         );
     }
     let because = format!("no statement of the policy names {:?}", call.action);
-    let add = format!("add {{actions: [{:?}], resources: [{:?}]}} to spec.allow of the policy", call.action, call.resource);
+    let add =
+        format!("add {{actions: [{:?}], resources: [{:?}]}} to spec.allow of the policy", call.action, call.resource);
     if authority.max_actions.iter().any(|max| names(kind, max, call.action)) {
         return CallVerdict::no(because, add);
     }
@@ -94,14 +107,17 @@ fn uncovered(authority: &Authority, narrowed: bool, call: Call<'_>) -> CallVerdi
     )
 }
 
-/// Rules that a grant with this action trips.
-pub fn approvals(kind: Kind, rules: &[ApprovalRule], action: &str) -> Vec<String> {
-    let hit = rules.iter().filter(|rule| rule.actions.iter().any(|pattern| names(kind, pattern, action)));
-    hit.map(|rule| {
-        let who: Vec<String> = rule.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
-        format!("rule {:?}: {}", rule.name, who.join(" and "))
-    })
-    .collect()
+/// Rules by which people must approve the grant that the call would be made under.
+pub fn approvals(authority: &Authority, narrowing: Option<&[Statement]>) -> Vec<String> {
+    let needed = authority.grant(narrowing).ok().and_then(|grant| authority.approval.needed(&grant));
+    let hit = needed.map(|needed| needed.rules).unwrap_or_default();
+    let rules = authority.approval.rules.iter().filter(|rule| hit.contains(&rule.name));
+    rules
+        .map(|rule| {
+            let who: Vec<String> = rule.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
+            format!("rule {}: {}", rule.name, who.join(" and "))
+        })
+        .collect()
 }
 
 fn names(kind: Kind, pattern: &str, action: &str) -> bool {
@@ -114,7 +130,8 @@ fn allows(kind: Kind, pattern: &str, action: &str) -> bool {
 
 fn position(grant: &Grant, list: &[Statement], call: Call<'_>) -> Option<usize> {
     list.iter().position(|statement| {
-        Grant { kind: grant.kind, principal: String::new(), allow: vec![statement.clone()], deny: Vec::new() }.covers(call)
+        Grant { kind: grant.kind, principal: String::new(), allow: vec![statement.clone()], deny: Vec::new() }
+            .covers(call)
     })
 }
 
@@ -165,7 +182,12 @@ pub(crate) mod tests {
         let yes = judged("s3:GetObject", "arn:aws:s3:::reports/a", None);
         assert!(yes.allowed && yes.because.contains("statement 1: s3:Get* on"), "{yes:?}");
         for (action, resource, because, fix) in [
-            ("s3:GetObject", "arn:aws:s3:::other/a", "spec.allow[1] allows", "add \"arn:aws:s3:::other/a\" to spec.allow[1].resources"),
+            (
+                "s3:GetObject",
+                "arn:aws:s3:::other/a",
+                "spec.allow[1] allows",
+                "add \"arn:aws:s3:::other/a\" to spec.allow[1].resources",
+            ),
             ("s3:PutObject", "arn:aws:s3:::reports/a", "no statement", "to spec.allow of the policy"),
             ("ec2:RunInstances", "*", "outside of maxActions", "platform admin adds \"ec2:RunInstances\""),
             ("s3:PutBucketPolicy", "arn:aws:s3:::reports", "denial always wins", "spec.bindings[name=agents].deny"),
@@ -178,22 +200,29 @@ pub(crate) mod tests {
 
     #[test]
     fn a_narrowing_is_blamed_where_it_decides() {
-        let narrow = [Statement { actions: vec!["s3:GetObject".into()], resources: vec!["arn:aws:s3:::reports/2026/*".into()] }];
-        assert!(judged("s3:GetObject", "arn:aws:s3:::reports/2026/a", Some(&narrow)).because.contains("exeat.dev/allow"));
+        let narrow =
+            [Statement { actions: vec!["s3:GetObject".into()], resources: vec!["arn:aws:s3:::reports/2026/*".into()] }];
+        assert!(
+            judged("s3:GetObject", "arn:aws:s3:::reports/2026/a", Some(&narrow)).because.contains("exeat.dev/allow")
+        );
         let no = judged("s3:GetObject", "arn:aws:s3:::reports/2025/a", Some(&narrow));
         assert!(!no.allowed && no.because.contains("asks for less"), "{no:?}");
     }
 
     #[test]
-    fn a_pattern_is_no_call_and_rules_are_found_by_their_patterns() {
+    fn a_pattern_is_no_call_and_a_grant_trips_rules() {
         assert!(check_action(Kind::Aws, "s3:Get*").unwrap_err().contains("pattern"));
         assert!(check_action(Kind::Aws, "GetObject").is_err());
         assert!(check_action(Kind::Kubernetes, "get pods").is_ok());
-        let rule: ApprovalRule = serde_json::from_value(
-            json!({"name": "deletes", "actions": ["*:Delete*"], "required": [{"group": "security", "count": 2}]}),
+        let mut asks = policy();
+        asks.spec.approval_rules = serde_json::from_value(
+            json!([{"name": "reads", "actions": ["s3:Get*"], "required": [{"group": "security", "count": 2}]}]),
         )
         .unwrap();
-        assert_eq!(approvals(Kind::Aws, std::slice::from_ref(&rule), "s3:DeleteObject"), ["rule \"deletes\": 2 of security"]);
-        assert!(approvals(Kind::Aws, &[rule], "s3:GetObject").is_empty());
+        let authority = authority::resolve(&asks, Some(&provider())).unwrap();
+        assert_eq!(approvals(&authority, None), ["rule policy/reads: 2 of security"]);
+        let lists =
+            [Statement { actions: vec!["s3:ListBucket".into()], resources: vec!["arn:aws:s3:::reports".into()] }];
+        assert!(approvals(&authority, Some(&lists)).is_empty(), "less asked for trips fewer rules");
     }
 }

@@ -78,7 +78,10 @@ fn outside(kind: Kind, narrow: &[Statement], wide: &[Statement]) -> Vec<String> 
 
 fn identity(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, say: &mut impl FnMut(Direction, String)) {
     if old.provider_ref != new.provider_ref {
-        say(Direction::Wider, format!("another provider: {} instead of {}", new.provider_ref.name, old.provider_ref.name));
+        say(
+            Direction::Wider,
+            format!("another provider: {} instead of {}", new.provider_ref.name, old.provider_ref.name),
+        );
     }
     if old.principal != new.principal {
         say(Direction::Wider, format!("another principal: {} instead of {}", new.principal, old.principal));
@@ -86,7 +89,8 @@ fn identity(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, sa
 }
 
 fn subjects(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, say: &mut impl FnMut(Direction, String)) {
-    let set = |spec: &AgentCredentialPolicySpec| spec.subjects.service_accounts.iter().cloned().collect::<BTreeSet<_>>();
+    let set =
+        |spec: &AgentCredentialPolicySpec| spec.subjects.service_accounts.iter().cloned().collect::<BTreeSet<_>>();
     for account in set(new).difference(&set(old)) {
         say(Direction::Wider, format!("newly covered service account: {account}"));
     }
@@ -94,9 +98,13 @@ fn subjects(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, sa
         say(Direction::Narrower, format!("service account no longer covered: {account}"));
     }
     match (&old.subjects.pod_selector, &new.subjects.pod_selector) {
-        (Some(_), None) => say(Direction::Wider, "spec.subjects.podSelector is gone: all pods of the accounts are covered".to_owned()),
+        (Some(_), None) => {
+            say(Direction::Wider, "spec.subjects.podSelector is gone: all pods of the accounts are covered".to_owned())
+        }
         (None, Some(_)) => say(Direction::Narrower, "spec.subjects.podSelector now narrows the pods".to_owned()),
-        (Some(a), Some(b)) if a != b => say(Direction::Wider, "spec.subjects.podSelector selects other pods".to_owned()),
+        (Some(a), Some(b)) if a != b => {
+            say(Direction::Wider, "spec.subjects.podSelector selects other pods".to_owned())
+        }
         _ => {}
     }
 }
@@ -105,7 +113,12 @@ fn session(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, say
     let times = [
         ("spec.session.duration", &old.session.duration, &new.session.duration, "8h"),
         ("spec.session.credentialTTL", &old.session.credential_ttl, &new.session.credential_ttl, "30m"),
-        ("spec.session.offlineGrace", &old.session.offline_grace, &new.session.offline_grace, "until the credential expires"),
+        (
+            "spec.session.offlineGrace",
+            &old.session.offline_grace,
+            &new.session.offline_grace,
+            "until the credential expires",
+        ),
     ];
     for (field, before, after, default) in times {
         if before == after {
@@ -118,11 +131,17 @@ fn session(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, say
             _ => after.is_none(),
         };
         let shown = |text: &Option<String>| text.clone().unwrap_or_else(|| default.to_owned());
-        say(if longer { Direction::Wider } else { Direction::Narrower }, format!("{field}: {} instead of {}", shown(after), shown(before)));
+        say(
+            if longer { Direction::Wider } else { Direction::Narrower },
+            format!("{field}: {} instead of {}", shown(after), shown(before)),
+        );
     }
     if old.session.on_expiry != new.session.on_expiry {
         let direction = if new.session.on_expiry == OnExpiry::Renew { Direction::Wider } else { Direction::Narrower };
-        say(direction, format!("spec.session.onExpiry: {:?} instead of {:?}", new.session.on_expiry, old.session.on_expiry));
+        say(
+            direction,
+            format!("spec.session.onExpiry: {:?} instead of {:?}", new.session.on_expiry, old.session.on_expiry),
+        );
     }
 }
 
@@ -160,7 +179,10 @@ fn ceilings(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, sa
     }
     if old.owners != new.owners {
         let dropped = old.owners.iter().any(|owner| !new.owners.contains(owner));
-        say(if dropped { Direction::Wider } else { Direction::Narrower }, "spec.owners changed: owners may not approve".to_owned());
+        say(
+            if dropped { Direction::Wider } else { Direction::Narrower },
+            "spec.owners changed: owners may not approve".to_owned(),
+        );
     }
     if old.delivery != new.delivery {
         let direction = if new.delivery == Delivery::Metadata { Direction::Wider } else { Direction::Narrower };
@@ -187,14 +209,15 @@ pub fn run(args: &DiffArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
     } else if found.is_empty() {
         out.text("Both allow the same.\n")?;
     }
-    for change in found.iter().filter(|_| !out.is_data()) {
+    let shown: &[Change] = if out.is_data() { &[] } else { &found };
+    for change in shown {
         let (sign, tone) = match change.direction {
             Direction::Wider => ("+ wider   ", Tone::Bad),
             Direction::Narrower => ("- narrower", Tone::Good),
             Direction::Other => ("~ changed ", Tone::Warn),
         };
         let line = format!("{}  {}\n", out.paint.on(tone, sign), exeat_crds::text::strip_hidden(&change.text));
-        out.to.write_all(line.as_bytes())?;
+        out.text(&line)?;
     }
     let wider = found.iter().any(|change| change.direction == Direction::Wider);
     Ok(if wider && args.fail_if_wider { Exit::Denied } else { Exit::Done })
@@ -243,7 +266,9 @@ mod tests {
 
     #[test]
     fn whatever_else_widens_is_told() {
-        let rule = |count: i32| -> Value { json!({"name": "w", "actions": ["s3:Put*"], "required": [{"group": "security", "count": count}]}) };
+        let rule = |count: i32| -> Value {
+            json!({"name": "w", "actions": ["s3:Put*"], "required": [{"group": "security", "count": count}]})
+        };
         let mut old = policy();
         old.spec.approval_rules = vec![serde_json::from_value(rule(2)).unwrap()];
         old.spec.subjects.pod_selector = Some(Default::default());

@@ -38,7 +38,10 @@ pub fn judge(found: &[Found], providers: Option<&[CredentialProvider]>) -> Vec<R
             Object::Other(_) => return None,
         };
         findings.errors.extend(f.unknown.iter().map(|path| {
-            Refused::new(Reason::ProviderRejected, format!("{path}: there is no such field; `kubectl explain` lists those that there are"))
+            Refused::new(
+                Reason::ProviderRejected,
+                format!("{path}: there is no such field; `kubectl explain` lists those that there are"),
+            )
         }));
         let texts = |refused: &[Refused], unknown: usize| {
             let split = refused.len() - unknown;
@@ -90,7 +93,9 @@ pub fn run(args: &LintArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Resul
     let providers = args.provider.as_deref().map(files::providers).transpose()?;
     let reports = judge(&found, providers.as_deref());
     if reports.is_empty() {
-        return Err(Error::Usage("there is no AgentCredentialPolicy and no CredentialProvider in these files".to_owned()));
+        return Err(Error::Usage(
+            "there is no AgentCredentialPolicy and no CredentialProvider in these files".to_owned(),
+        ));
     }
     let failed = reports.iter().any(|report| !report.errors.is_empty());
     if out.is_data() {
@@ -104,7 +109,8 @@ pub fn run(args: &LintArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Resul
 }
 
 fn show(report: &Report, out: &mut Out<'_>) -> Result<(), Error> {
-    let verdict = if report.errors.is_empty() { out.paint.on(Tone::Good, "ok") } else { out.paint.on(Tone::Bad, "fail") };
+    let verdict =
+        if report.errors.is_empty() { out.paint.on(Tone::Good, "ok") } else { out.paint.on(Tone::Bad, "fail") };
     out.text(&format!("{verdict}  {}  {}\n", report.object, report.place))?;
     for error in &report.errors {
         out.text(&format!("    {}  {error}\n", out.paint.on(Tone::Bad, "error")))?;

@@ -37,17 +37,11 @@ pub fn judge(
     {
         return Ok(refused(problem));
     }
-    let narrowing = narrowing.map(rules::parse_narrowing).transpose().map_err(|error| Error::Usage(format!("--narrowing: {error}")))?;
-    let mut verdict = match call::judge(&authority, narrowing.as_deref(), wanted) {
-        Ok(verdict) => verdict,
-        Err(problem) => return Ok(refused(problem)),
-    };
-    if verdict.allowed {
-        let bindings = provider.iter().flat_map(|p| &p.spec.bindings).filter(|b| b.name == authority.binding);
-        let rules: Vec<_> = bindings.flat_map(|b| b.approval_rules.clone()).chain(policy.spec.approval_rules.clone()).collect();
-        verdict.approvals = call::approvals(authority.kind, &rules, wanted.action);
-    }
-    Ok(verdict)
+    let narrowing = narrowing
+        .map(rules::parse_narrowing)
+        .transpose()
+        .map_err(|error| Error::Usage(format!("--narrowing: {error}")))?;
+    Ok(call::judge(&authority, narrowing.as_deref(), wanted).unwrap_or_else(refused))
 }
 
 /// `policy test`.
@@ -61,7 +55,9 @@ pub fn run(args: &TestArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Resul
     }
     if policy.metadata.namespace.is_none() {
         let file = args.file.display();
-        return Err(Error::Usage(format!("{file}: metadata.namespace is missing, and a provider serves namespaces; give --namespace")));
+        return Err(Error::Usage(format!(
+            "{file}: metadata.namespace is missing, and a provider serves namespaces; give --namespace"
+        )));
     }
     let providers = files::providers(&args.provider)?;
     let provider = providers.iter().find(|p| p.name_any() == policy.spec.provider_ref.name);
@@ -76,7 +72,8 @@ pub fn run(args: &TestArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Resul
 }
 
 fn words(verdict: &CallVerdict, out: &Out<'_>) -> String {
-    let word = if verdict.allowed { out.paint.on(Tone::Good, "allowed") } else { out.paint.on(Tone::Bad, "not allowed") };
+    let word =
+        if verdict.allowed { out.paint.on(Tone::Good, "allowed") } else { out.paint.on(Tone::Bad, "not allowed") };
     let mut text = format!("{word}: {}\n", verdict.because);
     if let Some(fix) = &verdict.fix {
         text += &format!("  fix: {fix}\n");

@@ -58,6 +58,9 @@ mod tests {
         assert_eq!(lines[1], ["a", "reader", "a-pod", "aws-prod", "Active", "Active", "7h", "60m"]);
         assert_eq!(lines[2][6], "-", "what has ended has nothing left");
         let wide = table(&sessions, true, now).render(true, Paint(false));
-        assert!(wide.starts_with("NAMESPACE") && wide.contains("ReplicaSet/fleet-7d") && wide.contains("until then"), "{wide}");
+        assert!(
+            wide.starts_with("NAMESPACE") && wide.contains("ReplicaSet/fleet-7d") && wide.contains("until then"),
+            "{wide}"
+        );
     }
 }

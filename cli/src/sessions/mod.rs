@@ -136,7 +136,10 @@ pub async fn show(cluster: &Cluster, args: &ShowArgs, now: Timestamp, out: &mut 
     let found = api.get_opt(&args.name).await.map_err(Error::api(format!("session {}", args.name)))?;
     let session = found.ok_or_else(|| {
         let ns = &cluster.namespace;
-        Error::NotFound(format!("there is no session {:?} in namespace {ns}; `kubectl exeat sessions -n {ns}` lists them", args.name))
+        Error::NotFound(format!(
+            "there is no session {:?} in namespace {ns}; `kubectl exeat sessions -n {ns}` lists them",
+            args.name
+        ))
     })?;
     if out.is_data() {
         out.data(&session)?;

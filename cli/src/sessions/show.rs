@@ -73,7 +73,10 @@ pub fn describe(
     lines.field("Provider", &request.provider_ref.name);
     lines.field("Pod", format!("{} ({})", request.agent.pod.name, request.agent.pod.uid));
     lines.field("Account", &request.agent.service_account);
-    lines.field("Workload", request.agent.workload.as_ref().map(|w| format!("{}/{}", w.kind, w.name)).unwrap_or_default());
+    lines.field(
+        "Workload",
+        request.agent.workload.as_ref().map(|w| format!("{}/{}", w.kind, w.name)).unwrap_or_default(),
+    );
     lines.field("Number", request.number.to_string());
     lines.field("Claimed reason", request.justification.as_deref().unwrap_or_default());
     asked(&mut lines, session);
@@ -83,7 +86,7 @@ pub fn describe(
         lines.field("Revoked for", &revoke.reason);
     }
     if let Some(reference) = &status.approval_ref {
-        let phase = approval.and_then(|a| a.status.as_ref()?.phase.clone()).unwrap_or_else(|| "unknown".to_owned());
+        let phase = approval.map_or("not readable", |approval| crate::approvals::phase(approval).as_str());
         lines.field("Approval", format!("{} ({phase})", reference.name));
     }
     issued(&mut lines, &status);
@@ -91,7 +94,14 @@ pub fn describe(
         "Conditions",
         status.conditions.iter().map(|c| {
             let since = time::age(c.last_transition_time.0, now);
-            format!("{}={} {} for {since}{}{}", c.type_, c.status, c.reason, if c.message.is_empty() { "" } else { ": " }, c.message)
+            format!(
+                "{}={} {} for {since}{}{}",
+                c.type_,
+                c.status,
+                c.reason,
+                if c.message.is_empty() { "" } else { ": " },
+                c.message
+            )
         }),
     );
     let mut text = lines.finish();
@@ -143,7 +153,8 @@ fn issued(lines: &mut Lines, status: &CredentialSessionStatus) {
 fn told(events: Option<&[Event]>, now: Timestamp, paint: Paint) -> String {
     let Some(events) = events else { return "Events:          not readable\n".to_owned() };
     if events.is_empty() {
-        return "Events:          none (Kubernetes keeps them for an hour; `kubectl exeat audit show` reads the log)\n".to_owned();
+        return "Events:          none (Kubernetes keeps them for an hour; `kubectl exeat audit show` reads the log)\n"
+            .to_owned();
     }
     let mut text = "Events:\n".to_owned();
     for event in events {
