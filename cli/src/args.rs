@@ -37,6 +37,14 @@ pub struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
 
+    /// Act as this user, as kubectl's --as does; needs the right to impersonate.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+
+    /// Act as a member of this group too; may be given several times.
+    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "as_user")]
+    pub as_groups: Vec<String>,
+
     /// The namespace [default: the context's].
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,

@@ -31,6 +31,10 @@ impl Cluster {
     /// A kubeconfig that can't be used.
     pub async fn connect(global: &Global) -> Result<Self, Error> {
         let mut config = config(global).await?;
+        if let Some(user) = &global.as_user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(global.as_groups.clone()).filter(|groups| !groups.is_empty());
+        }
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(READ);
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());

@@ -23,18 +23,25 @@ pub struct Ask<'a> {
     resource: &'a str,
     namespace: Option<&'a str>,
     name: Option<&'a str>,
+    some: bool,
 }
 
 impl<'a> Ask<'a> {
     /// In the whole cluster. A subresource is written `pods/exec`.
     pub fn new(verb: &'a str, group: &'a str, resource: &'a str) -> Self {
-        Self { verb, group, resource, namespace: None, name: None }
+        Self { verb, group, resource, namespace: None, name: None, some: false }
     }
 
     /// In one namespace.
     #[must_use]
     pub fn within(&self, namespace: &'a str) -> Self {
         Self { namespace: Some(namespace), ..self.clone() }
+    }
+
+    /// On some object at least, whichever it is.
+    #[must_use]
+    pub fn on_some(&self) -> Self {
+        Self { some: true, ..self.clone() }
     }
 
     /// On one object.
@@ -149,7 +156,7 @@ fn allows(rule: &PolicyRule, ask: &Ask<'_>) -> bool {
     has(&rule.verbs, ask.verb)
         && has(rule.api_groups.as_deref().unwrap_or_default(), ask.group)
         && (has(resources, ask.resource) || any_with_sub.is_some_and(|any| resources.contains(&any)))
-        && (names.is_empty() || ask.name.is_some_and(|name| names.iter().any(|n| n == name)))
+        && (names.is_empty() || ask.some || ask.name.is_some_and(|name| names.iter().any(|n| n == name)))
 }
 
 #[cfg(test)]
@@ -215,6 +222,7 @@ pub(crate) mod tests {
         );
         let approve = Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within("agents");
         assert_eq!(told(approve.clone()), ["Group system:masters"], "a right on one policy is none on all");
+        assert_eq!(told(approve.on_some()), told(approve.named("writer")));
         assert_eq!(told(approve.named("writer")), ["Group security", "Group system:masters"]);
     }
 }
