@@ -41,17 +41,28 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Finds it.
+    /// Finds one.
+    ///
+    /// # Errors
+    /// When none is ready.
+    pub async fn find(client: &Client) -> Result<Self> {
+        Self::all(client).await?.into_iter().next().ok_or_else(|| Failure::new("no replica is ready"))
+    }
+
+    /// Finds each replica that is ready and stays.
     ///
     /// # Errors
     /// When it is not installed.
-    pub async fn find(client: &Client) -> Result<Self> {
-        let pods = system::pods(client, "issuer").await?;
-        let ready = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).filter_map(address).next();
-        let address = ready.ok_or_else(|| Failure::new("no replica is ready"))?;
+    pub async fn all(client: &Client) -> Result<Vec<Self>> {
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), system_namespace());
         let roots = maps.get(names::ISSUER_ROOT_CONFIG_MAP).await?.data.unwrap_or_default();
         let roots = roots.get("ca.crt").ok_or_else(|| Failure::new("the ConfigMap with the root has no ca.crt"))?;
+        let pods = system::pods(client, "issuer").await?;
+        let ready = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).filter_map(address);
+        ready.map(|address| Self::at(address, roots)).collect()
+    }
+
+    fn at(address: &str, roots: &str) -> Result<Self> {
         let url = format!("https://{address}:{PORT}").parse().map_err(|e| Failure::new(format!("{address}: {e}")))?;
         let mut config = Config::new(url);
         // A refusal that may be tried again is an answer here.

@@ -10,6 +10,7 @@ mod issuer;
 mod pods;
 mod scope;
 mod sessions;
+mod sidecar;
 pub mod system;
 mod wait;
 

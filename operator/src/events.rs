@@ -3,7 +3,7 @@
 
 use crate::audit::AuditEvent;
 use crate::limiter::Limiter;
-use exeat_crds::{CredentialSession, text};
+use exeat_crds::{Approval, CredentialSession, text};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -37,11 +37,6 @@ impl Events {
     /// Publishes on the session and on its pod. A failure is logged and nothing more: people can do without an Event. The same holds
     /// for a namespace with so many that they would burden the others.
     pub async fn publish(&self, session: &CredentialSession, event: &AuditEvent, now: Timestamp) {
-        let namespace = session.namespace().unwrap_or_default();
-        if self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(&namespace, Instant::now()).is_err() {
-            tracing::debug!(%namespace, event = event.event.as_str(), "too many Events in this namespace: left out");
-            return;
-        }
         let on_session = session.object_ref(&());
         let on_pod = ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -51,15 +46,30 @@ impl Events {
             uid: Some(event.pod_uid.clone()),
             ..ObjectReference::default()
         };
+        let writes = [(on_session.clone(), Some(on_pod.clone())), (on_pod, Some(on_session))];
+        self.write(event, &writes, now).await;
+    }
+
+    /// Publishes on an approval, as [`Events::publish`] does on a session.
+    pub async fn publish_on_approval(&self, approval: &Approval, event: &AuditEvent, now: Timestamp) {
+        self.write(event, &[(approval.object_ref(&()), None)], now).await;
+    }
+
+    async fn write(&self, event: &AuditEvent, on: &[(ObjectReference, Option<ObjectReference>)], now: Timestamp) {
+        let namespace = event.namespace.clone();
+        if self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(&namespace, Instant::now()).is_err() {
+            tracing::debug!(%namespace, event = event.event.as_str(), "too many Events in this namespace: left out");
+            return;
+        }
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let writes = [(on_session.clone(), on_pod.clone()), (on_pod, on_session)].map(|(regarding, related)| {
+        let writes = on.iter().map(|(regarding, related)| {
             let api = api.clone();
-            let body = self.body(&namespace, regarding, related, event, now);
+            let body = self.body(&namespace, regarding.clone(), related.clone(), event, now);
             async move { api.create(&PostParams::default(), &body).await }
         });
         for written in futures::future::join_all(writes).await {
             if let Err(error) = written {
-                tracing::debug!(%error, session = %session.name_any(), "an Event could not be written");
+                tracing::debug!(%error, event = event.event.as_str(), "an Event could not be written");
             }
         }
     }
@@ -68,14 +78,14 @@ impl Events {
         &self,
         namespace: &str,
         regarding: ObjectReference,
-        related: ObjectReference,
+        related: Option<ObjectReference>,
         event: &AuditEvent,
         now: Timestamp,
     ) -> Event {
         let warning = event.event.is_warning();
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}-", text::cut(&event.session, 50))),
+                generate_name: Some(format!("{}-", text::cut(regarding.name.as_deref().unwrap_or("exeat"), 50))),
                 namespace: Some(namespace.to_owned()),
                 ..ObjectMeta::default()
             },
@@ -85,7 +95,7 @@ impl Events {
             note: Some(text::cut(&format!("{}: {}", event.reason, event.message), MAX_NOTE).to_owned()),
             type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
             regarding: Some(regarding),
-            related: Some(related),
+            related,
             reporting_controller: Some(format!("exeat.dev/{}", self.controller)),
             reporting_instance: Some(self.instance.clone()),
             ..Event::default()

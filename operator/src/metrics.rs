@@ -1,8 +1,8 @@
 //! Metrics, all with the prefix `exeat_`. Labels come from closed sets only: phases, reason codes, kinds, never names.
 
-use exeat_crds::v1alpha1::Phase;
+use exeat_crds::v1alpha1::{ApprovalPhase, Phase};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 const LATENCY: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -16,7 +16,13 @@ pub struct ControllerMetrics {
     active: IntGauge,
     leader: IntGauge,
     backstop: IntGaugeVec,
+    approvals_pending: IntGauge,
+    approvals_oldest: Gauge,
+    approvals: HistogramVec,
 }
+
+/// From a minute to three days: people decide.
+const PATIENCE: &[f64] = &[60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0];
 
 impl ControllerMetrics {
     /// Registers them.
@@ -48,8 +54,34 @@ impl ControllerMetrics {
         registry.register(Box::new(sessions.clone()))?;
         registry.register(Box::new(active.clone()))?;
         registry.register(Box::new(leader.clone()))?;
+        let approvals_pending = IntGauge::new("exeat_approvals_pending", "Approvals that wait for people.")?;
+        let approvals_oldest = Gauge::new(
+            "exeat_approvals_oldest_pending_seconds",
+            "How long the approval that waits longest has waited; 0 when none does.",
+        )?;
+        let approvals = HistogramVec::new(
+            HistogramOpts::new(
+                "exeat_approval_decision_seconds",
+                "Time from the question to its end, by where it ended.",
+            )
+            .buckets(PATIENCE.to_vec()),
+            &["phase"],
+        )?;
         registry.register(Box::new(backstop.clone()))?;
-        Ok(Self { reconcile, errors, sessions, active, leader, backstop })
+        registry.register(Box::new(approvals_pending.clone()))?;
+        registry.register(Box::new(approvals_oldest.clone()))?;
+        registry.register(Box::new(approvals.clone()))?;
+        Ok(Self {
+            reconcile,
+            errors,
+            sessions,
+            active,
+            leader,
+            backstop,
+            approvals_pending,
+            approvals_oldest,
+            approvals,
+        })
     }
 
     /// Measures until it is dropped.
@@ -70,6 +102,17 @@ impl ControllerMetrics {
     /// How many sessions are active.
     pub fn set_active(&self, count: usize) {
         self.active.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// An approval was decided, or its time is over, after so many seconds.
+    pub fn approval_settled(&self, phase: ApprovalPhase, seconds: f64) {
+        self.approvals.with_label_values(&[phase.as_str()]).observe(seconds);
+    }
+
+    /// How many approvals wait for people, and the oldest of them for how many seconds.
+    pub fn set_open_approvals(&self, count: usize, oldest: f64) {
+        self.approvals_pending.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.approvals_oldest.set(oldest);
     }
 
     /// Whether this replica leads.

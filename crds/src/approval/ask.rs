@@ -1,10 +1,11 @@
 //! The request that people are asked to approve, and whether one that stands is the same.
 
-use super::{Needed, changes, digest};
+use super::{Needed, State, changes, digest, opened, state};
 use crate::authority::Authority;
+use crate::reason::{Reason, Refused};
 use crate::rules::Grant;
 use crate::v1alpha1::{
-    ApprovalRequest, ApprovalScope, CredentialSession, NameRef, Requester, SessionRequest, Workload,
+    Approval, ApprovalRequest, ApprovalScope, CredentialSession, NameRef, Requester, SessionRequest, Workload,
 };
 use crate::{condition, duration};
 use jiff::Timestamp;
@@ -86,16 +87,41 @@ pub fn key(request: &ApprovalRequest) -> String {
     digest(&ApprovalRequest { deadline: String::new(), justification: None, changes: None, ..request.clone() })
 }
 
-/// Whether a request that stands is about what this session needs now, as the issuer checks it: whose it is follows from
-/// `status.consumers`, everything that people approved is computed again.
-pub fn same_ask(standing: &ApprovalRequest, asked: &Asked<'_>) -> bool {
+/// Whether a session still rests on the approval that opened it: nobody said no since, it opened this very session, and all that people
+/// approved is what the session would be given now.
+///
+/// # Errors
+/// [`Reason::ApprovalWithdrawn`] with what does not hold.
+pub fn rests(approval: Option<&Approval>, asked: &Asked<'_>, now: Timestamp) -> Result<(), Refused> {
+    let withdrawn = |message: String| Err(Refused::new(Reason::ApprovalWithdrawn, message));
+    let Some(approval) = approval else {
+        return withdrawn(
+            "people must approve this, and the approval that the session names does not exist".to_owned(),
+        );
+    };
+    let name = approval.name_any();
+    match state(&approval.spec.request, &approval.spec.decisions, now) {
+        State::Denied { by, comment } => return withdrawn(format!("{by} took approval {name} back: {comment}")),
+        State::Open(missing) => {
+            return withdrawn(format!("approval {name} is not what it was: missing {}", missing.join(", ")));
+        }
+        State::Approved => {}
+    }
+    if !opened(approval, &asked.session.uid().unwrap_or_default()) {
+        return withdrawn(format!("approval {name} did not open this session"));
+    }
+    if !same_ask(&approval.spec.request, asked) {
+        return withdrawn(format!("approval {name} is about something else"));
+    }
+    Ok(())
+}
+
+/// Whether a request that stands is about what this session needs. Whose workload it is was settled when it opened the session; everything
+/// that people approved is computed again.
+fn same_ask(standing: &ApprovalRequest, asked: &Asked<'_>) -> bool {
+    let of_any = |request: &ApprovalRequest| key(&ApprovalRequest { workload: None, ..request.clone() });
     let fresh = request(asked, None, Timestamp::UNIX_EPOCH);
-    let workload = fresh.workload.is_some() == standing.workload.is_some();
-    let session = fresh.session_ref == standing.session_ref;
-    workload
-        && session
-        && key(&ApprovalRequest { workload: None, ..fresh })
-            == key(&ApprovalRequest { workload: None, ..standing.clone() })
+    fresh.workload.is_some() == standing.workload.is_some() && of_any(&fresh) == of_any(standing)
 }
 
 /// Name of the `number`-th approval for a request: `<workload or pod, at most 40 characters>-<key>-<number>`.

@@ -7,10 +7,10 @@ mod quorum;
 mod state;
 mod terms;
 
-pub use ask::{Asked, key, name, request, same_ask};
+pub use ask::{Asked, key, name, request, rests};
 pub use changes::changes;
 pub use quorum::missing;
-pub use state::{State, consume, is_eligible, state, status, usable};
+pub use state::{State, consume, is_eligible, opened, state, status, usable};
 pub use terms::{Needed, Rule, Terms};
 
 use crate::digest;

@@ -103,7 +103,7 @@ proptest! {
                     next += 1;
                 }
                 1 => object.status = Some(status(&object, now).0),
-                _ if usable(&object, now) => {
+                _ if usable(&object, "new", now) => {
                     opened += 1;
                     let denied = object.spec.decisions.iter().any(|d| d.decision == Verdict::Deny);
                     prop_assert!(!denied);

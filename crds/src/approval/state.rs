@@ -133,15 +133,20 @@ fn decided(status: &mut ApprovalStatus, now: Timestamp) {
     status.decided_at.get_or_insert(condition::whole_seconds(now).to_string());
 }
 
-/// Whether an approval may open one more session now. Read afresh from spec and status; the phase alone opens nothing.
-pub fn usable(approval: &Approval, now: Timestamp) -> bool {
+/// Whether an approval may open this session now: one more, or the same again where its opening was cut short. Read afresh from spec and
+/// status; the phase alone opens nothing.
+pub fn usable(approval: &Approval, session_uid: &str, now: Timestamp) -> bool {
     let request = &approval.spec.request;
     let Some(status) = &approval.status else { return false };
     let until: Option<Timestamp> = status.valid_until.as_ref().and_then(|t| t.parse().ok());
-    status.phase == Some(ApprovalPhase::Approved)
-        && until.is_some_and(|t| now < t)
-        && status.used < request.uses
-        && state(request, &approval.spec.decisions, now) == State::Approved
+    let more =
+        status.phase == Some(ApprovalPhase::Approved) && until.is_some_and(|t| now < t) && status.used < request.uses;
+    (more || opened(approval, session_uid)) && state(request, &approval.spec.decisions, now) == State::Approved
+}
+
+/// Whether a session was opened by this approval.
+pub fn opened(approval: &Approval, session_uid: &str) -> bool {
+    approval.status.as_ref().is_some_and(|s| s.consumers.iter().any(|c| c == session_uid))
 }
 
 /// The status after this session was opened by it. The same session is counted once.

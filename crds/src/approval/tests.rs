@@ -1,3 +1,4 @@
+use super::ask::same_ask;
 use super::fixtures::{ASKED, approval, ask, at, required, says};
 use super::*;
 use crate::authority::{Authority, resolve};
@@ -224,7 +225,7 @@ fn a_denial_wins_sticks_and_takes_back_what_was_used() {
     assert_eq!((approved.phase, until), (Some(ApprovalPhase::Approved), Some(at("2026-01-01T14:00:00Z"))));
     object.status = Some(consume(&approved, "s1"));
     object.spec.decisions.push(no);
-    assert!(!usable(&object, at(LATER)));
+    assert!(!usable(&object, "new", at(LATER)));
     let (withdrawn, _) = status(&object, at(LATER));
     assert_eq!(withdrawn.phase, Some(ApprovalPhase::Withdrawn));
     assert_eq!(withdrawn.consumers, ["s1"]);
@@ -235,17 +236,18 @@ fn an_approval_opens_so_many_sessions_each_once_and_until_its_time_is_over() {
     let request = ask(&[("security", 1)], 1);
     let yes = says(&request, "alice", &["security"], Approve, LATER);
     let mut object = approval(request, vec![yes]);
-    assert!(!usable(&object, at(LATER)), "the controller has not said so");
+    assert!(!usable(&object, "new", at(LATER)), "the controller has not said so");
     object.status = Some(status(&object, at(LATER)).0);
     for (uid, used) in [("s1", 1), ("s1", 1), ("s2", 2)] {
-        assert!(usable(&object, at(LATER)), "{uid}");
+        assert!(usable(&object, uid, at(LATER)), "{uid}");
         let consumed = consume(object.status.as_ref().unwrap(), uid);
         assert_eq!(consumed.used, used);
         object.status = Some(consumed);
     }
-    assert!(!usable(&object, at(LATER)), "used up");
+    assert!(!usable(&object, "new", at(LATER)), "used up");
+    assert!(usable(&object, "s2", at(LATER)), "an opening that was cut short is taken up again");
     object.status.as_mut().unwrap().used = 1;
-    assert!(!usable(&object, at("2026-01-01T14:00:00Z")), "too late");
+    assert!(!usable(&object, "new", at("2026-01-01T14:00:00Z")), "too late");
     assert_eq!(status(&object, at("2026-01-01T14:00:00Z")).0.phase, Some(ApprovalPhase::Expired));
 }
 

@@ -19,6 +19,24 @@ pub struct PodAsk {
     pub justification: Option<String>,
 }
 
+/// Whether a policy covers a service account of its namespace.
+///
+/// # Errors
+/// [`Reason::PodNotCovered`].
+pub fn covers_account(policy: &AgentCredentialPolicy, service_account: &str) -> Result<(), Refused> {
+    let covered = &policy.spec.subjects.service_accounts;
+    if covered.iter().any(|s| s == service_account) {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Reason::PodNotCovered,
+        format!(
+            "policy {:?} does not cover service account {service_account:?}: set the pod's spec.serviceAccountName to one of {covered:?}, or add it to the policy's spec.subjects.serviceAccounts",
+            policy.name_any()
+        ),
+    ))
+}
+
 /// Whether a policy covers a pod of its namespace.
 ///
 /// # Errors
@@ -28,22 +46,13 @@ pub fn covers_pod(
     service_account: &str,
     labels: &BTreeMap<String, String>,
 ) -> Result<(), Refused> {
-    let subjects = &policy.spec.subjects;
-    let name = policy.name_any();
-    if !subjects.service_accounts.iter().any(|s| s == service_account) {
-        return Err(Refused::new(
-            Reason::PodNotCovered,
-            format!(
-                "policy {name:?} does not cover service account {service_account:?}: set the pod's spec.serviceAccountName to one of {:?}, or add it to the policy's spec.subjects.serviceAccounts",
-                subjects.service_accounts
-            ),
-        ));
-    }
-    match &subjects.pod_selector {
+    covers_account(policy, service_account)?;
+    match &policy.spec.subjects.pod_selector {
         Some(selector) if !selects(selector, labels) => Err(Refused::new(
             Reason::PodNotCovered,
             format!(
-                "the pod's labels do not match spec.subjects.podSelector of policy {name:?}: add the labels that it asks for"
+                "the pod's labels do not match spec.subjects.podSelector of policy {:?}: add the labels that it asks for",
+                policy.name_any()
             ),
         )),
         _ => Ok(()),

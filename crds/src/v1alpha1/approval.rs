@@ -233,6 +233,11 @@ pub struct ApprovalStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub cool_down_until: Option<String>,
+    /// The words that are on record, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 32), inner(length(max = 300)))]
+    pub heard: Vec<String>,
     /// How many sessions it has opened.
     #[serde(default)]
     pub used: i32,

@@ -1,5 +1,5 @@
 use super::{Enforcement, NameRef, ObjectRef};
-use crate::rules::Statement;
+use crate::rules::{Grant, Statement};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -263,6 +263,17 @@ pub struct GrantStatus {
     #[schemars(length(max = 256), inner(length(max = 256)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub deny: Vec<String>,
+}
+
+impl From<&Grant> for GrantStatus {
+    fn from(grant: &Grant) -> Self {
+        Self {
+            digest: grant.digest(),
+            principal: grant.principal.clone(),
+            allow: grant.allow.clone(),
+            deny: grant.deny.clone(),
+        }
+    }
 }
 
 /// How access ends after a revocation.

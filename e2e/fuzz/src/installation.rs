@@ -4,14 +4,15 @@ use std::convert::Infallible;
 
 use axum::Router;
 use axum::http::{Request, Response};
-use exeat_crds::reason::Refused;
+use clap::Parser;
+use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
+use exeat_webhook::args::Cli;
 use exeat_webhook::http::{App, router};
 use exeat_webhook::metrics::Metrics;
 use exeat_webhook::objects::Objects;
-use exeat_webhook::{InjectContext, Settings, SidecarSettings, inject};
+use exeat_webhook::{InjectContext, Settings, inject};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::core::DeserializeGuard;
 use kube::runtime::{reflector, watcher};
 use serde::Deserialize;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 pub(crate) const NAMESPACE: &str = "agents";
 pub(crate) const IMAGE: &str = "registry.example/exeat-sidecar:1";
 pub(crate) const AUDIENCE: &str = "exeat.dev";
+const SYSTEM: &str = "exeat-system";
 const ISSUER_CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
 /// Providers, policies and settings.
@@ -32,7 +34,8 @@ pub(crate) struct Installation {
 
 impl Installation {
     pub(crate) fn read() -> Result<Self, String> {
-        serde_saphyr::from_str(include_str!("installation.yaml")).map_err(|error| error.to_string())
+        serde_saphyr::from_str(include_str!("../../../webhook/tests/installation.yaml"))
+            .map_err(|error| error.to_string())
     }
 
     fn policy(&self, name: &str) -> Option<&AgentCredentialPolicy> {
@@ -48,7 +51,7 @@ impl Installation {
         let named = pod.metadata.annotations.as_ref().and_then(|all| all.get(names::POLICY));
         let policy = named.and_then(|name| self.policy(name.trim()));
         let provider = policy.and_then(|policy| self.provider(&policy.spec.provider_ref.name));
-        let settings = settings();
+        let settings = settings().map_err(|error| vec![Refused::new(Reason::InternalError, error)])?;
         inject(
             pod,
             &InjectContext { namespace: NAMESPACE, policy, provider, settings: &settings, issuer_ca: ISSUER_CA },
@@ -72,7 +75,7 @@ impl Installation {
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| error.to_string())?;
         let root = watch::channel(Some(ISSUER_CA.to_owned())).1;
-        Ok(router(App::new(Objects::new(client, policies, providers), settings(), root, metrics)))
+        Ok(router(App::new(Objects::new(client, policies, providers), settings()?, root, metrics)))
     }
 }
 
@@ -96,23 +99,11 @@ async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kub
     Ok(response)
 }
 
-fn settings() -> Settings {
-    let amounts = |cpu: &str, memory: &str| {
-        [("cpu".to_owned(), Quantity(cpu.to_owned())), ("memory".to_owned(), Quantity(memory.to_owned()))].into()
-    };
-    Settings {
-        sidecar: SidecarSettings {
-            image: IMAGE.to_owned(),
-            accepted_images: Vec::new(),
-            pull_policy: "IfNotPresent".to_owned(),
-            uid: 60911,
-            log_level: "info".to_owned(),
-            requests: amounts("10m", "16Mi"),
-            limits: amounts("200m", "64Mi"),
-        },
-        audience: AUDIENCE.to_owned(),
-        issuer_url: "https://exeat-issuer.exeat-system.svc:443".to_owned(),
-    }
+/// As the program takes them where little is said.
+fn settings() -> Result<Settings, String> {
+    let cli =
+        Cli::try_parse_from(["exeat-webhook", "--sidecar-image", IMAGE, "--pod-name", "w", "--pod-namespace", SYSTEM]);
+    Ok(cli.map_err(|error| error.to_string())?.injection.settings(SYSTEM))
 }
 
 /// Texts that mean something in a pod or a review.

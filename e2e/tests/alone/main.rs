@@ -3,7 +3,9 @@
 mod attacks;
 mod backstop;
 mod faults;
+mod forged;
 mod rotation;
+mod silence;
 mod storm;
 mod upgrade;
 

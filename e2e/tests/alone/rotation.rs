@@ -3,11 +3,11 @@
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    Failure, Result, Scope, agent, connect, ensure, in_namespace, kubectl, kubernetes_policy, now, script, shell,
-    system, system_namespace, wait_for,
+    Failure, Result, Scope, agent, connect, ensure, in_namespace, kubectl, kubernetes_policy, now, script, system,
+    system_namespace, wait_for,
 };
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use rustls::pki_types::pem::PemObject;
@@ -125,26 +125,6 @@ async fn rotate_issuer(ns: &Scope, oldest: &str, midway: &str) -> Result<String>
     Ok(newest)
 }
 
-fn sidecar(pod: &Pod) -> Result<ContainerStatus> {
-    let statuses = pod.status.iter().flat_map(|s| s.init_container_statuses.iter().flatten());
-    let mut found = statuses.filter(|status| status.name == names::SIDECAR);
-    found.next().cloned().ok_or_else(|| Failure::new("the sidecar has no status"))
-}
-
-/// Ends the sidecar's process, as a crash does, and waits until its successor holds a credential.
-async fn crash_sidecar(ns: &Scope, pod: &str) -> Result {
-    let before = sidecar(&ns.api::<Pod>().get(pod).await?)?;
-    let id = before.container_id.unwrap_or_default();
-    let id = id.strip_prefix("containerd://").ok_or_else(|| Failure::new(format!("no container of ours: {id:?}")))?;
-    shell(&format!(r#"ctr -a "$EXEAT_RUN_DIR/containerd.sock" -n k8s.io tasks kill -s SIGKILL {id}"#)).await?.ok()?;
-    wait_for("the sidecar has started anew", 90, async || {
-        let now = sidecar(&ns.api::<Pod>().get(pod).await?)?;
-        ensure!(now.restart_count > before.restart_count && now.started == Some(true), "{:?}", now.state);
-        Ok(())
-    })
-    .await
-}
-
 #[tokio::test]
 async fn agents_of_every_age_reach_the_issuer_after_two_rotations_of_its_root() -> Result {
     let _alone = crate::ALONE.lock().await;
@@ -162,7 +142,7 @@ async fn agents_of_every_age_reach_the_issuer_after_two_rotations_of_its_root() 
 
             // A sidecar that starts takes the former token away, so the calls of this pod's agent fail for a moment.
             let token = ns.sh("old", TOKEN).await?.ok()?;
-            crash_sidecar(&ns, "old").await?;
+            ns.crash_sidecar("old").await?;
             wait_for("the restarted sidecar has fetched by the first root alone", 60, async || {
                 ensure!(ns.sh("old", TOKEN).await?.ok()? != token, "the token is that from before");
                 Ok(())

@@ -1,12 +1,13 @@
 //! What the chart has installed.
 
 use exeat_crds::names;
-use exeat_e2e::{Result, connect, ensure, kubectl, system, system_namespace, wait_for};
+use exeat_e2e::{Result, connect, ensure, in_namespace, kubectl, system, system_namespace, wait_for};
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
+use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role, RoleBinding};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
+use serde_json::json;
 
 const PROGRAMS: [&str; 3] = ["controller", "issuer", "webhook"];
 
@@ -65,21 +66,109 @@ async fn no_role_has_a_wildcard() -> Result {
 async fn each_program_may_what_it_needs_and_no_more() -> Result {
     connect().await?;
     let system = system_namespace();
-    let questions: [(&str, &str, &[&str], &str); 9] = [
+    let questions: [(&str, &str, &[&str], &str); 21] = [
         ("controller", "no", &["get", "secrets"], system),
-        ("controller", "no", &["create", "serviceaccounts/token"], names::GRANTS_NAMESPACE),
+        ("controller", "no", &["get", "secrets/exeat-issuer-root"], system),
+        ("controller", "no", &["get", "secrets/exeat-audit-key-issuer"], system),
+        ("controller", "no", &["create", "tokenreviews.authentication.k8s.io"], "default"),
+        ("controller", "no", &["patch", "agentcredentialpolicies.exeat.dev"], "default"),
+        ("controller", "no", &["create", "serviceaccounts", "--subresource=token"], names::GRANTS_NAMESPACE),
         ("controller", "yes", &["create", "credentialsessions.exeat.dev"], "default"),
         ("issuer", "no", &["create", "credentialsessions.exeat.dev"], "default"),
         ("issuer", "no", &["get", "secrets"], "default"),
         ("issuer", "no", &["create", "pods"], system),
-        ("issuer", "yes", &["create", "serviceaccounts/token"], names::GRANTS_NAMESPACE),
+        ("issuer", "no", &["delete", "credentialsessions.exeat.dev"], "default"),
+        ("issuer", "no", &["patch", "agentcredentialpolicies.exeat.dev"], "default"),
+        ("issuer", "no", &["create", "approvals.exeat.dev"], "default"),
+        ("issuer", "no", &["patch", "validatingadmissionpolicies.admissionregistration.k8s.io"], "default"),
+        ("issuer", "yes", &["create", "serviceaccounts", "--subresource=token"], names::GRANTS_NAMESPACE),
         ("webhook", "no", &["list", "secrets"], system),
         ("webhook", "no", &["get", "pods"], "default"),
+        ("webhook", "no", &["get", "secrets/exeat-audit-key-issuer"], system),
+        ("webhook", "no", &["patch", "configmaps/exeat-audit-heads"], system),
+        ("webhook", "no", &["patch", "credentialsessions.exeat.dev"], "default"),
+        ("webhook", "no", &["create", "approvals.exeat.dev"], "default"),
     ];
     for (program, expected, question, namespace) in questions {
         let user = format!("system:serviceaccount:{system}:exeat-{program}");
         let output = kubectl(&[&["auth", "can-i", "--as", &user, "-n", namespace][..], question].concat()).await?;
         assert_eq!(output.stdout.trim(), expected, "{program} {question:?} in {namespace}: {output}");
+    }
+    Ok(())
+}
+
+/// What nobody outside of our namespace may do: (verb and resource, namespace; `None`: another tenant's).
+const OURS: &[(&[&str], Option<&str>)] = &[
+    (&["get", "secrets"], Some("exeat-system")),
+    (&["get", "secrets/exeat-issuer-root"], Some("exeat-system")),
+    (&["get", "secrets/exeat-audit-key-issuer"], Some("exeat-system")),
+    (&["get", "secrets"], Some(names::GRANTS_NAMESPACE)),
+    (&["create", "serviceaccounts", "--subresource=token"], Some("exeat-system")),
+    (&["create", "serviceaccounts", "--subresource=token"], Some(names::GRANTS_NAMESPACE)),
+    (&["create", "pods", "--subresource=exec"], Some("exeat-system")),
+    (&["patch", "configmaps/exeat-audit-heads"], Some("exeat-system")),
+    (&["patch", "configmaps/exeat-issuer-root"], Some("exeat-system")),
+    (&["get", "pods", "--subresource=log"], Some("exeat-system")),
+    (&["patch", "credentialproviders.exeat.dev"], Some("default")),
+    (&["delete", "validatingadmissionpolicies.admissionregistration.k8s.io"], Some("default")),
+    (&["patch", "mutatingwebhookconfigurations.admissionregistration.k8s.io"], Some("default")),
+    (&["patch", "credentialsessions.exeat.dev"], None),
+    (&["create", "agentcredentialpolicies.exeat.dev"], None),
+    (&["create", "approvals.exeat.dev"], None),
+    (&["create", "serviceaccounts", "--subresource=token"], None),
+];
+
+#[tokio::test]
+async fn people_of_a_namespace_reach_nothing_of_ours_or_of_other_tenants() -> Result {
+    in_namespace("tenant", async |ns| {
+        in_namespace("neighbour", async |other| {
+            for (user, role) in [("ed", "edit"), ("ada", "admin")] {
+                let binding = json!({
+                    "metadata": {"name": role},
+                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                    "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+                });
+                ns.create(&serde_json::from_value::<RoleBinding>(binding)?).await?;
+                let may = async |question: &[&str], namespace: &str| -> Result<String> {
+                    let who = ["auth", "can-i", "--as", user, "--as-group", "system:authenticated", "-n", namespace];
+                    Ok(kubectl(&[&who[..], question].concat()).await?.stdout.trim().to_owned())
+                };
+                wait_for("the role is in force", 20, async || {
+                    let may = may(&["create", "agentcredentialpolicies.exeat.dev"], &ns.name).await?;
+                    ensure!(may == "yes", "{may}");
+                    Ok(())
+                })
+                .await?;
+                for (question, namespace) in OURS {
+                    let may = may(question, namespace.unwrap_or(&other.name)).await?;
+                    ensure!(may == "no", "{user} may {question:?} in {namespace:?}: {may}");
+                }
+            }
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_nodes_own_account_writes_no_session_and_reads_no_key_of_ours() -> Result {
+    let client = connect().await?;
+    let node = Api::<Node>::all(client).list(&ListParams::default()).await?.items.remove(0).name_any();
+    let user = format!("system:node:{node}");
+    for (question, namespace) in [
+        (&["get", "secrets/exeat-audit-key-controller"][..], "exeat-system"),
+        (&["get", "secrets/exeat-audit-key-issuer"][..], "exeat-system"),
+        (&["get", "secrets/exeat-issuer-root"][..], "exeat-system"),
+        (&["patch", "configmaps/exeat-audit-heads"][..], "exeat-system"),
+        (&["patch", "credentialsessions.exeat.dev"][..], "default"),
+        (&["patch", "credentialsessions.exeat.dev", "--subresource=status"][..], "default"),
+        (&["create", "approvals.exeat.dev"][..], "default"),
+        (&["patch", "agentcredentialpolicies.exeat.dev"][..], "default"),
+    ] {
+        let who = ["auth", "can-i", "--as", &user, "--as-group", "system:nodes", "-n", namespace];
+        let may = kubectl(&[&who[..], question].concat()).await?;
+        assert_eq!(may.stdout.trim(), "no", "{user} {question:?} in {namespace}: {may}");
     }
     Ok(())
 }

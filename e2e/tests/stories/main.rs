@@ -1,6 +1,7 @@
 //! Stories that leave each other alone: they run side by side, each in a namespace of its own.
 
 mod admission;
+mod audit;
 mod aws;
 mod canary;
 mod expiry;
@@ -10,3 +11,5 @@ mod kubernetes;
 mod lifecycle;
 mod refusals;
 mod samples;
+mod silence;
+mod tokens;

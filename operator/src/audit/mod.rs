@@ -15,9 +15,9 @@ pub mod spool;
 pub use exeat_audit::{chain, command, heads, key, record, verify};
 pub use log::{Audit, AuditError};
 
-use exeat_crds::CredentialSession;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{CredentialSessionStatus, Phase};
+use exeat_crds::{Approval, CredentialSession};
 use exeat_crds::{text, v1alpha1};
 use kube::ResourceExt;
 use serde::Serialize;
@@ -51,6 +51,12 @@ pub enum EventName {
     HolderConflict,
     /// The sidecar of an active session has no stream to any issuer.
     SidecarSilent,
+    /// People are asked.
+    ApprovalRequested,
+    /// A person said yes or no.
+    ApprovalDecided,
+    /// An approval was given, refused or taken back as a whole, or its time is over.
+    ApprovalSettled,
 }
 
 impl EventName {
@@ -70,6 +76,9 @@ impl EventName {
             Self::AccessRevoked => "AccessRevoked",
             Self::HolderConflict => "HolderConflict",
             Self::SidecarSilent => "SidecarSilent",
+            Self::ApprovalRequested => "ApprovalRequested",
+            Self::ApprovalDecided => "ApprovalDecided",
+            Self::ApprovalSettled => "ApprovalSettled",
         }
     }
 
@@ -113,6 +122,15 @@ pub struct AuditEvent {
     pub pod: String,
     /// UID of the pod.
     pub pod_uid: String,
+    /// The approval that it waits for or rests on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// Digest of what people were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval_digest: Option<String>,
+    /// The person who decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approver: Option<String>,
     /// Digest of the grant, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant_digest: Option<String>,
@@ -151,9 +169,39 @@ impl AuditEvent {
             service_account: request.agent.service_account.clone(),
             pod: request.agent.pod.name.clone(),
             pod_uid: request.agent.pod.uid.clone(),
+            approval: status.and_then(|s| s.approval_ref.as_ref()).map(|r| r.name.clone()),
+            approval_digest: None,
+            approver: None,
             grant_digest: grant.map(|g| g.digest.clone()),
             principal: grant.map(|g| g.principal.clone()),
             session_expires_at: status.and_then(|s| s.expires_at.clone()),
+            credential_id: None,
+            credential_expires_at: None,
+            claimed_justification: request.justification.as_deref().map(text::sanitize),
+        }
+    }
+
+    /// An event about an approval. It names a session only where it serves one alone.
+    pub fn of_approval(approval: &Approval, event: EventName, reason: &str, message: &str) -> Self {
+        let request = &approval.spec.request;
+        Self {
+            event,
+            reason: reason.to_owned(),
+            message: text::cut(message, 1024).to_owned(),
+            namespace: approval.namespace().unwrap_or_default(),
+            session: request.session_ref.as_ref().map(|s| s.name.clone()).unwrap_or_default(),
+            session_uid: String::new(),
+            policy: request.policy_ref.name.clone(),
+            provider: request.provider_ref.name.clone(),
+            service_account: request.service_account.clone(),
+            pod: String::new(),
+            pod_uid: String::new(),
+            approval: Some(approval.name_any()),
+            approval_digest: Some(request.digest.clone()),
+            approver: None,
+            grant_digest: None,
+            principal: Some(request.principal.clone()),
+            session_expires_at: None,
             credential_id: None,
             credential_expires_at: None,
             claimed_justification: request.justification.as_deref().map(text::sanitize),

@@ -74,6 +74,10 @@ pub struct Args {
     #[arg(long, env = "EXEAT_MAX_PENDING", default_value_t = 200)]
     pub max_pending: usize,
 
+    /// How many approvals of one namespace may wait for people at once; further requests are made when some have been decided.
+    #[arg(long, env = "EXEAT_MAX_OPEN_APPROVALS", default_value_t = 50)]
+    pub max_open_approvals: usize,
+
     /// Folder with the admission policies as installed (YAML): the leader puts them back when they are changed or removed.
     #[arg(long, env = "EXEAT_ADMISSION_POLICIES", value_name = "FOLDER")]
     pub admission_policies: Option<PathBuf>,

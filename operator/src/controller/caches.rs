@@ -1,10 +1,14 @@
 //! What the controller watches, and the index over it.
 
+use super::index::Index;
 use super::session::end::{AgentEnd, End, of_pod};
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use super::session::judge::judged_part;
+use exeat_crds::v1alpha1::{ApprovalPhase, SessionRequest};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, hold, names};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +25,12 @@ pub struct Caches {
     pub sessions: Store<CredentialSession>,
     /// Injected pods, pruned.
     pub pods: Store<Pod>,
+    /// All approvals.
+    pub approvals: Store<Approval>,
+    /// All holds.
+    pub holds: Store<CredentialHold>,
     ends: Mutex<Ends>,
+    index: Mutex<Index>,
 }
 
 #[derive(Default)]
@@ -37,8 +46,11 @@ impl Caches {
         policies: Store<AgentCredentialPolicy>,
         sessions: Store<CredentialSession>,
         pods: Store<Pod>,
+        approvals: Store<Approval>,
+        holds: Store<CredentialHold>,
     ) -> Self {
-        Self { providers, policies, sessions, pods, ends: Mutex::default() }
+        let (ends, index) = (Mutex::default(), Mutex::default());
+        Self { providers, policies, sessions, pods, approvals, holds, ends, index }
     }
 
     /// A policy by name.
@@ -53,7 +65,36 @@ impl Caches {
 
     /// The sessions of a pod.
     pub fn sessions_of(&self, pod_uid: &str) -> Vec<Arc<CredentialSession>> {
-        self.sessions.state_filter(|s| s.spec.request.agent.pod.uid == pod_uid)
+        let keys = self.index().of_pod(pod_uid);
+        let of_pod = |s: &Arc<CredentialSession>| s.spec.request.agent.pod.uid == pod_uid;
+        keys.iter().filter_map(|key| self.sessions.get(key)).filter(of_pod).collect()
+    }
+
+    /// How many sessions of a namespace are not decided yet.
+    pub fn waiting_in(&self, namespace: &str) -> usize {
+        self.index().waiting(namespace)
+    }
+
+    /// Takes in what the watch of sessions says, once the store has.
+    pub fn follow(&self, event: &watcher::Event<CredentialSession>) {
+        self.index().follow(event);
+    }
+
+    /// What people were asked under a policy of this name.
+    pub fn approvals_of(&self, namespace: &str, policy: &str) -> Vec<Arc<Approval>> {
+        self.approvals.state_filter(|a| {
+            a.metadata.namespace.as_deref() == Some(namespace) && a.spec.request.policy_ref.name == policy
+        })
+    }
+
+    /// How much waits for people in a namespace.
+    pub fn open_approvals(&self, namespace: &str) -> usize {
+        self.approvals.state_filter(|a| a.metadata.namespace.as_deref() == Some(namespace) && is_open(a)).len()
+    }
+
+    /// The hold that keeps a session off, if one does: of several the first by name.
+    pub fn hold(&self, namespace: &str, request: &SessionRequest) -> Option<Arc<CredentialHold>> {
+        self.holds.state_filter(|h| hold::matches(h, namespace, request)).into_iter().min_by_key(|h| h.name_any())
     }
 
     /// How a pod ended, if its deletion was seen.
@@ -78,15 +119,22 @@ impl Caches {
     fn lock(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether people are still asked.
+pub fn is_open(approval: &Approval) -> bool {
+    approval.status.as_ref().and_then(|s| s.phase).is_none_or(|p| p == ApprovalPhase::Pending)
 }
 
 /// Drops what no decision reads: a cluster has many pods, and each is large.
 pub fn prune(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.annotations_mut().retain(|key, _| key.starts_with(names::ANNOTATION_PREFIX));
-    if let Some(spec) = pod.spec.take() {
-        pod.spec = Some(PodSpec { service_account_name: spec.service_account_name, ..PodSpec::default() });
-    }
+    pod.spec = pod.spec.take().map(judged_part);
     if let Some(status) = &mut pod.status {
         status.conditions = None;
         status.pod_ips = None;

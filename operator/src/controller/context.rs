@@ -35,6 +35,8 @@ pub struct Context {
     pub backstop: Backstop,
     /// How many sessions of one namespace may wait at once.
     pub max_pending: usize,
+    /// How much may wait for people at once in one namespace.
+    pub max_open_approvals: usize,
     /// How long history is kept.
     pub retention: Retention,
 }

@@ -1,5 +1,7 @@
 //! The controller: one leader decides, the other replicas stand by with nothing to lose.
 
+/// Approvals.
+pub mod approval;
 /// Settings.
 pub mod args;
 pub mod backstop;
@@ -8,6 +10,7 @@ pub mod caches;
 pub mod context;
 /// Why a reconcile failed.
 pub mod error;
+mod index;
 pub mod pod;
 pub mod policy;
 pub mod provider;

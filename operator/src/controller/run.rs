@@ -2,11 +2,12 @@
 
 use super::args::Args;
 use super::backstop::{self, Backstop};
+use super::caches::is_open;
 use super::context::Context;
 use super::error::Error;
 use super::retention::Retention;
 use super::watches::{Queues, watches};
-use super::{pod, policy, provider, session};
+use super::{approval, pod, policy, provider, session};
 use crate::metrics::ControllerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
 use exeat_crds::names;
@@ -49,6 +50,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         metrics: metrics.clone(),
         backstop: Backstop::default(),
         max_pending: args.max_pending,
+        max_open_approvals: args.max_open_approvals,
         retention: Retention {
             age: SignedDuration::try_from(args.session_retention_age).unwrap_or(SignedDuration::MAX),
             count: args.session_retention_count,
@@ -95,6 +97,7 @@ async fn lead(
             () = control("policy", queues.policies, c.caches.policies.clone(), policy::reconcile, &c, n) => {},
             () = control("session", queues.sessions, c.caches.sessions.clone(), session::reconcile, &c, n) => {},
             () = control("pod", queues.pods, c.caches.pods.clone(), pod::reconcile, &c, n) => {},
+            () = control("approval", queues.approvals, c.caches.approvals.clone(), approval::reconcile, &c, n) => {},
         }
         Err(RunError::PartEnded("a controller"))
     };
@@ -108,13 +111,14 @@ async fn lead(
 
 async fn wait_for_caches(context: &Context) -> Result<(), RunError> {
     let caches = &context.caches;
-    let ready = futures::future::try_join4(
+    let objects = futures::future::try_join4(
         caches.providers.wait_until_ready(),
         caches.policies.wait_until_ready(),
         caches.sessions.wait_until_ready(),
         caches.pods.wait_until_ready(),
     );
-    ready.await.map(|_| ()).map_err(RunError::setup)
+    let people = futures::future::try_join(caches.approvals.wait_until_ready(), caches.holds.wait_until_ready());
+    futures::future::try_join(objects, people).await.map(|_| ()).map_err(RunError::setup)
 }
 
 async fn count_active(context: &Context) {
@@ -124,7 +128,16 @@ async fn count_active(context: &Context) {
         let active =
             context.caches.sessions.state_filter(|s| s.status.as_ref().and_then(|s| s.phase) == Some(Phase::Active));
         context.metrics.set_active(active.len());
+        count_open(context);
     }
+}
+
+/// What waits for people, and for how long.
+fn count_open(context: &Context) {
+    let open = context.caches.approvals.state_filter(is_open);
+    let oldest = open.iter().filter_map(|a| a.metadata.creation_timestamp.as_ref()).map(|t| t.0).min();
+    let age = oldest.map_or(0.0, |t| context.clock.now().duration_since(t).as_secs_f64());
+    context.metrics.set_open_approvals(open.len(), age);
 }
 
 async fn control<K, F>(

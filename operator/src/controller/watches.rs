@@ -2,10 +2,11 @@
 //! a deleted pod or policy ends sessions.
 
 use super::caches::{Caches, prune};
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession, names};
+use exeat_crds::v1alpha1::Phase;
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, names};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::BoxFuture;
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -21,6 +22,7 @@ pub(super) struct Triggers {
     policies: UnboundedSender<ObjectRef<AgentCredentialPolicy>>,
     sessions: UnboundedSender<ObjectRef<CredentialSession>>,
     pods: UnboundedSender<ObjectRef<Pod>>,
+    approvals: UnboundedSender<ObjectRef<Approval>>,
     caches: Arc<Caches>,
 }
 
@@ -30,6 +32,7 @@ pub(super) struct Queues {
     pub(super) policies: UnboundedReceiver<ObjectRef<AgentCredentialPolicy>>,
     pub(super) sessions: UnboundedReceiver<ObjectRef<CredentialSession>>,
     pub(super) pods: UnboundedReceiver<ObjectRef<Pod>>,
+    pub(super) approvals: UnboundedReceiver<ObjectRef<Approval>>,
 }
 
 /// Caches, queues, and the futures that must run to fill them.
@@ -38,25 +41,44 @@ pub(super) fn watches(client: &kube::Client) -> (Arc<Caches>, Queues, Vec<BoxFut
     let (policy_reader, policy_writer) = store();
     let (session_reader, session_writer) = store();
     let (pod_reader, pod_writer) = store();
+    let (approval_reader, approval_writer) = store();
+    let (hold_reader, hold_writer) = store();
     let caches = Arc::new(Caches::new(
         provider_reader.clone(),
         policy_reader.clone(),
         session_reader.clone(),
         pod_reader.clone(),
+        approval_reader.clone(),
+        hold_reader.clone(),
     ));
     let (providers, provider_queue) = unbounded();
     let (policies, policy_queue) = unbounded();
     let (sessions, session_queue) = unbounded();
     let (pods, pod_queue) = unbounded();
-    let triggers = Triggers { providers, policies, sessions, pods, caches: Arc::clone(&caches) };
-    let queues = Queues { providers: provider_queue, policies: policy_queue, sessions: session_queue, pods: pod_queue };
+    let (approvals, approval_queue) = unbounded();
+    let triggers = Triggers { providers, policies, sessions, pods, approvals, caches: Arc::clone(&caches) };
+    let queues = Queues {
+        providers: provider_queue,
+        policies: policy_queue,
+        sessions: session_queue,
+        pods: pod_queue,
+        approvals: approval_queue,
+    };
     let all = watcher::Config::default();
-    let t = [triggers.clone(), triggers.clone(), triggers.clone(), triggers];
-    let [t0, t1, t2, t3] = t;
+    let [t0, t1, t2, t3, t4, t5] = std::array::from_fn(|_| triggers.clone());
     let drivers = vec![
         drive(reflector(provider_writer, watch(client, all.clone())), provider_reader, move |p| t0.on_provider(p)),
         drive(reflector(policy_writer, watch(client, all.clone())), policy_reader, move |p| t1.on_policy(p)),
-        drive(reflector(session_writer, watch(client, all)), session_reader, move |s| t2.on_session(s)),
+        drive(
+            reflector(session_writer, watch(client, all.clone())).inspect_ok({
+                let caches = Arc::clone(&caches);
+                move |event| caches.follow(event)
+            }),
+            session_reader,
+            move |s| t2.on_session(s),
+        ),
+        drive(reflector(approval_writer, watch(client, all.clone())), approval_reader, move |a| t4.on_approval(a)),
+        drive(reflector(hold_writer, watch(client, all)), hold_reader, move |_| t5.on_hold()),
         drive(reflector(pod_writer, watch_pods(client, Arc::clone(&caches))), pod_reader, move |p| t3.on_pod(p)),
     ];
     (caches, queues, drivers)
@@ -82,11 +104,42 @@ impl Triggers {
         for pod in self.caches.pods.state_filter(names) {
             send(&self.pods, ObjectRef::from_obj(pod.as_ref()));
         }
+        for approval in self.caches.approvals_of(&key.0.unwrap_or_default(), &key.1) {
+            send(&self.approvals, ObjectRef::from_obj(approval.as_ref()));
+        }
+    }
+
+    /// Whoever waits under its policy, or rests on it.
+    fn on_approval(&self, approval: &Approval) {
+        send(&self.approvals, ObjectRef::from_obj(approval));
+        let (namespace, name) = (approval.namespace(), approval.name_any());
+        let policy = &approval.spec.request.policy_ref.name;
+        let concerned = |s: &CredentialSession| {
+            let status = s.status.as_ref();
+            let waits = status.and_then(|s| s.phase) == Some(Phase::AwaitingApproval);
+            let rests = status.and_then(|s| s.approval_ref.as_ref()).is_some_and(|r| r.name == name);
+            s.namespace() == namespace && s.spec.request.policy_ref.name == *policy && (waits || rests)
+        };
+        for session in self.caches.sessions.state_filter(concerned) {
+            send(&self.sessions, ObjectRef::from_obj(session.as_ref()));
+        }
+    }
+
+    /// Whoever waits: a hold has come or gone.
+    fn on_hold(&self) {
+        let waits = |s: &CredentialSession| s.status.as_ref().and_then(|s| s.phase) == Some(Phase::Pending);
+        for session in self.caches.sessions.state_filter(waits) {
+            send(&self.sessions, ObjectRef::from_obj(session.as_ref()));
+        }
     }
 
     fn on_session(&self, session: &CredentialSession) {
         send(&self.sessions, ObjectRef::from_obj(session));
         let namespace = session.namespace().unwrap_or_default();
+        // An approval for one session is moot once that one has ended.
+        if let Some(approval) = session.status.as_ref().and_then(|s| s.approval_ref.as_ref()) {
+            send(&self.approvals, ObjectRef::new(&approval.name).within(&namespace));
+        }
         send(&self.pods, ObjectRef::new(&session.spec.request.agent.pod.name).within(&namespace));
     }
 

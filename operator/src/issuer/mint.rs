@@ -15,7 +15,7 @@ use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Holder, Issuance, RevocationMode};
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession};
 use exeat_providers::{MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::Clock;
 use exeat_wire::{CredentialResponse, Refusal};
@@ -139,8 +139,16 @@ impl Desk {
             Some(policy) => providers.get_opt(&policy.spec.provider_ref.name).await.map_err(unavailable)?,
             None => None,
         };
-        let order = recompute(&session, policy.as_ref(), provider.as_ref(), self.clock.now())?;
+        let approval = self.approval_of(&session).await?;
+        let order = recompute(&session, policy.as_ref(), provider.as_ref(), approval.as_ref(), self.clock.now())?;
         Ok(Fresh { session, provider, order })
+    }
+
+    /// The approval that the session names as the one that opened it.
+    async fn approval_of(&self, session: &CredentialSession) -> Result<Option<Approval>, Refusal> {
+        let Some(reference) = session.status.as_ref().and_then(|s| s.approval_ref.as_ref()) else { return Ok(None) };
+        let approvals: Api<Approval> = Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
+        approvals.get_opt(&reference.name).await.map_err(unavailable)
     }
 
     async fn issue(&self, caller: &Caller, holder: &Holder, fresh: &Fresh) -> Result<CredentialResponse, Refusal> {

@@ -6,6 +6,7 @@ mod authn;
 mod hold;
 pub mod holder;
 mod mint;
+mod orphans;
 mod probe;
 mod providers;
 pub mod recompute;

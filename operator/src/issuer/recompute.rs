@@ -1,7 +1,9 @@
-//! The grant, computed again at every mint from a fresh read of session, policy and provider. A status that somebody forged, a policy that
+//! The grant, computed again at every mint from a fresh read of session, policy, provider and approval. A status that somebody forged, a policy that
 //! was tightened since, a digest that differs: nothing is minted. Pure.
 
 use super::view;
+use exeat_crds::Approval;
+use exeat_crds::approval::{self, Asked};
 use exeat_crds::authority;
 use exeat_crds::condition;
 use exeat_crds::reason::{Reason, Refused};
@@ -40,6 +42,7 @@ pub fn recompute(
     session: &CredentialSession,
     policy: Option<&AgentCredentialPolicy>,
     provider: Option<&CredentialProvider>,
+    approval: Option<&Approval>,
     now: Timestamp,
 ) -> Result<Order, Refusal> {
     if !view::usable(session, now) {
@@ -60,11 +63,7 @@ pub fn recompute(
             "the policy or its provider changed since this session was decided",
         )));
     }
-    let account = &request.agent.service_account;
-    if !policy.spec.subjects.service_accounts.contains(account) {
-        let message = format!("policy {:?} does not cover service account {account:?}", request.policy_ref.name);
-        return Err(refuse(Refused::new(Reason::PodNotCovered, message)));
-    }
+    authority::covers_account(policy, &request.agent.service_account).map_err(refuse)?;
     let grant = authority.grant(request.allow.as_deref()).map_err(refuse)?;
     let status = session.status.as_ref();
     if !status.is_some_and(|s| condition::is_true(&s.conditions, "Decided")) {
@@ -78,6 +77,10 @@ pub fn recompute(
             Reason::GrantChanged,
             "the session's recorded grant is not what its policy gives",
         )));
+    }
+    if let Some(needed) = authority.approval.needed(&grant) {
+        let asked = Asked { session, authority: &authority, grant: &grant, needed: &needed };
+        approval::rests(approval, &asked, now).map_err(refuse)?;
     }
     let end: Timestamp = status.and_then(|s| s.expires_at.as_ref()).and_then(|t| t.parse().ok()).unwrap_or(now);
     let left = end.duration_since(now);

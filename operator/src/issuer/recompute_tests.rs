@@ -44,16 +44,16 @@ fn refused(
     policy: Option<&AgentCredentialPolicy>,
     provider: Option<&CredentialProvider>,
 ) -> String {
-    recompute(session, policy, provider, now()).unwrap_err().code
+    recompute(session, policy, provider, None, now()).unwrap_err().code
 }
 
 const LATER: &str = "2026-01-01T20:00:00Z";
 
 #[test]
 fn what_was_decided_is_minted_and_no_longer_than_the_session() {
-    let order = recompute(&session(LATER), Some(&policy()), Some(&provider()), now()).unwrap();
+    let order = recompute(&session(LATER), Some(&policy()), Some(&provider()), None, now()).unwrap();
     assert_eq!(order.ttl, SignedDuration::from_mins(30));
-    let order = recompute(&session("2026-01-01T12:20:00Z"), Some(&policy()), Some(&provider()), now()).unwrap();
+    let order = recompute(&session("2026-01-01T12:20:00Z"), Some(&policy()), Some(&provider()), None, now()).unwrap();
     assert_eq!(order.ttl, SignedDuration::from_mins(20));
 }
 
@@ -66,7 +66,7 @@ fn a_status_that_was_widened_mints_nothing() {
     assert_eq!(refused(&forged, Some(&policy()), Some(&provider())), "GrantChanged");
     let mut widened = session(LATER);
     widened.status.as_mut().unwrap().grant.as_mut().unwrap().allow[0].actions = vec!["s3:*".into()];
-    let order = recompute(&widened, Some(&policy()), Some(&provider()), now()).unwrap();
+    let order = recompute(&widened, Some(&policy()), Some(&provider()), None, now()).unwrap();
     assert_eq!(order.grant.allow[0].actions, ["s3:GetObject"], "the grant is computed, never read from status");
 }
 
@@ -104,7 +104,7 @@ fn a_grant_that_was_widened_together_with_its_digest_mints_nothing() {
     assert_eq!(refused(&widened, Some(&policy()), Some(&provider())), "GrantChanged");
     let mut undenied = session(LATER);
     undenied.status.as_mut().unwrap().grant.as_mut().unwrap().principal = "arn:aws:iam::123456789012:role/admin".into();
-    let order = recompute(&undenied, Some(&policy()), Some(&provider()), now()).unwrap();
+    let order = recompute(&undenied, Some(&policy()), Some(&provider()), None, now()).unwrap();
     assert_eq!(order.grant.principal, "arn:aws:iam::123456789012:role/r", "nor is the principal read from status");
 }
 
@@ -124,7 +124,8 @@ fn a_request_that_somebody_wrote_mints_nothing() {
 #[test]
 fn only_what_is_the_same_at_the_last_look_is_handed_out() {
     let before = session(LATER);
-    let order = |session: &CredentialSession| recompute(session, Some(&policy()), Some(&provider()), now()).unwrap();
+    let order =
+        |session: &CredentialSession| recompute(session, Some(&policy()), Some(&provider()), None, now()).unwrap();
     let minted = order(&before);
     assert_eq!(confirm((&before, &minted), (&before, &minted)), Ok(()));
     let code = |again: &CredentialSession| confirm((&before, &minted), (again, &order(again))).unwrap_err().code;

@@ -8,7 +8,7 @@ use super::root::Certificates;
 use super::server::{Server, router};
 use super::sessions::View;
 use super::streams::Streams;
-use super::{probe, revoke};
+use super::{orphans, probe, revoke};
 use crate::audit::Audit;
 use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
@@ -121,7 +121,7 @@ async fn serve(
     }
 }
 
-/// Probing and revoking are one replica's; serving is everybody's, so losing the Lease ends the former only.
+/// Probing, revoking and looking for lost replicas are one replica's; serving is everybody's, so losing the Lease ends the former only.
 async fn lead_for_good(args: &Args, client: &kube::Client, desk: &Arc<Desk>) {
     loop {
         let config = match args.process.lease.config("exeat-issuer", &args.process.pod) {
@@ -132,20 +132,24 @@ async fn lead_for_good(args: &Args, client: &kube::Client, desk: &Arc<Desk>) {
             }
         };
         let leadership = elect(KubeLease::new(client.clone(), &config), config, SystemClock);
-        lead(&leadership, desk).await;
+        lead(&leadership, desk, &args.process.pod.pod_namespace).await;
         tracing::warn!("another replica probes and revokes now");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-async fn lead(leadership: &Leadership, desk: &Arc<Desk>) {
+async fn lead(leadership: &Leadership, desk: &Arc<Desk>, namespace: &str) {
     let work = async {
         if leadership.acquired().await.is_err() {
             return pending().await;
         }
         desk.view.ready().await;
         tracing::info!("this replica probes and revokes now");
-        tokio::join!(probe::run(Arc::clone(desk), leadership.gate()), revoke::run(Arc::clone(desk), leadership.gate()));
+        tokio::join!(
+            probe::run(Arc::clone(desk), leadership.gate()),
+            revoke::run(Arc::clone(desk), leadership.gate()),
+            orphans::run(Arc::clone(desk), leadership.gate(), namespace.to_owned()),
+        );
     };
     tokio::select! {
         _ = leadership.ended() => {}

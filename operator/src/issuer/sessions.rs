@@ -1,7 +1,9 @@
 //! The issuer's view of sessions, and who wants to hear of a change. It only wakes and picks: every mint reads the session afresh.
 
+use super::view;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::runtime::reflector::{Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -81,6 +83,15 @@ impl View {
     /// The sessions of a pod.
     pub(super) fn of_pod(&self, pod_uid: &str) -> Vec<Arc<CredentialSession>> {
         self.lock().get(pod_uid).map(|p| p.sessions.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Of each pod, the session that it uses.
+    pub(super) fn in_use(&self, now: Timestamp) -> Vec<Arc<CredentialSession>> {
+        let used = |pod: &Pod| {
+            let sessions: Vec<_> = pod.sessions.values().cloned().collect();
+            view::current(&sessions, now).filter(|s| view::usable(s, now)).cloned()
+        };
+        self.lock().values().filter_map(used).collect()
     }
 
     /// A receiver that changes whenever a session of the pod does.

@@ -2,8 +2,7 @@
 //! shows.
 //!
 //! Writes are few: one for each session, one whenever a stream comes to another replica (about every second renewal of a stream, which is
-//! every 10 to 15 minutes), and two for each loss. Honest limit: a sidecar that goes silent together with the replica that serves it is not
-//! noticed, since nobody is left who knew its stream.
+//! every 10 to 15 minutes), and two for each loss. Of a replica that is gone, [`orphans`](super::orphans) takes care.
 
 use super::mint::Desk;
 use super::status::change_issuance;
@@ -66,7 +65,8 @@ fn lock(open: &Mutex<HashMap<String, usize>>) -> MutexGuard<'_, HashMap<String, 
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn on_record(session: &CredentialSession) -> Option<&StreamRecord> {
+/// Where the session's stream is.
+pub(super) fn on_record(session: &CredentialSession) -> Option<&StreamRecord> {
     session.status.as_ref()?.issuance.as_ref()?.stream.as_ref()
 }
 
@@ -81,6 +81,13 @@ fn loses(record: Option<&StreamRecord>, replica: &str) -> bool {
     record.is_some_and(|r| r.lost_at.is_none() && r.replica == replica)
 }
 
+/// The issuance with its stream lost at `lost`, where `ours` says that it is the caller's to say so.
+pub(super) fn with_loss(old: &Issuance, lost: Timestamp, ours: impl FnOnce(&StreamRecord) -> bool) -> Option<Issuance> {
+    let record = old.stream.clone().filter(ours)?;
+    let record = StreamRecord { lost_at: Some(whole_seconds(lost).to_string()), ..record };
+    Some(Issuance { stream: Some(record), ..old.clone() })
+}
+
 impl Desk {
     /// Puts an open stream on record in the session that its pod uses. Returns whether it is there.
     pub(super) async fn note_stream(&self, session: &CredentialSession, since: Timestamp, new: bool) -> bool {
@@ -88,6 +95,9 @@ impl Desk {
         if !takes(on_record(session), replica, new) {
             return true;
         }
+        // One that was said to be lost is known to be open from now on.
+        let lost = on_record(session).is_some_and(|r| r.lost_at.is_some());
+        let since = if lost { self.clock.now() } else { since };
         let noted = |old: &Issuance| {
             let record =
                 StreamRecord { replica: replica.clone(), since: whole_seconds(since).to_string(), lost_at: None };
@@ -96,25 +106,30 @@ impl Desk {
         self.change_stream(session, noted).await
     }
 
-    /// Puts on record that a pod's stream was lost at `lost`, if it stays away and no other replica has taken it over.
+    /// Puts on record that a pod's stream was lost at `lost`, if it stays away and no other replica has taken it over. What can't be written
+    /// is tried again for as long as the session is in use.
     pub(super) async fn note_loss(&self, pod_uid: &str, lost: Timestamp) {
-        sleep(AWAY).await;
-        if self.streams.is_open(pod_uid) {
-            return;
+        loop {
+            sleep(AWAY).await;
+            if self.streams.is_open(pod_uid) {
+                return;
+            }
+            let now = self.clock.now();
+            let sessions = self.view.of_pod(pod_uid);
+            let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now)) else { return };
+            let ours = |record: &StreamRecord| loses(Some(record), &self.streams.replica);
+            if self.change_stream(session, |old| with_loss(old, lost, ours)).await {
+                return;
+            }
         }
-        let now = self.clock.now();
-        let sessions = self.view.of_pod(pod_uid);
-        let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now)) else { return };
-        let replica = &self.streams.replica;
-        let noted = |old: &Issuance| {
-            let record = old.stream.clone().filter(|r| loses(Some(r), replica))?;
-            let record = StreamRecord { lost_at: Some(whole_seconds(lost).to_string()), ..record };
-            Some(Issuance { stream: Some(record), ..old.clone() })
-        };
-        self.change_stream(session, noted).await;
     }
 
-    async fn change_stream(&self, session: &CredentialSession, change: impl Fn(&Issuance) -> Option<Issuance>) -> bool {
+    /// Changes what is on record. Returns whether that is settled.
+    pub(super) async fn change_stream(
+        &self,
+        session: &CredentialSession,
+        change: impl Fn(&Issuance) -> Option<Issuance>,
+    ) -> bool {
         match change_issuance(&self.client, session, change).await {
             Ok(()) => true,
             Err(kube::Error::Api(status)) if status.code == 404 => true,

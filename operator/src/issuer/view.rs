@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 /// Seconds after which a sidecar that has to wait asks again by itself; the stream tells it sooner.
 const RETRY_AFTER: u64 = 2;
+/// The same while people are asked.
+const RETRY_AFTER_PEOPLE: u64 = 15;
 
 /// The session that counts: the newest one that may be used, else the newest.
 pub fn current(sessions: &[Arc<CredentialSession>], now: Timestamp) -> Option<&Arc<CredentialSession>> {
@@ -57,7 +59,10 @@ pub fn refusal(session: &CredentialSession) -> Refusal {
     let reason = status.reason.clone().unwrap_or_else(|| Reason::Deciding.as_str().to_owned());
     let message = format!("session {name}: {}", status.message.as_deref().unwrap_or("not decided yet"));
     match status.phase {
-        None | Some(Phase::Pending | Phase::AwaitingApproval) => waiting(&reason, &message, Some(name)),
+        None | Some(Phase::Pending) => waiting(&reason, &message, Some(name)),
+        Some(Phase::AwaitingApproval) => {
+            Refusal { retry_after_seconds: Some(RETRY_AFTER_PEOPLE), ..waiting(&reason, &message, Some(name)) }
+        }
         Some(Phase::Active) => {
             let until = status.expires_at.unwrap_or_default();
             waiting(Reason::SessionExpired.as_str(), &format!("session {name} ended at {until}"), Some(name))

@@ -6,6 +6,7 @@
 mod cross;
 mod root;
 mod rotation;
+pub mod secret;
 
 use std::time::Duration;
 

@@ -8,24 +8,16 @@
 use std::time::Duration;
 
 use exeat_crds::names;
-use exeat_runtime::ca::{self, CaError, Request, Root, overlap_end, root_due};
+pub use exeat_runtime::ca::secret::{CERTIFICATE, FORMER, FORMER_UNTIL, KEY};
+use exeat_runtime::ca::secret::{Filled, Former, HeldError, annotation, held_root, text};
+use exeat_runtime::ca::{CaError, Request, Root, root_due};
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use secrecy::{ExposeSecret, SecretString};
 
-/// Key of the root's certificate.
-pub const CERTIFICATE: &str = "ca.crt";
-/// Key of the root's private key.
-pub const KEY: &str = "ca.key";
 /// Key of the next root's certificate, from its preparation to its promotion.
 pub const NEXT_CERTIFICATE: &str = "next.crt";
 /// Key of the next root's private key.
 pub const NEXT_KEY: &str = "next.key";
-/// Key of the former root's certificate, from the promotion to the end of the overlap.
-pub const FORMER: &str = "former.crt";
-/// Key of that end.
-pub const FORMER_UNTIL: &str = "former-until";
 const COMMON_NAME: &str = "exeat webhook root";
 
 /// What is in the Secret.
@@ -36,12 +28,6 @@ pub struct State {
     next: Option<Root>,
     former: Option<Former>,
     handled: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-struct Former {
-    certificate: String,
-    until: Timestamp,
 }
 
 /// What is to be done about the Secret.
@@ -70,6 +56,12 @@ pub enum RootError {
     /// No root can be made.
     #[error(transparent)]
     Make(#[from] CaError),
+}
+
+impl From<HeldError> for RootError {
+    fn from(error: HeldError) -> Self {
+        Self::Unusable(error.to_string())
+    }
 }
 
 impl RootError {
@@ -111,17 +103,7 @@ impl State {
     /// # Errors
     /// When the Secret holds what is neither empty nor a root.
     pub fn read(secret: &Secret, now: Timestamp) -> Result<Option<Self>, RootError> {
-        let (certificate, key) = match (text(secret, CERTIFICATE), text(secret, KEY)) {
-            (None, None) => return Ok(None),
-            (Some(certificate), Some(key)) => (certificate, SecretString::from(key)),
-            (None, Some(_)) => return Err(RootError::Unusable(format!("{CERTIFICATE} is missing"))),
-            (Some(_), None) => return Err(RootError::Unusable(format!("{KEY} is missing"))),
-        };
-        let root = match Root::from_pem(&certificate, &key, now) {
-            Ok(root) => root,
-            Err(CaError::NotValid { not_after, .. }) if now > not_after => return Ok(None),
-            Err(error) => return Err(RootError::Unusable(error.to_string())),
-        };
+        let Some(root) = held_root(secret, now)? else { return Ok(None) };
         let next = match text(secret, NEXT_CERTIFICATE).zip(text(secret, NEXT_KEY)) {
             Some((certificate, key)) => match Root::from_pem(&certificate, &key.into(), now) {
                 Ok(next) => Some(next),
@@ -131,12 +113,8 @@ impl State {
             },
             None => None,
         };
-        let former = text(secret, FORMER).filter(|pem| ca::validity(pem).is_ok()).map(|certificate| {
-            let until = text(secret, FORMER_UNTIL).and_then(|text| text.trim().parse().ok());
-            Former { certificate, until: until.unwrap_or(Timestamp::MIN) }
-        });
         let handled = annotation(secret, names::ROTATED).map(str::to_owned);
-        Ok(Some(Self { root, next, former, handled }))
+        Ok(Some(Self { root, next, former: Former::held(secret), handled }))
     }
 
     /// A first root.
@@ -154,8 +132,7 @@ impl State {
     /// When a root can't be made.
     pub fn after(action: Action, found: Option<&Self>, known: &Known<'_>) -> Result<Self, RootError> {
         let Known { mine, asked, host, overlap, now } = *known;
-        let former =
-            |root: &Root| Some(Former { certificate: root.cert_pem().to_owned(), until: overlap_end(now, overlap) });
+        let former = |root: &Root| Some(Former::of(root, overlap, now));
         let first = || Self::first(host, asked, now);
         let Some(state) = found else {
             let usable = mine.filter(|mine| now <= mine.root.validity().not_after);
@@ -194,24 +171,13 @@ impl State {
 
     /// The Secret with this in it. It keeps its resourceVersion, so that of several replicas one is first.
     #[must_use]
-    pub fn write(&self, mut secret: Secret) -> Secret {
-        let data = secret.data.get_or_insert_default();
-        let mut put = |key: &str, text: Option<String>| match text {
-            Some(text) => drop(data.insert(key.to_owned(), ByteString(text.into_bytes()))),
-            None => drop(data.remove(key)),
-        };
-        let key_of = |root: &Root| root.key_pem().expose_secret().to_owned();
-        put(CERTIFICATE, Some(self.root.cert_pem().to_owned()));
-        put(KEY, Some(key_of(&self.root)));
-        put(NEXT_CERTIFICATE, self.next.as_ref().map(|next| next.cert_pem().to_owned()));
-        put(NEXT_KEY, self.next.as_ref().map(key_of));
-        put(FORMER, self.former.as_ref().map(|former| former.certificate.clone()));
-        put(FORMER_UNTIL, self.former.as_ref().map(|former| former.until.to_string()));
-        if let Some(handled) = &self.handled {
-            let annotations = secret.metadata.annotations.get_or_insert_default();
-            annotations.insert(names::ROTATED.to_owned(), handled.clone());
-        }
-        secret
+    pub fn write(&self, secret: Secret) -> Secret {
+        Filled::over(secret)
+            .root(CERTIFICATE, KEY, Some(&self.root))
+            .root(NEXT_CERTIFICATE, NEXT_KEY, self.next.as_ref())
+            .former(self.former.as_ref())
+            .annotation(names::ROTATED, self.handled.as_deref())
+            .secret()
     }
 }
 
@@ -228,15 +194,6 @@ pub struct Known<'a> {
     pub overlap: Duration,
     /// The time.
     pub now: Timestamp,
-}
-
-fn text(secret: &Secret, key: &str) -> Option<String> {
-    let bytes = secret.data.as_ref()?.get(key)?;
-    Some(String::from_utf8_lossy(&bytes.0).into_owned()).filter(|text| !text.trim().is_empty())
-}
-
-fn annotation<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
-    secret.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 #[cfg(test)]

@@ -2,94 +2,40 @@
 
 use std::sync::LazyLock;
 
+use clap::Parser;
 use exeat_crds::reason::Refused;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
-use exeat_webhook::{InjectContext, Settings, SidecarSettings, inject};
+use exeat_webhook::args::Cli;
+use exeat_webhook::{InjectContext, Settings, inject};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) const NAMESPACE: &str = "agents";
 pub(crate) const ISSUER_CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
-const PROVIDERS: [&str; 2] = [
-    r#"
-apiVersion: exeat.dev/v1alpha1
-kind: CredentialProvider
-metadata: {name: aws-prod, uid: p-1}
-spec:
-  aws: {region: eu-west-1}
-  bindings:
-    - name: agents
-      namespaces: [agents]
-      principals: ["arn:aws:iam::123456789012:role/agents/${namespace}/*"]
-      maxActions: ["s3:*"]
-      deny: ["s3:PutBucketPolicy"]
-      maxDuration: 24h
-"#,
-    r#"
-apiVersion: exeat.dev/v1alpha1
-kind: CredentialProvider
-metadata: {name: cluster, uid: p-2}
-spec:
-  kubernetes: {}
-  bindings:
-    - {name: agents, namespaces: [agents], principals: ["system:serviceaccounts:exeat-grants"], maxActions: ["* pods"]}
-"#,
-];
+#[derive(Deserialize)]
+struct Installation {
+    providers: Vec<CredentialProvider>,
+    policies: Vec<AgentCredentialPolicy>,
+}
 
-const POLICIES: [&str; 2] = [
-    r#"
-apiVersion: exeat.dev/v1alpha1
-kind: AgentCredentialPolicy
-metadata: {name: report-writer, namespace: agents, uid: a-1}
-spec:
-  providerRef: {name: aws-prod}
-  principal: arn:aws:iam::123456789012:role/agents/agents/report-writer
-  subjects: {serviceAccounts: [report-agent]}
-  allow:
-    - {actions: ["s3:GetObject", "s3:ListBucket"], resources: ["arn:aws:s3:::reports", "arn:aws:s3:::reports/*"]}
-  session: {duration: 8h}
-"#,
-    r#"
-apiVersion: exeat.dev/v1alpha1
-kind: AgentCredentialPolicy
-metadata: {name: pod-reader, namespace: agents, uid: a-2}
-spec:
-  providerRef: {name: cluster}
-  principal: system:serviceaccounts:exeat-grants
-  subjects: {serviceAccounts: [report-agent]}
-  allow: [{actions: ["get pods", "list pods"], resources: ["agents/*"]}]
-"#,
-];
+static INSTALLATION: LazyLock<Installation> = LazyLock::new(|| yaml(include_str!("../installation.yaml")));
 
 pub(crate) fn yaml<T: DeserializeOwned>(text: &str) -> T {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+/// As the program takes them where little is said.
 pub(crate) fn settings() -> Settings {
-    let amounts = |cpu: &str, memory: &str| {
-        [("cpu".to_owned(), Quantity(cpu.to_owned())), ("memory".to_owned(), Quantity(memory.to_owned()))].into()
-    };
-    Settings {
-        sidecar: SidecarSettings {
-            image: "registry.example/exeat-sidecar:1".to_owned(),
-            accepted_images: Vec::new(),
-            pull_policy: "IfNotPresent".to_owned(),
-            uid: 60911,
-            log_level: "info".to_owned(),
-            requests: amounts("10m", "16Mi"),
-            limits: amounts("200m", "64Mi"),
-        },
-        audience: "exeat.dev".to_owned(),
-        issuer_url: "https://exeat-issuer.exeat-system.svc:443".to_owned(),
-    }
+    let base = ["exeat-webhook", "--sidecar-image", "registry.example/exeat-sidecar:1"];
+    let pod = ["--pod-name", "w", "--pod-namespace", "exeat-system"];
+    Cli::parse_from(base.into_iter().chain(pod)).injection.settings("exeat-system")
 }
 
 pub(crate) fn policies() -> &'static [AgentCredentialPolicy] {
-    static READ: LazyLock<Vec<AgentCredentialPolicy>> = LazyLock::new(|| POLICIES.map(yaml).to_vec());
-    &READ
+    &INSTALLATION.policies
 }
 
 pub(crate) fn policy(name: &str) -> Option<AgentCredentialPolicy> {
@@ -97,8 +43,7 @@ pub(crate) fn policy(name: &str) -> Option<AgentCredentialPolicy> {
 }
 
 pub(crate) fn provider(name: &str) -> Option<CredentialProvider> {
-    static READ: LazyLock<Vec<CredentialProvider>> = LazyLock::new(|| PROVIDERS.map(yaml).to_vec());
-    READ.iter().find(|provider| provider.metadata.name.as_deref() == Some(name)).cloned()
+    INSTALLATION.providers.iter().find(|provider| provider.metadata.name.as_deref() == Some(name)).cloned()
 }
 
 /// Injects as the webhook does, with the policy that the pod names.

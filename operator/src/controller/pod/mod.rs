@@ -1,12 +1,12 @@
 //! Pods: an injected pod has the session that it should have.
 
+mod owner;
 pub mod plan;
 
 use super::context::{Context, Outcome};
 use super::error::Error;
 use super::session::end::{AgentEnd, of_pod};
 use crate::audit::AuditEvent;
-use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{CredentialSession, authority, names};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
@@ -44,7 +44,11 @@ pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, E
             tracing::warn!(pod = %pod.name_any(), namespace = ?pod.namespace(), "too many sessions wait in this namespace: no further one is opened");
             Ok(Action::requeue(CROWDED))
         }
-        Plan::Open(session) => {
+        Plan::Open(mut session) => {
+            let agent = &mut session.spec.request.agent;
+            if let Some(owner) = agent.workload.take() {
+                agent.workload = Some(owner::root(&context.client, &pod.namespace().unwrap_or_default(), owner).await?);
+            }
             create(&session, &context).await?;
             Ok(context.next_look(Outcome::Changed, None, now))
         }
@@ -53,14 +57,7 @@ pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, E
 
 /// A namespace whose pods all wait must not fill the store and the queues of all others.
 fn is_crowded(session: &CredentialSession, context: &Context) -> bool {
-    let waits = |s: &CredentialSession| {
-        s.metadata.namespace == session.metadata.namespace
-            && s.status
-                .as_ref()
-                .and_then(|s| s.phase)
-                .is_none_or(|p| matches!(p, Phase::Pending | Phase::AwaitingApproval))
-    };
-    context.caches.sessions.state_filter(waits).len() >= context.max_pending
+    context.caches.waiting_in(&session.namespace().unwrap_or_default()) >= context.max_pending
 }
 
 /// The name is derived from pod, policy and number: a second try finds the first one's object.

@@ -1,11 +1,13 @@
 //! Which session a pod should have next. Pure.
 
+use super::owner::controller_of;
 use crate::controller::session::decide::expiry;
+use exeat_crds::approval::is_person;
 use exeat_crds::authority::{self, Authority, PodAsk};
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{
     Agent, AgentCredentialPolicy, CredentialSession, CredentialSessionSpec, NameRef, ObjectRef, OnExpiry, Phase,
-    SessionRequest, Workload,
+    Requester, SessionRequest,
 };
 use exeat_crds::{duration, names};
 use jiff::{SignedDuration, Timestamp};
@@ -96,10 +98,10 @@ fn open(facts: &Facts<'_>, number: i32) -> Plan {
         agent: Agent {
             service_account: service_account(pod).to_owned(),
             pod: ObjectRef { name: pod.name_any(), uid: pod_uid.clone() },
-            workload: workload(pod),
+            workload: controller_of(pod.owner_references()),
         },
         number,
-        requester: None,
+        requester: requester(pod),
         holder_key: None,
         allow,
         duration: asked.map(duration::format),
@@ -123,9 +125,10 @@ pub fn service_account(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|s| s.service_account_name.as_deref()).unwrap_or("default")
 }
 
-fn workload(pod: &Pod) -> Option<Workload> {
-    let owner = pod.owner_references().iter().find(|o| o.controller == Some(true))?;
-    Some(Workload { kind: owner.kind.clone(), name: owner.name.clone(), uid: owner.uid.clone() })
+/// The person who created a pod, as stamped at its admission.
+pub fn requester(pod: &Pod) -> Option<Requester> {
+    let name = pod.annotations().get(names::REQUESTER).filter(|n| is_person(n))?;
+    Some(Requester { username: name.clone() })
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 use super::decide::Decision;
+use super::gate::Gate;
 use super::silence::turned_silent;
 use crate::audit::{AuditEvent, EventName};
+use crate::controller::approval;
 use crate::controller::context::{Context, Outcome};
 use crate::controller::error::Error;
 use crate::controller::retention;
@@ -21,14 +23,18 @@ pub(super) async fn apply(
     decision: &Decision,
     context: &Context,
 ) -> Result<Outcome, Error> {
+    if !pass(session, decision, context).await? {
+        return Ok(Outcome::Changed);
+    }
     let old = without_issuance(session.status.clone().unwrap_or_default());
     let new = without_issuance(decision.status.clone());
-    if old == new {
-        return Ok(Outcome::Unchanged);
-    }
     let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
+    // Whoever wrote the status: what may be minted must be revoked.
     if new.phase == Some(Phase::Active) && is_revocable(&new) {
         set_finalizer(&api, session, true, context).await?;
+    }
+    if old == new {
+        return Ok(Outcome::Unchanged);
     }
     context.gate.check()?;
     let name = session.name_any();
@@ -41,6 +47,19 @@ pub(super) async fn apply(
     api.patch_status(&name, &PatchParams::apply(names::CONTROLLER).force(), &Patch::Apply(&body)).await?;
     announce(session, &old, &new, context).await;
     Ok(Outcome::Changed)
+}
+
+/// Asks people, or uses what they said, before the session says so. Returns whether its status may be written: what was taken back in the
+/// meantime is decided anew.
+async fn pass(session: &CredentialSession, decision: &Decision, context: &Context) -> Result<bool, Error> {
+    match &decision.gate {
+        Some(Gate::Ask(approval)) => approval::create(approval, context).await.map(|_| true),
+        Some(Gate::Use { name }) => {
+            let namespace = session.namespace().unwrap_or_default();
+            approval::consume(&namespace, name, &session.uid().unwrap_or_default(), context).await
+        }
+        _ => Ok(true),
+    }
 }
 
 /// Lets go of a session that has ended: the finalizer once everything is revoked, the object once its history has been kept long enough.

@@ -1,17 +1,20 @@
 //! What a session should be now. Pure: facts and `now` in, the status out.
 
 use super::end::{AgentEnd, End};
-use super::silence;
+use super::gate::{self, Gate, Queue};
+use super::{founded, silence};
+use exeat_crds::approval::Asked;
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::condition;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::{
-    AgentCredentialPolicy, CredentialProvider, CredentialSession, CredentialSessionStatus, GrantStatus, Phase,
-    Revocation, RevocationMode,
+    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, CredentialSessionStatus,
+    GrantStatus, NameRef, Phase, Revocation, RevocationMode,
 };
 use exeat_crds::{duration, rules};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+use std::sync::Arc;
 
 /// How long after its deletion at the provider a Kubernetes token may still pass: the API server caches token checks for 10 s.
 const IMMEDIATE_SLACK: SignedDuration = SignedDuration::from_secs(15);
@@ -30,10 +33,16 @@ pub struct Facts<'a> {
     pub provider: Option<&'a CredentialProvider>,
     /// What became of the agent, once something did.
     pub agent: AgentEnd,
-    /// The pod, judged whole: read only while the session is not active yet.
+    /// The pod, judged: read whole from the API server while the session is not active yet, from the cache while it is.
     pub pod: Option<Result<(), Refused>>,
     /// Whether the admission policies stand: without them a pod may hold what nobody checked.
     pub backstop: bool,
+    /// What keeps new sessions like this one off.
+    pub hold: Option<&'a CredentialHold>,
+    /// What people were asked under its policy.
+    pub approvals: &'a [Arc<Approval>],
+    /// Whether people may be asked one more thing in its namespace.
+    pub room: bool,
 }
 
 /// What a session should be.
@@ -43,6 +52,8 @@ pub struct Decision {
     pub status: CredentialSessionStatus,
     /// When to look again without being told, where time alone changes something.
     pub look_again: Option<Timestamp>,
+    /// What people have to do with it.
+    pub gate: Option<Gate>,
 }
 
 struct Verdict {
@@ -61,24 +72,29 @@ impl Verdict {
 pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     let old = facts.session.status.clone().unwrap_or_default();
     if old.phase.is_some_and(Phase::is_terminal) {
-        return Decision { status: old, look_again: None };
+        return Decision { status: old, look_again: None, gate: None };
     }
     let mut status = old;
-    let verdict = match ended(facts, &status, now).or_else(|| superseded(facts, &status)) {
+    let mut gate = None;
+    let over = ended(facts, &status, now)
+        .or_else(|| superseded(facts, &status))
+        .or_else(|| unfounded(facts, &mut status, now));
+    let verdict = match over {
         Some(verdict) => verdict,
         None if status.phase == Some(Phase::Active) => {
             Verdict::new(Phase::Active, Reason::Active, "credentials may be minted")
         }
-        None => open(facts, &mut status, now),
+        None => open(facts, &mut status, &mut gate, now),
     };
-    let look_again = match (verdict.phase, verdict.reason) {
-        (Phase::Active, _) => expiry(&status),
-        (_, Reason::BackstopMissing) => now.checked_add(BACKSTOP_RETRY).ok(),
+    let look_again = match (verdict.phase, verdict.reason, &gate) {
+        (Phase::Active, ..) => expiry(&status),
+        (_, Reason::BackstopMissing, _) => now.checked_add(BACKSTOP_RETRY).ok(),
+        (_, _, Some(Gate::Wait { look_again, .. })) => *look_again,
         _ => None,
     };
     record(&mut status, &verdict, facts.session, now);
     let silent = (verdict.phase == Phase::Active).then(|| listen(facts, &mut status, now)).flatten();
-    Decision { status, look_again: [look_again, silent].into_iter().flatten().min() }
+    Decision { status, look_again: [look_again, silent].into_iter().flatten().min(), gate }
 }
 
 /// Whether the sidecar of an active session is heard.
@@ -139,8 +155,23 @@ fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Ver
     }
 }
 
+/// An active session that the controller would not have opened like this: it ends, and the next one is decided afresh. What is said about
+/// one that stands is what holds now.
+fn unfounded(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Option<Verdict> {
+    if status.phase != Some(Phase::Active) {
+        return None;
+    }
+    let authority = authority::resolve(facts.policy?, facts.provider).ok()?;
+    if let Err(refused) = founded::check(facts, status, &authority, now) {
+        return Some(Verdict::new(Phase::Revoked, refused.reason, refused.message));
+    }
+    let end = expiry(status)?;
+    say(status, &authority, end);
+    None
+}
+
 /// A session that is not active yet: may it be?
-fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Verdict {
+fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, gate: &mut Option<Gate>, now: Timestamp) -> Verdict {
     let waiting = |reason, message: String| Verdict::new(Phase::Pending, reason, message);
     let request = &facts.session.spec.request;
     let Some(policy) = facts.policy else {
@@ -170,10 +201,46 @@ fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp)
             "an admission policy of Exeat is missing or was changed; sessions are opened once it stands again";
         return waiting(Reason::BackstopMissing, message.to_owned());
     }
+    if let Some(hold) = facts.hold {
+        let why = exeat_crds::text::sanitize(&hold.spec.reason);
+        return waiting(Reason::Held, format!("CredentialHold {:?} keeps new sessions off: {why}", hold.name_any()));
+    }
+    *gate = asked(facts, &authority, &grant, now);
+    if let Some(verdict) = gate.as_ref().and_then(|gate| behind(gate, status)) {
+        return verdict;
+    }
     match activate(status, &authority, &grant, request.duration.as_deref(), now) {
         Ok(()) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),
         Err(refused) => Verdict::new(Phase::Denied, refused.reason, refused.message),
     }
+}
+
+/// What people say, where the grant needs their approval.
+fn asked(facts: &Facts<'_>, authority: &Authority, grant: &rules::Grant, now: Timestamp) -> Option<Gate> {
+    let needed = authority.approval.needed(grant)?;
+    let asked = Asked { session: facts.session, authority, grant, needed: &needed };
+    Some(gate::judge(&asked, Queue { approvals: facts.approvals, room: facts.room }, now))
+}
+
+/// What a session behind a gate is; `None` where the gate is open.
+fn behind(gate: &Gate, status: &mut CredentialSessionStatus) -> Option<Verdict> {
+    let (name, verdict) = match gate {
+        Gate::Use { name } => (Some(name.clone()), None),
+        Gate::Ask(approval) => {
+            let name = approval.name_any();
+            let message =
+                format!("approval {name} waits for people to decide, until {}", approval.spec.request.deadline);
+            (Some(name), Some(Verdict::new(Phase::AwaitingApproval, Reason::ApprovalPending, message)))
+        }
+        Gate::Wait { name, message, .. } => {
+            (name.clone(), Some(Verdict::new(Phase::AwaitingApproval, Reason::ApprovalPending, message.clone())))
+        }
+        Gate::Closed { name, why } => {
+            (Some(name.clone()), Some(Verdict::new(Phase::Denied, why.reason, why.message.clone())))
+        }
+    };
+    status.approval_ref = name.map(|name| NameRef { name });
+    verdict
 }
 
 fn ready(policy: &AgentCredentialPolicy, authority: &Authority) -> Result<(), Refused> {
@@ -200,24 +267,29 @@ fn activate(
     asked: Option<&str>,
     now: Timestamp,
 ) -> Result<(), Refused> {
+    let start = condition::whole_seconds(now);
+    let end = end_of(authority, asked, start)?;
+    status.started_at = Some(start.to_string());
+    status.expires_at = Some(end.to_string());
+    status.grant = Some(GrantStatus::from(grant));
+    say(status, authority, end);
+    Ok(())
+}
+
+/// When a session that started at `start` ends.
+pub(super) fn end_of(authority: &Authority, asked: Option<&str>, start: Timestamp) -> Result<Timestamp, Refused> {
     let invalid = |message: String| Refused::new(Reason::DurationInvalid, message);
     let asked = asked.map(duration::parse).transpose().map_err(|e| invalid(e.to_string()))?;
     let length = asked.unwrap_or(authority.duration).min(authority.duration);
-    let start = condition::whole_seconds(now);
-    let end = start.checked_add(length).map_err(|e| invalid(e.to_string()))?;
-    status.started_at = Some(start.to_string());
-    status.expires_at = Some(end.to_string());
-    status.grant = Some(GrantStatus {
-        digest: grant.digest(),
-        principal: grant.principal.clone(),
-        allow: grant.allow.clone(),
-        deny: grant.deny.clone(),
-    });
+    start.checked_add(length).map_err(|e| invalid(e.to_string()))
+}
+
+/// What people are told of how the grant is enforced, and how it ends.
+fn say(status: &mut CredentialSessionStatus, authority: &Authority, end: Timestamp) {
     status.enforcement = Some(authority.enforcement);
-    status.exceptions = authority.exceptions.clone();
+    status.exceptions.clone_from(&authority.exceptions);
     status.revocation =
         Some(Revocation { mode: authority.revocation, effective_by: effective_by(authority.revocation, end) });
-    Ok(())
 }
 
 /// Until then access has ended for sure, if it ends at `end` on our side.
@@ -246,6 +318,11 @@ fn record(status: &mut CredentialSessionStatus, verdict: &Verdict, session: &Cre
         condition::set(&mut status.conditions, type_, value, reason, &verdict.message, generation, now);
     };
     set("Decided", opened || phase == Phase::Denied, reason);
+    match (&status.approval_ref, phase) {
+        (Some(_), Phase::Active) => set("Approved", true, "Approved"),
+        (Some(_), Phase::AwaitingApproval | Phase::Denied) => set("Approved", false, reason),
+        _ => {}
+    }
     set("Ready", phase == Phase::Active, reason);
     if issued {
         set("Issued", true, "Issued");

@@ -1,5 +1,6 @@
 use super::*;
 use crate::controller::session::end::End;
+use exeat_crds::approval;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -67,6 +68,9 @@ struct Case {
     agent: AgentEnd,
     pod: Option<Result<(), Refused>>,
     backstop: bool,
+    hold: Option<CredentialHold>,
+    approvals: Vec<Arc<Approval>>,
+    room: bool,
 }
 
 impl Case {
@@ -79,6 +83,9 @@ impl Case {
             agent: AgentEnd::Alive,
             pod: Some(Ok(())),
             backstop: true,
+            hold: None,
+            approvals: Vec::new(),
+            room: true,
         }
     }
 
@@ -97,6 +104,9 @@ impl Case {
             agent: self.agent.clone(),
             pod: self.pod.clone(),
             backstop: self.backstop,
+            hold: self.hold.as_ref(),
+            approvals: &self.approvals,
+            room: self.room,
         };
         decide(&facts, at(now))
     }
@@ -203,6 +213,70 @@ fn a_policy_that_is_not_ready_any_more_does_not_end_a_session() {
     assert_eq!(case.outcome(NOW).0, Phase::Active);
 }
 
+type Forgery = (&'static str, fn(&mut CredentialSessionStatus), Reason);
+
+/// What somebody may write into an active session's status while no admission policy stands in the way, with the reason by which it ends.
+const FORGED: &[Forgery] = &[
+    ("phase alone", |s| *s = of_phase(Phase::Active), Reason::SessionNotActive),
+    ("no decision", |s| s.conditions.clear(), Reason::SessionNotActive),
+    ("a decision that was none", |s| s.conditions[0].status = "False".into(), Reason::SessionNotActive),
+    ("no grant", |s| s.grant = None, Reason::GrantChanged),
+    ("another digest", |s| grant(s).digest = "0".repeat(64), Reason::GrantChanged),
+    ("another principal", |s| grant(s).principal = "root".into(), Reason::GrantChanged),
+    ("more actions", |s| grant(s).allow[0].actions.push("get secrets".into()), Reason::GrantChanged),
+    ("another denial", |s| grant(s).deny = vec!["get nodes".into()], Reason::GrantChanged),
+    ("no start", |s| s.started_at = None, Reason::GrantChanged),
+    ("no time as start", |s| s.started_at = Some("soon".into()), Reason::GrantChanged),
+    ("no end", |s| s.expires_at = None, Reason::GrantChanged),
+    ("a later end", |s| s.expires_at = Some("2026-01-01T13:00:01Z".into()), Reason::GrantChanged),
+    (
+        "a start to come, with its end",
+        |s| {
+            s.started_at = Some("2026-01-01T12:05:01Z".into());
+            s.expires_at = Some("2026-01-01T13:05:01Z".into());
+        },
+        Reason::GrantChanged,
+    ),
+];
+
+fn of_phase(phase: Phase) -> CredentialSessionStatus {
+    CredentialSessionStatus { phase: Some(phase), ..CredentialSessionStatus::default() }
+}
+
+fn grant(status: &mut CredentialSessionStatus) -> &mut GrantStatus {
+    status.grant.as_mut().unwrap()
+}
+
+#[test]
+fn an_active_session_that_the_controller_did_not_decide_ends() {
+    for (what, forge, reason) in FORGED {
+        let mut case = Case::active();
+        assert_eq!(case.outcome(NOW), (Phase::Active, "Active".into()));
+        forge(case.session.status.as_mut().unwrap());
+        assert_eq!(case.outcome(NOW), (Phase::Revoked, reason.to_string()), "{what}");
+    }
+}
+
+#[test]
+fn an_active_session_ends_when_its_pod_is_not_what_may_hold_it() {
+    let mut case = Case::active();
+    case.pod = Some(Ok(()));
+    assert_eq!(case.outcome(NOW), (Phase::Active, "Active".into()));
+    case.pod = Some(Err(Refused::new(Reason::NotInjected, "no sidecar of ours")));
+    assert_eq!(case.outcome(NOW), (Phase::Revoked, "NotInjected".into()));
+}
+
+#[test]
+fn what_is_said_of_an_active_session_is_put_right() {
+    let mut case = Case::active();
+    let before = case.session.status.clone().unwrap();
+    let status = case.session.status.as_mut().unwrap();
+    status.revocation = Some(Revocation { mode: RevocationMode::ExpiryOnly, effective_by: NOW.into() });
+    status.enforcement = None;
+    status.exceptions = vec!["none at all".into()];
+    assert_eq!(case.decide(NOW).status, before);
+}
+
 fn stream(case: &mut Case, lost_at: Option<&str>) {
     let stream = exeat_crds::v1alpha1::StreamRecord {
         replica: "issuer-0".into(),
@@ -298,5 +372,156 @@ proptest! {
             expires = until;
             case.session.status = Some(status);
         }
+    }
+}
+
+/// A policy whose provider lets people decide over what it allows.
+fn guarded() -> Case {
+    let mut case = Case::fresh();
+    let mut provider = serde_json::to_value(case.provider.unwrap()).unwrap();
+    provider["spec"]["bindings"][0]["approvalRules"] =
+        json!([{"name": "reads", "actions": ["get pods"], "required": [{"group": "security", "count": 1}]}]);
+    provider["spec"]["bindings"][0]["approvalCeiling"] = json!({"uses": 1});
+    let provider: CredentialProvider = serde_json::from_value(provider).unwrap();
+    let mut policy = case.policy.unwrap();
+    policy.spec.owners = vec![exeat_crds::v1alpha1::Owner { user: "olga".into() }];
+    let hash = authority::resolve(&policy, Some(&provider)).unwrap().hash;
+    policy.status.as_mut().unwrap().authority_hash = Some(hash.clone());
+    case.session.spec.request.authority_hash = hash;
+    case.session.spec.request.agent.workload =
+        Some(exeat_crds::v1alpha1::Workload { kind: "Deployment".into(), name: "app".into(), uid: "w".into() });
+    (case.policy, case.provider) = (Some(policy), Some(provider));
+    case
+}
+
+fn say(case: &mut Case, who: &str, decision: exeat_crds::v1alpha1::Verdict) {
+    let mut approval = (*case.approvals[0]).clone();
+    let digest = approval.spec.request.digest.clone();
+    approval.spec.decisions.push(
+        serde_json::from_value(
+            json!({"approver": who, "groups": ["security"], "decision": decision, "digest": digest, "time": NOW}),
+        )
+        .unwrap(),
+    );
+    approval.status = Some(approval::status(&approval, at(NOW)).0);
+    case.approvals[0] = Arc::new(approval);
+}
+
+/// As `apply` does it: people are asked, or what they gave is used, before the session says so.
+fn pass(case: &mut Case) -> CredentialSessionStatus {
+    let decision = case.decide(NOW);
+    match &decision.gate {
+        Some(Gate::Ask(approval)) => {
+            let mut approval = (**approval).clone();
+            approval.status = Some(approval::status(&approval, at(NOW)).0);
+            case.approvals.push(Arc::new(approval));
+        }
+        Some(Gate::Use { .. }) => {
+            let mut approval = (*case.approvals[0]).clone();
+            approval.status = approval.status.map(|s| approval::consume(&s, "ses"));
+            case.approvals[0] = Arc::new(approval);
+        }
+        _ => {}
+    }
+    case.session.status = Some(decision.status.clone());
+    decision.status
+}
+
+#[test]
+fn what_a_rule_names_waits_for_people_and_opens_by_their_word_alone() {
+    use exeat_crds::v1alpha1::Verdict::{Approve, Deny};
+    let mut case = guarded();
+    let waiting = pass(&mut case);
+    assert_eq!((waiting.phase, waiting.reason.as_deref()), (Some(Phase::AwaitingApproval), Some("ApprovalPending")));
+    assert!(waiting.expires_at.is_none(), "its time does not run while people think");
+    let name = waiting.approval_ref.unwrap().name;
+    assert!(waiting.message.unwrap().contains(&name), "the agent reads which approval it waits for");
+    assert_eq!(pass(&mut case).phase, Some(Phase::AwaitingApproval));
+    say(&mut case, "olga", Approve);
+    assert_eq!(pass(&mut case).phase, Some(Phase::AwaitingApproval), "the owner's word opens nothing");
+    say(&mut case, "alice", Approve);
+    let active = pass(&mut case);
+    assert_eq!((active.phase, active.approval_ref.unwrap().name), (Some(Phase::Active), name));
+    case.pod = None;
+    assert_eq!(case.outcome(NOW), (Phase::Active, "Active".into()));
+    say(&mut case, "bob", Deny);
+    assert_eq!(case.outcome(NOW), (Phase::Revoked, "ApprovalWithdrawn".into()));
+}
+
+#[test]
+fn no_guarded_session_is_active_without_its_approval() {
+    use exeat_crds::v1alpha1::Verdict::Approve;
+    let mut case = guarded();
+    pass(&mut case);
+    say(&mut case, "alice", Approve);
+    pass(&mut case);
+    let opened = case.approvals.clone();
+    case.approvals.clear();
+    assert_eq!(case.outcome(NOW), (Phase::Revoked, "ApprovalWithdrawn".into()), "it was deleted");
+    case.approvals = opened;
+    case.session.metadata.uid = Some("another".into());
+    assert_eq!(case.outcome(NOW), (Phase::Revoked, "ApprovalWithdrawn".into()), "it opened another session");
+    case.session.metadata.uid = Some("ses".into());
+    case.session.status.as_mut().unwrap().approval_ref = None;
+    assert_eq!(case.outcome(NOW), (Phase::Revoked, "ApprovalWithdrawn".into()), "somebody wrote the phase");
+}
+
+#[test]
+fn a_denial_ends_who_waits_and_a_missing_admission_policy_uses_nothing() {
+    use exeat_crds::v1alpha1::Verdict::{Approve, Deny};
+    let mut case = guarded();
+    pass(&mut case);
+    say(&mut case, "alice", Approve);
+    case.backstop = false;
+    let decision = case.decide(NOW);
+    assert_eq!((decision.gate, decision.status.reason.as_deref()), (None, Some("BackstopMissing")));
+    case.backstop = true;
+    say(&mut case, "bob", Deny);
+    assert_eq!(case.outcome(NOW), (Phase::Denied, "ApprovalDenied".into()));
+}
+
+#[test]
+fn a_hold_keeps_new_sessions_off_and_ends_none() {
+    let spec = exeat_crds::v1alpha1::CredentialHoldSpec {
+        namespace: Some("agents".into()),
+        reason: "incident 7".into(),
+        ..Default::default()
+    };
+    let mut case = Case::fresh();
+    case.hold = Some(CredentialHold::new("stop", spec.clone()));
+    let held = case.decide(NOW).status;
+    assert_eq!((held.phase, held.reason.as_deref()), (Some(Phase::Pending), Some("Held")));
+    assert!(held.message.unwrap().contains("incident 7"));
+    let mut case = Case::active();
+    case.hold = Some(CredentialHold::new("stop", spec));
+    assert_eq!(case.outcome(NOW), (Phase::Active, "Active".into()));
+}
+
+proptest! {
+    /// Whatever mix of fields somebody writes beside phase Active: it stands only as what the controller would have decided itself.
+    #[test]
+    fn what_stands_as_active_is_what_the_controller_decides(
+        forgeries in prop::collection::vec(0..FORGED.len(), 0..4), minutes in 0i64..90, pod in any::<bool>()
+    ) {
+        let mut case = Case::active();
+        let decided = case.session.status.clone().unwrap();
+        for index in forgeries {
+            // A forgery of a field that another one took away changes nothing.
+            let mut status = case.session.status.clone().unwrap();
+            if status.grant.is_some() && !status.conditions.is_empty() {
+                FORGED[index].1(&mut status);
+            }
+            case.session.status = Some(status);
+        }
+        case.pod = Some(if pod { Ok(()) } else { Err(Refused::new(Reason::NotInjected, "")) });
+        let now = at(NOW).checked_add(SignedDuration::from_mins(minutes)).unwrap();
+        let status = case.decide(&now.to_string()).status;
+        if status.phase == Some(Phase::Active) {
+            prop_assert!(pod && expiry(&status).unwrap() > now);
+            // A start that has come by now may stand: the schema lets no recorded end move later.
+            let same = |s: &CredentialSessionStatus| (s.grant.clone(), s.enforcement, s.exceptions.clone());
+            prop_assert_eq!(same(&status), same(&decided));
+        }
+        prop_assert!(status.phase.is_some_and(|p| p == Phase::Active || p.is_terminal()), "{:?}", status.phase);
     }
 }

@@ -3,8 +3,10 @@
 mod apply;
 pub mod decide;
 pub mod end;
+mod founded;
+pub mod gate;
 mod gather;
-mod judge;
+pub mod judge;
 mod silence;
 
 use super::context::{Context, Outcome};
@@ -21,7 +23,7 @@ use std::sync::Arc;
 pub async fn reconcile(session: Arc<CredentialSession>, context: Arc<Context>) -> Result<Action, Error> {
     let _timer = context.metrics.reconcile_timer("session");
     context.gate.check()?;
-    let gathered = gather::gather(&session, &context).await?; // client, only while the session is not active yet
+    let gathered = gather::gather(&session, &context).await?; // caches; client while the session is not active yet
     let now = context.clock.now();
     let facts = Facts {
         session: &session,
@@ -30,6 +32,9 @@ pub async fn reconcile(session: Arc<CredentialSession>, context: Arc<Context>) -
         agent: gathered.agent,
         pod: gathered.pod,
         backstop: context.backstop.stands(),
+        hold: gathered.hold.as_deref(),
+        approvals: &gathered.approvals,
+        room: gathered.room,
     };
     let decision = decide(&facts, now); // pure
     let outcome = apply::apply(&session, &decision, &context).await?; // client

@@ -13,7 +13,7 @@ use exeat_runtime::tls::{CertResolver, CertificateError};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
-use state::{Action, CERTIFICATE, State, StateError, asked, decide};
+use state::{Action, CERTIFICATE, HeldError, State, asked, decide};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(super) enum RootError {
     #[error(
         "Secret exeat-issuer-root: {0}; empty its data: a running replica puts its root back, else a new one is made (running pods then need a restart)"
     )]
-    State(#[from] StateError),
+    State(#[from] HeldError),
     /// Others write the Secret all the time.
     #[error("Secret exeat-issuer-root: others write it at the same time")]
     Contended,

@@ -1,35 +1,16 @@
 //! What Secret `exeat-issuer-root` holds, and what to do about it. Pure.
 
 use exeat_crds::names;
-use exeat_runtime::ca::{self, CaError, Cross, MAX_CROSSES, Request, Root, overlap_end, read_crosses, root_due};
+use exeat_runtime::ca::secret::{self, Filled, Former, KEY, held_root};
+pub(super) use exeat_runtime::ca::secret::{CERTIFICATE, HeldError};
+use exeat_runtime::ca::{CaError, Cross, MAX_CROSSES, Request, Root, read_crosses, root_due};
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
-/// The newest root, in Secret and ConfigMap.
-pub(super) const CERTIFICATE: &str = "ca.crt";
-/// Its private key. Those of earlier roots are gone.
-pub(super) const KEY: &str = "ca.key";
 /// By which who trusts an earlier root accepts the newest, newest first.
 pub(super) const CROSSES: &str = "crosses.pem";
-/// The root before, while it is published beside the newest.
-pub(super) const FORMER: &str = "former.crt";
-/// Until when it is.
-pub(super) const FORMER_UNTIL: &str = "former-until";
 const COMMON_NAME: &str = "exeat issuer root";
-
-/// Why the Secret can't be used as it is.
-#[derive(Debug, thiserror::Error)]
-pub(in crate::issuer) enum StateError {
-    /// One of the two that belong together.
-    #[error("{0} is missing")]
-    Missing(&'static str),
-    /// No root of ours.
-    #[error(transparent)]
-    Ca(#[from] CaError),
-}
 
 /// A root, and what became of those before it.
 #[derive(Clone, Debug)]
@@ -40,12 +21,6 @@ pub(super) struct State {
     pub(super) crosses: Vec<Cross>,
     former: Option<Former>,
     handled: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Former {
-    certificate: String,
-    until: Timestamp,
 }
 
 /// What is to be done about the Secret.
@@ -63,7 +38,7 @@ pub(super) enum Action {
 
 /// What is asked of the Secret by its annotation.
 pub(super) fn asked(secret: &Secret) -> Option<&str> {
-    annotation(secret, names::ROTATE)
+    secret::annotation(secret, names::ROTATE)
 }
 
 /// Decides. One rotation at a time: a wish for the next waits until the former root is dropped, so that no replica is
@@ -82,24 +57,11 @@ pub(super) fn decide(found: Option<&State>, asked: Option<&str>, now: Timestamp)
 impl State {
     /// Reads the Secret; nothing if it holds neither certificate nor key, or a root that nobody can be served from any
     /// more. Crosses that are of no use at `now` are left out; a former root without a readable end is over.
-    pub(super) fn read(secret: &Secret, now: Timestamp) -> Result<Option<Self>, StateError> {
-        let (certificate, key) = match (text(secret, CERTIFICATE), text(secret, KEY)) {
-            (None, None) => return Ok(None),
-            (None, Some(_)) => return Err(StateError::Missing(CERTIFICATE)),
-            (Some(_), None) => return Err(StateError::Missing(KEY)),
-            (Some(certificate), Some(key)) => (certificate, SecretString::from(key)),
-        };
-        let root = match Root::from_pem(&certificate, &key, now) {
-            Err(CaError::NotValid { not_after, .. }) if now > not_after => return Ok(None),
-            read => read?,
-        };
-        let crosses = read_crosses(&root, &text(secret, CROSSES).unwrap_or_default(), now);
-        let former = text(secret, FORMER).filter(|pem| ca::validity(pem).is_ok()).map(|certificate| {
-            let until = text(secret, FORMER_UNTIL).and_then(|text| text.trim().parse().ok());
-            Former { certificate, until: until.unwrap_or(Timestamp::MIN) }
-        });
-        let handled = annotation(secret, names::ROTATED).map(str::to_owned);
-        Ok(Some(Self { root, crosses, former, handled }))
+    pub(super) fn read(secret: &Secret, now: Timestamp) -> Result<Option<Self>, HeldError> {
+        let Some(root) = held_root(secret, now)? else { return Ok(None) };
+        let crosses = read_crosses(&root, &secret::text(secret, CROSSES).unwrap_or_default(), now);
+        let handled = secret::annotation(secret, names::ROTATED).map(str::to_owned);
+        Ok(Some(Self { root, crosses, former: Former::held(secret), handled }))
     }
 
     /// The first root.
@@ -112,8 +74,8 @@ impl State {
     pub(super) fn rotated(&self, asked: Option<&str>, overlap: Duration, now: Timestamp) -> Result<Self, CaError> {
         let (root, cross) = self.root.succeed(COMMON_NAME, now)?;
         let crosses = [cross].into_iter().chain(self.crosses.iter().cloned()).take(usize::from(MAX_CROSSES)).collect();
-        let former = Former { certificate: self.root.cert_pem().to_owned(), until: overlap_end(now, overlap) };
-        Ok(Self { root, crosses, former: Some(former), handled: asked.map(str::to_owned) })
+        let former = Some(Former::of(&self.root, overlap, now));
+        Ok(Self { root, crosses, former, handled: asked.map(str::to_owned) })
     }
 
     /// The same without the former root.
@@ -136,31 +98,13 @@ impl State {
         self.root.cert_pem() == other.root.cert_pem() && self.crosses == other.crosses
     }
 
-    /// The Secret with this in it. It keeps its resourceVersion: of replicas that write at once one is first.
-    pub(super) fn write(&self, mut secret: Secret) -> Secret {
-        let data = secret.data.get_or_insert_default();
-        let mut put = |key: &str, text: Option<String>| match text.filter(|text| !text.is_empty()) {
-            Some(text) => drop(data.insert(key.to_owned(), ByteString(text.into_bytes()))),
-            None => drop(data.remove(key)),
-        };
-        put(CERTIFICATE, Some(self.root.cert_pem().to_owned()));
-        put(KEY, Some(self.root.key_pem().expose_secret().to_owned()));
-        put(CROSSES, Some(self.crosses.iter().map(Cross::cert_pem).collect()));
-        put(FORMER, self.former.as_ref().map(|former| former.certificate.clone()));
-        put(FORMER_UNTIL, self.former.as_ref().map(|former| former.until.to_string()));
-        if let Some(handled) = &self.handled {
-            let annotations = secret.metadata.annotations.get_or_insert_default();
-            annotations.insert(names::ROTATED.to_owned(), handled.clone());
-        }
-        secret
+    /// The Secret with this in it. Private keys of earlier roots are gone.
+    pub(super) fn write(&self, secret: Secret) -> Secret {
+        Filled::over(secret)
+            .root(CERTIFICATE, KEY, Some(&self.root))
+            .entry(CROSSES, Some(self.crosses.iter().map(Cross::cert_pem).collect()))
+            .former(self.former.as_ref())
+            .annotation(names::ROTATED, self.handled.as_deref())
+            .secret()
     }
-}
-
-fn text(secret: &Secret, key: &str) -> Option<String> {
-    let bytes = secret.data.as_ref()?.get(key)?;
-    String::from_utf8(bytes.0.clone()).ok().filter(|text| !text.trim().is_empty())
-}
-
-fn annotation<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
-    secret.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }

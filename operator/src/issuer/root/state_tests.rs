@@ -1,5 +1,6 @@
 use super::state::*;
 use exeat_crds::names;
+use exeat_runtime::ca::secret::{FORMER, FORMER_UNTIL, KEY};
 use exeat_runtime::ca::{MAX_CROSSES, ROOT_OVERLAP, ROOT_VALIDITY, certificates};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;

@@ -1,5 +1,6 @@
 //! The issuer's own steps, run against an API server in memory that changes between any two of them.
 
 mod holders;
+mod orphans;
 mod races;
 mod world;

@@ -192,7 +192,7 @@ impl World {
         let name = match path {
             p if p.contains("/agentcredentialpolicies/") => POLICY,
             p if p.contains("/credentialproviders/") => PROVIDER,
-            p if p.contains("/pods/") => POD,
+            p if p.contains("/pods/") && !p.contains("/exeat-system/") => POD,
             _ => last,
         };
         self.say(&format!("{method} {name}"));

@@ -1,5 +1,7 @@
 use exeat_runtime::ca::{LEAF_VALIDITY, ROOT_OVERLAP, certificates};
 use jiff::SignedDuration;
+use k8s_openapi::ByteString;
+use secrecy::ExposeSecret;
 
 use super::*;
 

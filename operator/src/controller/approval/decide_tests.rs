@@ -1,0 +1,83 @@
+use super::*;
+use exeat_crds::v1alpha1::{
+    ApprovalDecision, ApprovalRequest, ApprovalSpec, CredentialSessionSpec, CredentialSessionStatus, Phase,
+    RequiredApprovals,
+};
+use std::collections::HashSet;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+const NOW: &str = "2026-01-01T12:00:00Z";
+
+fn approval() -> Approval {
+    let mut request = ApprovalRequest {
+        authority_hash: "hash".into(),
+        deadline: "2026-01-01T13:00:00Z".into(),
+        valid_for: "1h".into(),
+        cool_down: "1h".into(),
+        uses: 1,
+        minimum: 1,
+        required: vec![RequiredApprovals { group: "security".into(), count: 1 }],
+        ..ApprovalRequest::default()
+    };
+    request.digest = exeat_crds::approval::digest(&request);
+    Approval::new("a", ApprovalSpec { request, decisions: vec![] })
+}
+
+fn word(approval: &Approval, who: &str, decision: Verdict) -> ApprovalDecision {
+    ApprovalDecision {
+        approver: who.into(),
+        uid: None,
+        groups: vec!["security".into()],
+        decision,
+        digest: approval.spec.request.digest.clone(),
+        comment: Some("why\u{202E}".into()),
+        time: Some(NOW.into()),
+    }
+}
+
+fn facts(approval: &Approval) -> Facts<'_> {
+    Facts { approval, authority: Some("hash"), policy_gone: false, session: None }
+}
+
+#[test]
+fn each_word_is_news_once() {
+    let mut object = approval();
+    object.spec.decisions.push(word(&object, "alice", Verdict::Approve));
+    let first = decide(&facts(&object), at(NOW));
+    let news = News { approver: "alice".into(), verdict: Verdict::Approve, comment: "why".into() };
+    assert_eq!((first.status.phase, first.news), (Some(ApprovalPhase::Approved), vec![news]));
+    object.status = Some(first.status);
+    assert!(decide(&facts(&object), at(NOW)).news.is_empty());
+    object.spec.decisions[0].decision = Verdict::Deny;
+    let changed = decide(&facts(&object), at(NOW));
+    assert_eq!((changed.news.len(), changed.status.phase), (1, Some(ApprovalPhase::Denied)));
+    let lines: HashSet<_> = changed.status.heard.iter().collect();
+    assert_eq!(lines.len(), 2);
+}
+
+#[test]
+fn people_are_not_asked_for_what_nobody_can_use_any_more() {
+    let object = approval();
+    let ended = |phase| {
+        let mut session =
+            CredentialSession::new("s", CredentialSessionSpec { request: Default::default(), revoke: None });
+        session.status = Some(CredentialSessionStatus { phase: Some(phase), ..Default::default() });
+        session
+    };
+    let (over, waits) = (ended(Phase::Completed), ended(Phase::AwaitingApproval));
+    for (facts, phase) in [
+        (facts(&object), ApprovalPhase::Pending),
+        (Facts { authority: None, ..facts(&object) }, ApprovalPhase::Pending),
+        (Facts { session: Some(&waits), ..facts(&object) }, ApprovalPhase::Pending),
+        (Facts { authority: Some("other"), ..facts(&object) }, ApprovalPhase::Expired),
+        (Facts { policy_gone: true, authority: None, ..facts(&object) }, ApprovalPhase::Expired),
+        (Facts { session: Some(&over), ..facts(&object) }, ApprovalPhase::Expired),
+    ] {
+        let decision = decide(&facts, at(NOW));
+        assert_eq!(decision.status.phase, Some(phase), "{facts:?}");
+        assert_eq!(decision.look_again.is_some(), phase == ApprovalPhase::Pending);
+    }
+}

@@ -1,0 +1,63 @@
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use exeat_crds::v1alpha1::ApprovalStatus;
+use exeat_crds::{Approval, approval, names};
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+/// Writes that are tried: each one that fails means that somebody else's has passed.
+const ATTEMPTS: usize = 8;
+
+/// Asks people. The name is derived from what is asked: a second try, and a second replica of the workload, find the first one's object.
+pub(in crate::controller) async fn create(approval: &Approval, context: &Context) -> Result<bool, Error> {
+    context.gate.check()?;
+    let api: Api<Approval> = Api::namespaced(context.client.clone(), &approval.namespace().unwrap_or_default());
+    let params = PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() };
+    match api.create(&params, approval).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the whole status under the version that was read, so that a word or a use that came in between is never lost.
+pub(super) async fn status(approval: &Approval, status: &ApprovalStatus, context: &Context) -> kube::Result<Approval> {
+    let api: Api<Approval> = Api::namespaced(context.client.clone(), &approval.namespace().unwrap_or_default());
+    let name = approval.name_any();
+    let body = json!({
+        "apiVersion": "exeat.dev/v1alpha1",
+        "kind": "Approval",
+        "metadata": {"name": name, "uid": approval.uid(), "resourceVersion": approval.resource_version()},
+        "status": status,
+    });
+    api.patch_status(&name, &PatchParams::apply(names::CONTROLLER).force(), &Patch::Apply(&body)).await
+}
+
+/// Puts on record that an approval opens a session, before the session is opened: judged against a fresh read and written under its version.
+/// Returns whether it does; when people took it back in the meantime, or it was used up, the session is decided anew.
+pub(in crate::controller) async fn consume(
+    namespace: &str,
+    name: &str,
+    session_uid: &str,
+    context: &Context,
+) -> Result<bool, Error> {
+    let api: Api<Approval> = Api::namespaced(context.client.clone(), namespace);
+    for _ in 0..ATTEMPTS {
+        context.gate.check()?;
+        let fresh = api.get(name).await?;
+        if !approval::usable(&fresh, session_uid, context.clock.now()) {
+            return Ok(false);
+        }
+        if approval::opened(&fresh, session_uid) {
+            return Ok(true);
+        }
+        let used = approval::consume(&fresh.status.clone().unwrap_or_default(), session_uid);
+        match status(&fresh, &used, context).await {
+            Ok(_) => return Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,158 @@
+//! Whether people let a session open. Pure.
+
+use exeat_crds::Approval;
+use exeat_crds::approval::{self, Asked};
+use exeat_crds::reason::{Reason, Refused};
+use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest, ApprovalSpec, ApprovalStatus};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use std::sync::Arc;
+
+/// How soon a session of a namespace in which too much waits for people is looked at again.
+const CROWDED: SignedDuration = SignedDuration::from_secs(10);
+
+/// What people come to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gate {
+    /// They are to be asked this.
+    Ask(Box<Approval>),
+    /// They are asked.
+    Wait {
+        /// The approval; `None` while there is no room for another one.
+        name: Option<String>,
+        /// For the agent.
+        message: String,
+        /// When to look again, where nothing tells.
+        look_again: Option<Timestamp>,
+    },
+    /// They let it: this approval opens the session.
+    Use {
+        /// The approval.
+        name: String,
+    },
+    /// They do not.
+    Closed {
+        /// The approval.
+        name: String,
+        /// Why.
+        why: Refused,
+    },
+}
+
+/// The approvals of a session's policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue<'a> {
+    /// All of them.
+    pub approvals: &'a [Arc<Approval>],
+    /// Whether people may be asked one more thing in this namespace.
+    pub room: bool,
+}
+
+/// Judges. A denial stands for its cool-down; what nobody decided in time ends who waited for it; what was used up or became too old is asked
+/// for anew.
+pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
+    let fresh = approval::request(asked, None, now);
+    let key = approval::key(&fresh);
+    let mut same: Vec<&Arc<Approval>> =
+        queue.approvals.iter().filter(|a| approval::key(&a.spec.request) == key).collect();
+    same.sort_by_key(|a| number(a));
+    let uid = asked.session.uid().unwrap_or_default();
+    if let Some(closed) = same.iter().find_map(|a| denied(a, now)) {
+        return closed;
+    }
+    if let Some(open) = same.iter().find(|a| approval::usable(a, &uid, now)) {
+        return Gate::Use { name: open.name_any() };
+    }
+    match same.last() {
+        Some(last) if status(last).phase.is_none_or(|p| p == ApprovalPhase::Pending) => waiting(last),
+        Some(last) if names(asked, last) && undecided(last) => Gate::Closed {
+            name: last.name_any(),
+            why: Refused::new(
+                Reason::ApprovalExpired,
+                format!(
+                    "nobody decided approval {} by {}; delete the pod to have people asked again",
+                    last.name_any(),
+                    last.spec.request.deadline
+                ),
+            ),
+        },
+        last => ask(asked, queue, last.map_or(0, |l| number(l)) + 1, now),
+    }
+}
+
+fn status(approval: &Approval) -> ApprovalStatus {
+    approval.status.clone().unwrap_or_default()
+}
+
+/// The number at the end of its name.
+fn number(approval: &Approval) -> usize {
+    approval.name_any().rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+fn names(asked: &Asked<'_>, approval: &Approval) -> bool {
+    let name = asked.session.status.as_ref().and_then(|s| s.approval_ref.as_ref()).map(|r| r.name.clone());
+    name == Some(approval.name_any())
+}
+
+fn undecided(approval: &Approval) -> bool {
+    status(approval).decided_at.is_none()
+}
+
+fn denied(approval: &Approval, now: Timestamp) -> Option<Gate> {
+    let name = approval.name_any();
+    let refused = |by: &str, comment: &str, until: &str| {
+        let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+        let message = format!("{by} denied approval {name}{why}; nobody is asked again{until}");
+        Some(Gate::Closed { name: name.clone(), why: Refused::new(Reason::ApprovalDenied, message) })
+    };
+    let approval::State::Denied { by, comment } =
+        approval::state(&approval.spec.request, &approval.spec.decisions, now)
+    else {
+        return None;
+    };
+    match status(approval).cool_down_until {
+        None => refused(&by, &comment, ""),
+        Some(until) if until.parse::<Timestamp>().is_ok_and(|t| now < t) => {
+            refused(&by, &comment, &format!(" before {until}"))
+        }
+        Some(_) => None,
+    }
+}
+
+fn waiting(approval: &Approval) -> Gate {
+    let missing = match status(approval).missing {
+        lines if lines.is_empty() => "people to decide".to_owned(),
+        lines => lines.join(", "),
+    };
+    let (name, deadline) = (approval.name_any(), &approval.spec.request.deadline);
+    let message = format!("approval {name} waits for {missing}, until {deadline}");
+    Gate::Wait { name: Some(name), message, look_again: None }
+}
+
+fn ask(asked: &Asked<'_>, queue: Queue<'_>, number: usize, now: Timestamp) -> Gate {
+    if !queue.room {
+        let message = "people must approve this, and too much waits for them in this namespace already".to_owned();
+        return Gate::Wait { name: None, message, look_again: now.checked_add(CROWDED).ok() };
+    }
+    let request = approval::request(asked, last_approved(asked, queue), now);
+    let name = approval::name(&request, &asked.session.spec.request.agent.pod.name, number);
+    let mut approval = Approval::new(&name, ApprovalSpec { request, decisions: Vec::new() });
+    approval.metadata.namespace = asked.session.namespace();
+    Gate::Ask(Box::new(approval))
+}
+
+/// The request of the same workload (or account, where there is none) and policy that people approved last.
+fn last_approved<'a>(asked: &Asked<'_>, queue: Queue<'a>) -> Option<&'a ApprovalRequest> {
+    let agent = &asked.session.spec.request.agent;
+    let same = |request: &ApprovalRequest| match (&request.workload, &agent.workload) {
+        (Some(a), Some(b)) => a.uid == b.uid,
+        (None, _) => request.service_account == agent.service_account,
+        _ => false,
+    };
+    let approved = queue.approvals.iter().filter(|a| same(&a.spec.request) && status(a).valid_until.is_some());
+    approved.max_by_key(|a| status(a).decided_at.clone()).map(|a| &a.spec.request)
+}
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;
