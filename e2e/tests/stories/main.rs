@@ -4,6 +4,7 @@ mod admission;
 mod audit;
 mod aws;
 mod canary;
+mod cli;
 mod expiry;
 mod identity;
 mod install;
