@@ -146,7 +146,7 @@ pub(crate) mod tests {
         let mut chain = Chain::new(key, origin, "east");
         let mut lines = Vec::new();
         for number in 0..count {
-            let event = json!({"event": "CredentialsIntended", "message": format!("{number}")});
+            let event = json!({"event": "CredentialsIntended", "reason": "Active", "message": format!("{number}"), "namespace": "agents", "session": "s-1", "pod": "pod"});
             let sealed = chain.seal(&event, 0, Timestamp::UNIX_EPOCH).unwrap();
             chain.advance(&sealed);
             lines.push(sealed.line.to_vec());
