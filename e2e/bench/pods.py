@@ -4,16 +4,12 @@ Run by run.sh inside of the cluster: pods.py PODS RESULTS. Times are the wall cl
 and the container runtime's for the line that the app (and the sidecar) writes.
 """
 
-import base64
 import datetime
-import http.client
 import json
-import os
-import ssl
-import subprocess
 import sys
-import tempfile
 import time
+
+from api import RESTRICTED, Api, until
 
 NAMESPACE = "agents"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
@@ -24,7 +20,6 @@ until curl -sf -m 2 -o /dev/null -H "Authorization: Bearer $(cat /var/run/exeat/
 do tries=$((tries + 1)); sleep 0.05; done
 echo "tries $tries"
 """
-RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 # kubelet alone: a container that does nothing, in the sidecar's place and with its kind of probe.
 IDLE_SIDECAR = {
     "name": "idle",
@@ -39,45 +34,6 @@ VARIANTS = {
     "idle-sidecar": {"script": "echo tries 1", "init": [IDLE_SIDECAR]},
     "injected": {"script": FIRST_CREDENTIAL, "annotations": {"exeat.dev/policy": "pod-reader"}},
 }
-
-
-class Api:
-    """The API server, by the admin's client certificate."""
-
-    def __init__(self):
-        view = ["kubectl", "config", "view", "--raw", "--minify", "-o", "json"]
-        config = json.loads(subprocess.run(view, check=True, capture_output=True).stdout)
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        with tempfile.TemporaryDirectory() as folder:
-            files = [(cluster, "certificate-authority"), (user, "client-certificate"), (user, "client-key")]
-            authority, certificate, key = [self.file(source, name, folder) for source, name in files]
-            self.tls = ssl.create_default_context(cafile=authority)
-            self.tls.load_cert_chain(certificate, key)
-        self.host = cluster["server"].removeprefix("https://")
-        self.connection = None
-
-    @staticmethod
-    def file(source, name, folder):
-        if name in source:
-            return source[name]
-        path = os.path.join(folder, name)
-        with open(path, "wb") as file:
-            file.write(base64.b64decode(source[f"{name}-data"]))
-        return path
-
-    def call(self, method, path, body=None):
-        if self.connection is None:
-            self.connection = http.client.HTTPSConnection(self.host, context=self.tls, timeout=30)
-        payload = json.dumps(body) if body is not None else None
-        self.connection.request(method, path, payload, {"Content-Type": "application/json"})
-        answer = self.connection.getresponse()
-        return answer.status, answer.read().decode()
-
-    def must(self, method, path, body=None):
-        status, text = self.call(method, path, body)
-        if status >= 300:
-            sys.exit(f"error: {method} {path}: {status} {text}")
-        return text
 
 
 def pod(name, script, annotations=None, init=None):
@@ -101,15 +57,6 @@ def pod(name, script, annotations=None, init=None):
             ],
         },
     }
-
-
-def until(what, seconds, condition):
-    end = time.monotonic() + seconds
-    while not (result := condition()):
-        if time.monotonic() > end:
-            sys.exit(f"error: {what}: not there after {seconds} s")
-        time.sleep(0.2)
-    return result
 
 
 def lines(api, name, container):

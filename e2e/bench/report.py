@@ -61,6 +61,35 @@ def pods(lines):
     return figures
 
 
+def stop(lines):
+    """Milliseconds from a write to the last served credential, by what was written and how many streams there were."""
+    found = {f"{line['what']}, {line['streams']:,}": plain(line) for line in lines.of(part="stop")}
+    if not found:
+        return None
+    ramps = {line["what"]: line["seconds"] for line in lines.of(part="stop-ramp")}
+    figures = {"latency_ms": found, "until_held_again_seconds": ramps}
+    for part, key in (("stop-all", "all"), ("stop-provider", "at_provider_seconds")):
+        if line := lines.one(part=part):
+            figures[key] = plain(line)
+    return figures
+
+
+def fairness(lines):
+    rounds = lines.of(part="fairness")
+    pooled = {line["kind"]: plain(line) for line in lines.of(part="fairness-all")}
+    if not pooled:
+        return None
+    return {"pooled": pooled, "rounds": [plain(line) for line in rounds]}
+
+
+def exposure(lines):
+    return [plain(line) for line in lines.of(part="exposure")] or None
+
+
+def plain(line):
+    return {key: value for key, value in line.items() if key != "part"}
+
+
 def sum_up(lines):
     memory = {line["state"]: {key: line[key] * 1024 for key in line if key[:2] in ("Vm", "Rs")} for line in lines.of(part="memory")}
     size = lines.one(part="size")
@@ -72,6 +101,9 @@ def sum_up(lines):
         "review": lines.one(part="review"),
         "webhook": {str(c): found for c in (1, 16) if (found := compare(lines, "webhook", "webhook", c))} or None,
         "pods": pods(lines),
+        "stop": stop(lines),
+        "exposure": exposure(lines),
+        "fairness": fairness(lines),
     }
     return {key: value for key, value in result.items() if value is not None}
 
@@ -90,6 +122,17 @@ def aims(result):
     if figures := result.get("pods"):
         added = figures["added_ms"] / 1000
         yield "added to the start of a pod, median", f"{added:.2f} s", "< 1 s", added < 1
+    for figures in result.get("exposure", []):
+        what = f"stolen credential, {figures['provider']} ({figures['how']})"
+        least = figures["least_left"]
+        yield what, f"ends {least:.1f} s or more before effectiveBy", "never later", least >= 0
+    if taken := result.get("stop", {}).get("at_provider_seconds"):
+        least = taken["least_left"]
+        what = f"tokens of {taken['n']:,} sessions that are revoked at once"
+        yield what, f"end {least:.1f} s or more before effectiveBy", "never later", least >= 0
+    if figures := result.get("fairness"):
+        moved = figures["pooled"]["flood"]["ratios"]["p99"]
+        yield "the others' p99 while one of 50 namespaces floods", f"{moved:.2f}x", "< 1.1x", moved < 1.1
 
 
 def table(head, rows):
@@ -107,8 +150,40 @@ def load_rows(what, ours, pair):
     yield [what, "ratio", *ratio]
 
 
+def show_stop(figures):
+    rows = [
+        [what, *(f"{line[key]:,.0f}" for key in ("p50", "p99", "max"))] for what, line in figures["latency_ms"].items()
+    ]
+    table(["from the write to the last served credential, streams", "p50 ms", "p99 ms", "most ms"], rows)
+    if every := figures.get("all"):
+        print(f"\n{every['streams']:,} revocations were written in {every['writes_seconds']} s, "
+              f"and no sidecar served anything {every['last_seconds']} s after the first.")
+    if taken := figures.get("at_provider_seconds"):
+        print(f"Their Secrets were gone {taken['p50']} s (p50), {taken['max']} s (most) after the session's recorded end; with 10 s "
+              f"for what the API server remembers of a token, the least time left to effectiveBy was {taken['least_left']} s.")
+    print("Seconds until all held a credential (again):", figures["until_held_again_seconds"])
+
+
+def show_fairness(figures):
+    rows = []
+    for kind, line in figures["pooled"].items():
+        rounds = [r for r in figures["rounds"] if r["kind"] == kind]
+        rates = [statistics.median(r[key] for r in rounds) for key in ("api_requests_per_second", "token_reviews_per_second")]
+        ratios = line["ratios"]
+        rows.append([kind, line["n"], *(f"{line[q]:,.0f} ({ratios[q]:.2f}x)" for q in ("p50", "p90", "p99")), sum(r["failed"] for r in rounds), *rates])
+    head = ["the noisy namespace", "requests of the others", "p50 ms", "p90 ms", "p99 ms", "failed", "API requests/s", "token reviews/s"]
+    table(head, rows)
+
+
 def show(result):
     table(["aim", "measured", "aimed at", "met"], [[*row[:3], "yes" if row[3] else "**no**"] for row in aims(result)])
+    if figures := result.get("stop"):
+        show_stop(figures)
+    if found := result.get("exposure"):
+        rows = [[f["provider"], f["how"], f["n"], *(f"{f[q]:,.1f}" for q in ("p50", "max")), f"{f['least_left']:,.1f}"] for f in found]
+        table(["stolen credential", "how", "samples", "works for s, p50", "most", "least left to effectiveBy, s"], rows)
+    if figures := result.get("fairness"):
+        show_fairness(figures)
     rows = []
     if sidecar := result.get("sidecar"):
         rows += load_rows("credentials, 16 connections", "sidecar", sidecar)

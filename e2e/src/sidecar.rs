@@ -48,9 +48,9 @@ impl Scope {
         let address = services.get("exeat-issuer").await?.spec.and_then(|s| s.cluster_ip);
         let address = address.ok_or_else(|| Failure::new("the Service exeat-issuer has no address"))?;
         let rules = format!(
-            "table ip cut {{ \
-             chain in {{ type filter hook input priority 0; ip saddr {address} drop; }} \
-             chain out {{ type filter hook output priority 0; ip daddr {address} drop; }} }}"
+            "add table ip cut; \
+             add chain ip cut in {{ type filter hook input priority 0; }}; add rule ip cut in ip saddr {address} drop; \
+             add chain ip cut out {{ type filter hook output priority 0; }}; add rule ip cut out ip daddr {address} drop"
         );
         self.in_network(pod, &format!("nft '{rules}'")).await
     }

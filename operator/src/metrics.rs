@@ -135,6 +135,7 @@ pub struct IssuerMetrics {
     mint: HistogramVec,
     revocation: HistogramVec,
     streams: IntGauge,
+    stream_requests: IntCounterVec,
     conflicts: IntCounterVec,
 }
 
@@ -174,15 +175,25 @@ impl IssuerMetrics {
             Opts::new("exeat_holder_conflicts_total", "Calls with a key that is not the bound one, by call."),
             &["call"],
         )?;
+        let stream_requests = IntCounterVec::new(
+            Opts::new("exeat_stream_requests_total", "Requests of sidecars for a stream, by reason code."),
+            &["reason"],
+        )?;
         registry.register(Box::new(streams.clone()))?;
+        registry.register(Box::new(stream_requests.clone()))?;
         registry.register(Box::new(conflicts.clone()))?;
-        Ok(Self { requests, latency, issued, mint, revocation, streams, conflicts })
+        Ok(Self { requests, latency, issued, mint, revocation, streams, stream_requests, conflicts })
     }
 
     /// A request was answered.
     pub fn answered(&self, reason: &str, seconds: f64) {
         self.requests.with_label_values(&[reason]).inc();
         self.latency.observe(seconds);
+    }
+
+    /// A request for a stream was answered.
+    pub fn stream_answered(&self, reason: &str) {
+        self.stream_requests.with_label_values(&[reason]).inc();
     }
 
     /// A credential was handed out.

@@ -92,6 +92,12 @@ pub trait Provider: Send + Sync + 'static {
     /// Mints a credential for the grant.
     async fn mint(&self, request: &MintRequest<'_>) -> Result<Minted, ProviderError>;
 
+    /// Ends access by what was minted for the session and leaves the rest to [`Provider::revoke`], so that access of many can end before
+    /// anything is tidied up. Nothing, where one step does all. Idempotent.
+    async fn cut_off(&self, _: &SessionId) -> Result<(), ProviderError> {
+        Ok(())
+    }
+
     /// Ends what was minted for the session. Idempotent: what is already gone is success. Needs nothing but the session;
     /// a handle helps where it is known.
     async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError>;

@@ -1,7 +1,11 @@
-//! Servers for the benchmarks (`run.sh` starts them): what ours are compared with, and an issuer for a lone sidecar.
+//! Programs for the benchmarks (`run.sh` starts them): servers that ours are compared with, an issuer for a lone sidecar, sidecars in
+//! thousands, and a noisy tenant.
 
 mod bare;
+mod client;
+mod flood;
 mod issuer;
+mod sidecars;
 mod tls;
 
 use std::error::Error;
@@ -16,15 +20,15 @@ use tokio::runtime::{Builder, Runtime};
 /// Errors only end the program.
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Servers for the benchmarks; all listen on 127.0.0.1.
+/// Programs for the benchmarks; servers listen on 127.0.0.1.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
-    server: Server,
+    program: Program,
 }
 
 #[derive(Debug, Subcommand)]
-enum Server {
+enum Program {
     /// A bare axum handler for GET on one thread: the sidecar's answer without the sidecar.
     Plain {
         #[arg(long)]
@@ -50,6 +54,10 @@ enum Server {
         #[command(flatten)]
         files: CertificateFiles,
     },
+    /// Sidecars of many pods against real issuers.
+    Sidecars(sidecars::Play),
+    /// A noisy tenant against real issuers.
+    Flood(flood::Flood),
 }
 
 /// What a TLS server shows.
@@ -64,7 +72,7 @@ struct CertificateFiles {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().server) {
+    match run(Cli::parse().program) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -74,23 +82,28 @@ fn main() -> ExitCode {
 }
 
 /// Each server runs on the kind of runtime that its counterpart has.
-fn run(server: Server) -> Result {
-    match server {
-        Server::Plain { port, path, body_file } => {
+fn run(program: Program) -> Result {
+    match program {
+        Program::Plain { port, path, body_file } => {
             one_thread()?.block_on(async { bare::plain(listen(port).await?, &path, &body_file).await })
         }
-        Server::Review { port, files } => Builder::new_multi_thread()
-            .enable_all()
-            .build()?
-            .block_on(async { bare::review(listen(port).await?, tls::acceptor(&files)?).await }),
-        Server::Issuer { port, files } => {
+        Program::Review { port, files } => {
+            threads()?.block_on(async { bare::review(listen(port).await?, tls::acceptor(&files)?).await })
+        }
+        Program::Issuer { port, files } => {
             one_thread()?.block_on(async { issuer::serve(listen(port).await?, tls::acceptor(&files)?).await })
         }
+        Program::Sidecars(play) => threads()?.block_on(sidecars::play(play)),
+        Program::Flood(flood) => threads()?.block_on(flood::run(flood)),
     }
 }
 
 fn one_thread() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+fn threads() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
 }
 
 async fn listen(port: u16) -> std::io::Result<TcpListener> {

@@ -52,7 +52,8 @@ pub struct Args {
     )]
     pub web_identity_token_file: PathBuf,
 
-    /// Credential requests that one namespace may make in a second, on average; ten times as many in a burst.
+    /// Credential requests that one namespace may make at one replica in a second, on average, and as many openings of streams; ten times
+    /// as many in a burst.
     #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]
     pub namespace_rate: u32,
 

@@ -1,7 +1,8 @@
-//! One request of one sidecar: prove, recompute, intent to audit, mint, record, still active?, release. A step that fails ends it, and
+//! One request of one sidecar: admit, prove, recompute, intent to audit, mint, record, still active?, release. A step that fails ends it, and
 //! nothing that was minted leaves.
 
-use super::authn::{AuthError, Authenticator, PodIdentity};
+use super::admit::Shares;
+use super::authn::{AuthError, Authenticator, PodIdentity, UNDECIDED_SECONDS};
 use super::hold::Caller;
 use super::holder::Reports;
 use super::providers::Providers;
@@ -11,7 +12,6 @@ use super::streams::Streams;
 use super::{status, view};
 use crate::audit::{Audit, AuditEvent, EventName};
 use crate::events::Events;
-use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Holder, Issuance, RevocationMode};
@@ -38,7 +38,7 @@ pub(super) struct Desk {
     pub(super) audit: Audit,
     pub(super) events: Events,
     pub(super) metrics: IssuerMetrics,
-    pub(super) limiter: Mutex<Limiter>,
+    pub(super) shares: Shares,
     pub(super) reports: Mutex<Reports>,
     pub(super) streams: Streams,
     pub(super) flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
@@ -69,21 +69,18 @@ impl From<AuthError> for Refusal {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Refused(refused) => refusal(refused.reason, refused.message, None),
+            AuthError::Undecided(error) => {
+                refusal(Reason::TokenInvalid, format!("{error} yet; try again"), Some(UNDECIDED_SECONDS))
+            }
             AuthError::Unavailable(error) => unavailable(error),
         }
     }
 }
 
 impl Desk {
-    /// Proves the caller.
-    pub(super) async fn prove(&self, token: &str) -> Result<PodIdentity, Refusal> {
-        self.authenticator.prove(token).await.map_err(Refusal::from)
-    }
-
     /// Serves one request for a credential. `key` is the fingerprint of the caller's holder key.
     pub(super) async fn serve(&self, token: &str, key: String) -> Result<CredentialResponse, Refusal> {
-        let identity = self.prove(token).await?;
-        self.admit(&identity.namespace)?;
+        let identity = self.admit_request(token).await?;
         let now = self.clock.now();
         let known = self.view.of_pod(&identity.pod_uid);
         let name = view::current(&known, now).map(|s| s.name_any()).ok_or_else(|| {
@@ -98,15 +95,8 @@ impl Desk {
         let _alone = flight.lock().await;
         let fresh = self.read(&caller.pod, name).await?;
         let holder = self.hold(caller, &fresh.session).await?;
+        self.admit_mint(&caller.pod)?;
         self.issue(caller, &holder, &fresh).await
-    }
-
-    fn admit(&self, namespace: &str) -> Result<(), Refusal> {
-        let taken = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(namespace, Instant::now());
-        taken.map_err(|wait| {
-            let message = format!("namespace {namespace:?} asks for credentials too often; wait");
-            refusal(Reason::RateLimited, message, Some(wait.as_secs() + 1))
-        })
     }
 
     /// One mint at a time for each session.

@@ -1,5 +1,6 @@
 //! The issuer: proves the pod, computes the grant again, mints, hands out. It decides nothing and remembers no credential.
 
+mod admit;
 /// Settings.
 pub mod args;
 mod authn;

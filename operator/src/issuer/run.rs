@@ -1,5 +1,6 @@
 //! Start, serve, end.
 
+use super::admit::Shares;
 use super::args::Args;
 use super::authn::Authenticator;
 use super::mint::Desk;
@@ -10,7 +11,6 @@ use super::sessions::View;
 use super::streams::Streams;
 use super::{orphans, probe, revoke};
 use crate::audit::Audit;
-use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
 use exeat_crds::names;
@@ -80,7 +80,7 @@ fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetr
         audit,
         events: process::events(&args.process, client, "issuer"),
         metrics,
-        limiter: Mutex::new(Limiter::new(args.namespace_rate)),
+        shares: Shares::new(args.namespace_rate),
         reports: Mutex::default(),
         streams: Streams::new(&args.process.pod.pod_name),
         flights: Mutex::default(),

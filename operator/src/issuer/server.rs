@@ -1,6 +1,7 @@
 //! What sidecars call.
 
-use super::hold::{Caller, read_key};
+use super::admit::Admitted;
+use super::hold::read_key;
 use super::mint::Desk;
 use super::stream;
 use axum::body::Body;
@@ -11,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use exeat_crds::reason::Reason;
-use exeat_crds::v1alpha1::Holder;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, Refusal, STREAM_PATH};
 use std::sync::Arc;
@@ -55,22 +55,19 @@ async fn credential(
 }
 
 async fn open_stream(State(server): State<Server>, headers: HeaderMap) -> Response {
-    match admit_stream(&server.desk, &headers).await {
-        Ok((caller, holder)) => {
-            let lines = stream::lines(Arc::clone(&server.desk), caller, holder, server.shutdown.clone());
+    let admitted = match shown(&headers) {
+        Ok((token, key)) => server.desk.admit_stream(token, key).await,
+        Err(refusal) => Err(refusal),
+    };
+    server.desk.metrics.stream_answered(admitted.as_ref().map_or_else(|r| r.code.as_str(), |_| "Opened"));
+    match admitted {
+        Ok(Admitted { caller, holder, place }) => {
+            let lines = stream::lines(Arc::clone(&server.desk), caller, holder, place, server.shutdown.clone());
             let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];
             (headers, Body::from_stream(lines)).into_response()
         }
         Err(refusal) => refused(&refusal),
     }
-}
-
-/// The caller, and the record under which it may have a stream.
-async fn admit_stream(desk: &Desk, headers: &HeaderMap) -> Result<(Caller, Option<Holder>), Refusal> {
-    let (token, key) = shown(headers)?;
-    let caller = Caller { pod: desk.prove(token).await?, key };
-    let holder = desk.may_stream(&caller).await?;
-    Ok((caller, holder))
 }
 
 /// The token, and the fingerprint of the holder key.

@@ -2,17 +2,19 @@
 
 use super::hold::{Caller, recorded};
 use super::mint::Desk;
+use super::streams::Place;
 use super::view;
 use bytes::Bytes;
 use exeat_crds::CredentialSession;
 use exeat_crds::v1alpha1::Holder;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_wire::StreamMessage;
-use futures::channel::mpsc;
-use futures::{SinkExt, Stream};
+use futures::{Stream, stream};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 use tokio::time::{Instant, interval, sleep_until};
 
 /// Well under the sidecar's patience of 25 s.
@@ -22,16 +24,19 @@ const LIFE: Duration = Duration::from_secs(600);
 /// Lines that wait for a slow reader.
 const BUFFER: usize = 8;
 
-/// The lines of one stream. `holder` is the record under which it was admitted.
+type Line = Result<Bytes, Infallible>;
+
+/// The lines of one stream. `holder` is the record under which it was admitted, `place` its own among the pod's streams.
 pub(super) fn lines(
     desk: Arc<Desk>,
     caller: Caller,
     holder: Option<Holder>,
+    place: Place,
     shutdown: Shutdown,
-) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static {
-    let (lines, out) = mpsc::channel(BUFFER);
+) -> impl Stream<Item = Line> + Send + 'static {
+    let (lines, mut out) = mpsc::channel(BUFFER);
     tokio::spawn(async move {
-        let counted = (desk.metrics.stream(), desk.streams.open(&caller.pod.pod_uid));
+        let counted = (desk.metrics.stream(), place.serving());
         // An error means that the sidecar has left.
         let _ = feed(&desk, &caller, holder, &shutdown, lines).await;
         drop(counted);
@@ -40,7 +45,7 @@ pub(super) fn lines(
             desk.note_loss(&caller.pod.pod_uid, desk.clock.now()).await;
         }
     });
-    out
+    stream::poll_fn(move |cx| out.poll_recv(cx))
 }
 
 async fn feed(
@@ -48,8 +53,8 @@ async fn feed(
     caller: &Caller,
     mut holder: Option<Holder>,
     shutdown: &Shutdown,
-    mut lines: mpsc::Sender<Result<Bytes, Infallible>>,
-) -> Result<(), mpsc::SendError> {
+    lines: mpsc::Sender<Line>,
+) -> Result<(), SendError<Line>> {
     let mut changes = desk.view.listen(&caller.pod.pod_uid);
     let mut heartbeat = interval(HEARTBEAT);
     let end = Instant::now() + LIFE + LIFE.mul_f64(rand::random::<f64>() / 2.0);
@@ -79,6 +84,8 @@ async fn feed(
             _ = heartbeat.tick() => if desk.view.is_fresh() {
                 lines.send(Ok(line(&StreamMessage::Heartbeat))).await?;
             },
+            // Its place is free at once, not at the next heartbeat.
+            () = lines.closed() => return Ok(()),
             () = sleep_until(end) => return Ok(()),
             () = shutdown.wait() => return Ok(()),
         }

@@ -20,49 +20,79 @@ use tokio::time::sleep;
 /// A sidecar that stays away for this long is put on record; one that only renews its stream is back in a second or two.
 pub(super) const AWAY: Duration = Duration::from_secs(20);
 
+/// Streams that one pod may have at one replica: its sidecar's own, one that it has just left, and one more.
+pub(super) const MAX_OF_POD: usize = 3;
+
 /// The pods whose streams this replica serves.
 pub(super) struct Streams {
     replica: String,
-    open: Arc<Mutex<HashMap<String, usize>>>,
+    pods: Arc<Mutex<Pods>>,
 }
 
-/// Counts one stream of a pod until it is dropped.
-pub(super) struct Open {
+type Pods = HashMap<String, Count>;
+
+/// Streams of one pod.
+#[derive(Default)]
+struct Count {
+    places: usize,
+    /// Those of them whose callers are proved.
+    serving: usize,
+}
+
+/// One stream's place among its pod's, until it is dropped.
+pub(super) struct Place {
     pod_uid: String,
-    open: Arc<Mutex<HashMap<String, usize>>>,
+    serving: bool,
+    pods: Arc<Mutex<Pods>>,
 }
 
 impl Streams {
     /// `replica` names this issuer's pod.
     pub(super) fn new(replica: &str) -> Self {
-        Self { replica: replica.to_owned(), open: Arc::default() }
+        Self { replica: replica.to_owned(), pods: Arc::default() }
     }
 
-    /// A pod's stream has opened.
-    pub(super) fn open(&self, pod_uid: &str) -> Open {
-        *lock(&self.open).entry(pod_uid.to_owned()).or_default() += 1;
-        Open { pod_uid: pod_uid.to_owned(), open: Arc::clone(&self.open) }
+    /// A place for one more stream of a pod, if it may have one more.
+    pub(super) fn reserve(&self, pod_uid: &str) -> Option<Place> {
+        let mut pods = lock(&self.pods);
+        let count = pods.entry(pod_uid.to_owned()).or_default();
+        if count.places >= MAX_OF_POD {
+            return None;
+        }
+        count.places += 1;
+        Some(Place { pod_uid: pod_uid.to_owned(), serving: false, pods: Arc::clone(&self.pods) })
     }
 
     fn is_open(&self, pod_uid: &str) -> bool {
-        lock(&self.open).contains_key(pod_uid)
+        lock(&self.pods).get(pod_uid).is_some_and(|count| count.serving > 0)
     }
 }
 
-impl Drop for Open {
+impl Place {
+    /// Its caller is proved, and its stream open.
+    pub(super) fn serving(mut self) -> Self {
+        if !std::mem::replace(&mut self.serving, true) {
+            lock(&self.pods).entry(self.pod_uid.clone()).or_default().serving += 1;
+        }
+        self
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = lock(&self.open);
-        if let Some(count) = open.get_mut(&self.pod_uid) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.pod_uid);
+        let mut pods = lock(&self.pods);
+        if let Some(count) = pods.get_mut(&self.pod_uid) {
+            count.places -= 1;
+            count.serving -= usize::from(self.serving);
+            if count.places == 0 {
+                pods.remove(&self.pod_uid);
             }
         }
     }
 }
 
-fn lock(open: &Mutex<HashMap<String, usize>>) -> MutexGuard<'_, HashMap<String, usize>> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(pods: &Mutex<Pods>) -> MutexGuard<'_, Pods> {
+    pods.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the session's stream is.
@@ -153,12 +183,26 @@ mod tests {
     #[test]
     fn a_pod_is_served_until_its_last_stream_has_ended() {
         let streams = Streams::new("one");
-        let (first, second) = (streams.open("pod"), streams.open("pod"));
+        let open = || streams.reserve("pod").unwrap().serving();
+        let (first, second) = (open(), open());
         drop(first);
         assert!(streams.is_open("pod") && !streams.is_open("other"));
+        let asked_for = streams.reserve("pod");
         drop(second);
-        assert!(!streams.is_open("pod"));
-        assert!(lock(&streams.open).is_empty(), "nothing is kept of pods that are gone");
+        assert!(!streams.is_open("pod"), "who is not proved yet has no stream");
+        drop(asked_for);
+        assert!(lock(&streams.pods).is_empty(), "nothing is kept of pods that are gone");
+    }
+
+    #[test]
+    fn a_pod_has_few_streams_at_once_and_a_place_that_is_left_is_free_again() {
+        let streams = Streams::new("one");
+        let mut places: Vec<_> = (0..MAX_OF_POD).map_while(|_| streams.reserve("pod")).collect();
+        assert_eq!(places.len(), MAX_OF_POD);
+        assert!(streams.reserve("pod").is_none());
+        assert!(streams.reserve("other").is_some(), "another pod's are its own");
+        places.pop();
+        assert!(streams.reserve("pod").is_some());
     }
 
     #[test]

@@ -133,6 +133,13 @@ impl Provider for Guarded {
         self.run(self.inner.mint(request)).await
     }
 
+    async fn cut_off(&self, session: &SessionId) -> Result<(), ProviderError> {
+        let call = Call { guard: self, pass: Pass::Normal, reported: false };
+        let result = self.inner.cut_off(session).await;
+        call.report(&result);
+        result
+    }
+
     async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
         let call = Call { guard: self, pass: Pass::Normal, reported: false };
         let result = self.inner.revoke(session, handle).await;

@@ -165,10 +165,15 @@ impl Kubernetes {
         store.remove::<Role>(&name).await
     }
 
+    /// The tokens are bound to the Secret.
+    async fn end_tokens(&self, session: &SessionId) -> Result<(), ProviderError> {
+        self.store(session, &self.grants_namespace).remove::<Secret>(&session.name).await
+    }
+
     async fn revoke_now(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
         let home = self.store(session, &self.grants_namespace);
         // First of all the tokens end; whatever else fails is tidied up by the next try.
-        home.remove::<Secret>(&session.name).await?;
+        self.end_tokens(session).await?;
         let account: Option<ServiceAccount> = home.find(&session.name).await?;
         let mut targets: BTreeSet<String> = handle.map(objects::targets_of_handle).into_iter().flatten().collect();
         targets.extend(account.as_ref().map(objects::targets_of).into_iter().flatten());
@@ -236,6 +241,10 @@ impl Provider for Kubernetes {
 
     async fn mint(&self, request: &MintRequest<'_>) -> Result<Minted, ProviderError> {
         within(self.mint_now(request)).await
+    }
+
+    async fn cut_off(&self, session: &SessionId) -> Result<(), ProviderError> {
+        within(self.end_tokens(session)).await
     }
 
     async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {

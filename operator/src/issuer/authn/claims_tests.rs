@@ -1,34 +1,26 @@
 use super::*;
+use crate::issuer::authn::signer::{self, FAR, ISSUER, Signer};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{EncodingKey, Header, encode};
-use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
-
-const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
-const FAR: i64 = 4_102_444_800;
 
 /// What is wrong with a token, and how it gets there.
 type Wrong = (&'static str, fn(&mut Value));
 
 struct Cluster {
-    key: KeyPair,
+    signer: Signer,
     keys: JwkSet,
 }
 
 impl Cluster {
     fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let point = key.der_bytes().to_vec();
-        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..]));
-        let jwk = json!({"kty": "EC", "crv": "P-256", "kid": "k1", "alg": "ES256", "use": "sig", "x": x, "y": y});
-        Self { key, keys: serde_json::from_value(json!({"keys": [jwk]})).unwrap() }
+        let signer = Signer::new("k1");
+        let keys = serde_json::from_value(json!({"keys": [signer.jwk()]})).unwrap();
+        Self { signer, keys }
     }
 
     fn sign(&self, kid: &str, claims: &Value) -> String {
-        let mut header = Header::new(Algorithm::ES256);
-        header.kid = Some(kid.into());
-        encode(&header, claims, &EncodingKey::from_ec_der(&self.key.serialize_der())).unwrap()
+        self.signer.sign_as(kid, claims)
     }
 
     fn check(&self, token: &str) -> Result<PodIdentity, ClaimError> {
@@ -37,10 +29,7 @@ impl Cluster {
 }
 
 fn claims(change: impl FnOnce(&mut Value)) -> Value {
-    let mut claims = json!({
-        "iss": ISSUER, "aud": ["exeat.dev"], "exp": FAR, "iat": 1, "nbf": 1, "sub": "system:serviceaccount:agents:sa",
-        "kubernetes.io": {"namespace": "agents", "serviceaccount": {"name": "sa", "uid": "sa-uid"}, "pod": {"name": "pod", "uid": "poduid"}},
-    });
+    let mut claims = signer::claims("agents", "pod", "poduid");
     change(&mut claims);
     claims
 }

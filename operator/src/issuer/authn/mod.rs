@@ -1,7 +1,10 @@
-//! Who is calling: the token is checked locally, then by TokenReview, then the pod itself is looked at.
+//! Who is calling, in two steps: the token is [checked](Authenticator::check) locally, which costs nobody but us; then it is
+//! [proved](Authenticator::prove) by TokenReview and by a look at the pod itself. What a caller may cost the API server is decided between.
 
 mod claims;
 mod keys;
+#[cfg(test)]
+pub(super) mod signer;
 
 use super::holder::{self, Instance};
 pub(super) use claims::PodIdentity;
@@ -18,7 +21,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A refused token is refused again from memory for this long.
+/// When a token with an unknown key is worth another try: the keys may be read again by then.
+pub(super) const UNDECIDED_SECONDS: u64 = keys::MIN_GAP.as_secs();
+/// A token that the API server refused is refused again from memory for this long.
 const NEGATIVE_TTL: Duration = Duration::from_secs(10);
 /// Refused tokens that are remembered.
 const MAX_NEGATIVE: usize = 4096;
@@ -37,9 +42,23 @@ pub(super) enum AuthError {
     /// The token or its pod is no good.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The token's key is not known, and the keys were read a moment ago: they may have been rotated since.
+    #[error("{0}")]
+    Undecided(ClaimError),
     /// The API server could not be asked.
     #[error("the API server could not be asked: {0}")]
     Unavailable(#[source] Box<kube::Error>),
+}
+
+/// What a token with a good signature says of itself. The API server has not confirmed it.
+#[derive(Debug)]
+pub(super) struct Claimed(PodIdentity);
+
+impl Claimed {
+    /// The pod that the token names.
+    pub(super) fn pod(&self) -> &PodIdentity {
+        &self.0
+    }
 }
 
 impl From<kube::Error> for AuthError {
@@ -60,24 +79,38 @@ impl Authenticator {
 
     /// Reads the cluster's keys once, so that the first sidecar does not wait for them.
     pub(super) async fn warm_up(&self) -> kube::Result<()> {
-        self.keys.refresh().await
+        self.keys.refresh().await.map(|_| ())
     }
 
-    /// Proves that `token` is held by a pod that lives.
-    pub(super) async fn prove(&self, token: &str) -> Result<PodIdentity, AuthError> {
-        let fingerprint = sha256_hex(token.as_bytes());
-        if let Some(refused) = self.remembered(&fingerprint) {
-            return Err(refused.into());
+    /// Checks signature, issuer, audience and times, and that the API server has not refused the token just now. It does not ask the API
+    /// server, but for its keys if it must, and then not more often than [`keys::MIN_GAP`] for all callers together.
+    pub(super) async fn check(&self, token: &str) -> Result<Claimed, AuthError> {
+        let began = Instant::now();
+        let keys = self.keys.current().await?;
+        let claimed = match check(token, &keys.set, &keys.issuer, &self.audience) {
+            Err(ClaimError::UnknownKey) => match self.keys.since(began).await? {
+                Some(keys) => check(token, &keys.set, &keys.issuer, &self.audience),
+                None => return Err(AuthError::Undecided(ClaimError::UnknownKey)),
+            },
+            checked => checked,
+        };
+        let claimed = claimed.map_err(|e| invalid(e.to_string()))?;
+        match self.remembered(&sha256_hex(token.as_bytes())) {
+            Some(refused) => Err(refused.into()),
+            None => Ok(Claimed(claimed)),
         }
-        let proved = self.prove_afresh(token).await;
+    }
+
+    /// Proves that `token`, which was checked, is held by a pod that lives.
+    pub(super) async fn prove(&self, token: &str, claimed: Claimed) -> Result<PodIdentity, AuthError> {
+        let proved = self.ask(token, claimed.0).await;
         if let Err(AuthError::Refused(refused)) = &proved {
-            self.remember(fingerprint, refused.clone());
+            self.remember(sha256_hex(token.as_bytes()), refused.clone());
         }
         proved
     }
 
-    async fn prove_afresh(&self, token: &str) -> Result<PodIdentity, AuthError> {
-        let claimed = self.check_locally(token).await?;
+    async fn ask(&self, token: &str, claimed: PodIdentity) -> Result<PodIdentity, AuthError> {
         let user = self.review(token).await?;
         confirm(&claimed, &user)?;
         self.live_pod(&claimed).await?;
@@ -87,18 +120,6 @@ impl Authenticator {
     /// What kubelet says now of the sidecar of a proved pod.
     pub(super) async fn sidecar(&self, identity: &PodIdentity) -> Result<Instance, AuthError> {
         self.live_pod(identity).await.map(|pod| holder::instance(&pod))
-    }
-
-    async fn check_locally(&self, token: &str) -> Result<PodIdentity, AuthError> {
-        let keys = self.keys.current().await?;
-        match check(token, &keys.set, &keys.issuer, &self.audience) {
-            Ok(identity) => Ok(identity),
-            Err(ClaimError::UnknownKey) => {
-                let keys = self.keys.current_after_miss().await?;
-                check(token, &keys.set, &keys.issuer, &self.audience).map_err(|e| invalid(e.to_string()))
-            }
-            Err(error) => Err(invalid(error.to_string())),
-        }
     }
 
     async fn review(&self, token: &str) -> Result<UserInfo, AuthError> {

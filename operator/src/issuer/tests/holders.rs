@@ -1,6 +1,6 @@
 //! Two sidecars, or a sidecar and somebody with its token, at two replicas.
 
-use super::world::{POD, World, caller, pod, session, session_name};
+use super::world::{POD, POD_UID, World, caller, pod, session, session_name};
 use crate::issuer::stream;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_wire::{CredentialResponse, Refusal};
@@ -119,7 +119,13 @@ async fn a_stream_ends_when_another_key_is_bound_and_a_second_keys_is_refused() 
     let none = desk.may_stream(&caller("a")).await.unwrap();
     assert_eq!(none, None, "a stream may open before any mint");
     see(&world);
-    let mut lines = Box::pin(stream::lines(Arc::clone(&desk), caller("a"), none, Shutdown::manual()));
+    let mut lines = Box::pin(stream::lines(
+        Arc::clone(&desk),
+        caller("a"),
+        none,
+        desk.streams.reserve(POD_UID).unwrap(),
+        Shutdown::manual(),
+    ));
     let line = lines.next().await.unwrap().unwrap();
     assert!(line.starts_with(br#"{"type":"active""#), "{line:?}");
     desk.serve_session(&caller("a"), &session_name(1)).await.unwrap();

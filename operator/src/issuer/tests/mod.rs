@@ -1,5 +1,7 @@
 //! The issuer's own steps, run against an API server in memory that changes between any two of them.
 
+mod approvals;
+mod floods;
 mod holders;
 mod orphans;
 mod races;

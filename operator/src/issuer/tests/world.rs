@@ -7,15 +7,18 @@ use crate::audit::metrics::AuditMetrics;
 use crate::audit::sink::{Sink, SinkError};
 use crate::audit::spool::{Entry, Limits};
 use crate::events::Events;
+use crate::issuer::admit::Shares;
+use crate::issuer::authn::signer::{ISSUER, Signer};
 use crate::issuer::authn::{Authenticator, PodIdentity};
 use crate::issuer::hold::Caller;
 use crate::issuer::mint::Desk;
 use crate::issuer::providers::Providers;
 use crate::issuer::sessions::View;
 use crate::issuer::streams::Streams;
-use crate::limiter::Limiter;
 use crate::metrics::IssuerMetrics;
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use exeat_crds::{authority, names};
 use exeat_providers::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::{Clock, ManualClock};
@@ -37,6 +40,8 @@ pub(super) const POD_UID: &str = "poduid";
 pub(super) const POLICY: &str = "policy";
 pub(super) const PROVIDER: &str = "provider";
 pub(super) const POD: &str = "pod";
+/// Less than usual: each call of a flood costs a test a signature.
+pub(super) const NAMESPACE_RATE: u32 = 2;
 
 /// A change by somebody else.
 pub(super) type Change = fn(&mut Objects);
@@ -72,6 +77,8 @@ pub(super) struct World {
     pub(super) log: Arc<Mutex<Vec<String>>>,
     changes: Arc<Mutex<Vec<(usize, Change)>>>,
     points: Arc<Mutex<usize>>,
+    /// The keys that the API server signs tokens with and tells of.
+    pub(super) signers: Arc<Mutex<Vec<Signer>>>,
     pub(super) clock: ManualClock,
 }
 
@@ -150,6 +157,7 @@ impl World {
             log: Arc::default(),
             changes: Arc::default(),
             points: Arc::default(),
+            signers: Arc::new(Mutex::new(vec![Signer::new("k1")])),
             clock: ManualClock::new(NOW.parse().unwrap()),
         }
     }
@@ -173,6 +181,11 @@ impl World {
         self.log.lock().unwrap().iter().rposition(|l| l == what)
     }
 
+    /// How often something happened.
+    pub(super) fn count(&self, what: &str) -> usize {
+        self.log.lock().unwrap().iter().filter(|l| *l == what).count()
+    }
+
     fn say(&self, what: &str) {
         self.log.lock().unwrap().push(what.to_owned());
     }
@@ -192,10 +205,18 @@ impl World {
         let name = match path {
             p if p.contains("/agentcredentialpolicies/") => POLICY,
             p if p.contains("/credentialproviders/") => PROVIDER,
-            p if p.contains("/pods/") && !p.contains("/exeat-system/") => POD,
+            p if p.contains("/pods/")
+                && !p.contains("/exeat-system/")
+                && !self.objects.lock().unwrap().all.contains_key(last) =>
+            {
+                POD
+            }
             _ => last,
         };
         self.say(&format!("{method} {name}"));
+        if let Some(answer) = self.answer_about_tokens(last, body) {
+            return answer;
+        }
         let mut objects = self.objects.lock().unwrap();
         if path.ends_with("/events") {
             self.say(body["reason"].as_str().unwrap_or_default());
@@ -212,6 +233,36 @@ impl World {
         }
         objects.edit(name, |object| object["status"]["issuance"] = body["status"]["issuance"].clone());
         (200, objects.all[name].clone())
+    }
+
+    /// Discovery, keys, and TokenReview: a token is good while the pod that it names is there under its UID.
+    fn answer_about_tokens(&self, what: &str, body: &Value) -> Option<(u16, Value)> {
+        match what {
+            "openid-configuration" => Some((200, json!({"issuer": ISSUER}))),
+            "jwks" => {
+                let keys: Vec<_> = self.signers.lock().unwrap().iter().map(Signer::jwk).collect();
+                Some((200, json!({"keys": keys})))
+            }
+            "tokenreviews" => {
+                let payload = body["spec"]["token"].as_str().and_then(|t| t.split('.').nth(1)).unwrap_or_default();
+                let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
+                let pod = &claims["kubernetes.io"]["pod"];
+                let alive = self.objects.lock().unwrap().all.values().any(|o| {
+                    o["kind"] == "Pod" && o["metadata"]["name"] == pod["name"] && o["metadata"]["uid"] == pod["uid"]
+                });
+                let extra = json!({
+                    "authentication.kubernetes.io/pod-name": [pod["name"]], "authentication.kubernetes.io/pod-uid": [pod["uid"]]});
+                let status = match alive {
+                    true => {
+                        json!({"authenticated": true, "audiences": claims["aud"], "user": {"username": claims["sub"], "extra": extra}})
+                    }
+                    false => json!({"authenticated": false, "error": "the pod is gone"}),
+                };
+                let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {}, "spec": {}, "status": status});
+                Some((201, review))
+            }
+            _ => None,
+        }
     }
 
     fn client(&self, turns: Option<Arc<Semaphore>>) -> Client {
@@ -263,7 +314,7 @@ impl World {
             client,
             clock: Arc::new(self.clock.clone()),
             metrics: IssuerMetrics::register(&Registry::new()).unwrap(),
-            limiter: Mutex::new(Limiter::new(20)),
+            shares: Shares::new(NAMESPACE_RATE),
             flights: Mutex::default(),
             reports: Mutex::default(),
             streams: Streams::new("issuer-0"),

@@ -1,0 +1,160 @@
+"""What one noisy namespace costs 49 others: fairness.py BENCH WORK RESULTS.
+
+Each of 49 namespaces has a sidecar that asks for a credential every few seconds. In alternating rounds the fiftieth is silent, floods, or
+(as a control for what the load generator itself takes from the machine) floods a server that is not Exeat at the same rates.
+FAIR_ROUNDS rounds of each kind, FAIR_SECONDS long.
+"""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+from api import (
+    Api,
+    Issuers,
+    Sidecars,
+    in_parallel,
+    kubernetes_allow,
+    make_namespace,
+    make_pod,
+    make_policy,
+    make_sidecar,
+    make_sidecars,
+    namespaced,
+    note,
+    quantiles,
+    record,
+    remove_namespace,
+    serve_namespaces,
+    write_pods,
+)
+
+QUIET = 49
+NOISY = "bench-fair-noisy"
+NOISY_PODS = 40
+EVERY = 5
+RATES = {"bad": 60, "good": 60, "streams": 30}
+PODS_A_SECOND = 3
+# The first seconds of a round still feel the last one.
+SETTLE = 5
+COUNTED = re.compile(r"^apiserver_request_total\{(?P<labels>[^}]*)\} (?P<count>\S+)$", re.MULTILINE)
+
+
+def requests(api):
+    """Requests that the API server has answered: all, and token reviews."""
+    counts = {"all": 0.0, "tokenreviews": 0.0}
+    for found in COUNTED.finditer(api.must("GET", "/metrics")):
+        if 'verb="WATCH"' in found["labels"]:
+            continue
+        counts["all"] += float(found["count"])
+        if 'resource="tokenreviews"' in found["labels"]:
+            counts["tokenreviews"] += float(found["count"])
+    return counts
+
+
+class Crowd(threading.Thread):
+    """Annotated pods of the noisy namespace that come and go, and sessions with them."""
+
+    def __init__(self, api):
+        super().__init__(daemon=True)
+        self.api, self.over, self.made = api, threading.Event(), 0
+
+    def run(self):
+        names = []
+        while not self.over.wait(1 / PODS_A_SECOND):
+            names.append(f"crowd-{time.time_ns()}")
+            make_pod(self.api, NOISY, names[-1])
+            self.made += 1
+            if len(names) > 30:
+                self.remove(names.pop(0))
+        for name in names:
+            self.remove(name)
+
+    def remove(self, name):
+        self.api.call("DELETE", namespaced(NOISY, f"pods/{name}") + "?gracePeriodSeconds=0")
+
+
+class Fairness:
+    def __init__(self, bench, work, results):
+        self.bench, self.work, self.results = bench, work, results
+        self.api = Api()
+        self.issuers = Issuers(self.api, work)
+        self.noisy_file = os.path.join(work, "noisy.pods")
+        self.elsewhere = os.environ["FAIR_ELSEWHERE"].split()
+
+    def prepare(self):
+        serve_namespaces(self.api)
+        names = [f"bench-fair-{n}" for n in range(QUIET)]
+
+        def quiet(name):
+            make_namespace(self.api, name)
+            make_policy(self.api, name, kubernetes_allow(name, "get pods", "list pods"))
+            return make_sidecar(self.api, name, "pod-0")
+
+        pods = in_parallel(quiet, names, 4)
+        quiet(NOISY)
+        write_pods(self.noisy_file, make_sidecars(self.api, NOISY, NOISY_PODS, "noisy"))
+        return names, pods
+
+    def flood(self, seconds, target):
+        rates = [f"--{kind}={rate}" for kind, rate in RATES.items()]
+        command = [self.bench, "flood", *target, f"--seconds={seconds}", *rates]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def round(self, sidecars, kind, seconds):
+        before, began = requests(self.api), time.time()
+        crowd = flood = None
+        if kind == "flood":
+            crowd = Crowd(self.api)
+            crowd.start()
+            flood = self.flood(seconds, self.issuers.arguments(self.noisy_file))
+        elif kind == "elsewhere":
+            flood = self.flood(seconds, [*self.elsewhere, "--pods", self.noisy_file])
+        time.sleep(max(0.0, began + seconds - time.time()))
+        after, end = requests(self.api), time.time()
+        answers = json.loads(flood.communicate(timeout=60)[0]) if flood else {}
+        if crowd:
+            crowd.over.set()
+            crowd.join()
+        asked = [e for e in sidecars.since(began + SETTLE, "renewed") if e["at"] <= end]
+        failed = [e for e in sidecars.since(began + SETTLE, "no credential") if e["at"] <= end]
+        figures = quantiles([e["ms"] for e in asked])
+        counted = {key: round((after[key] - before[key]) / (end - began), 1) for key in after}
+        line = {k: round(v, 1) for k, v in figures.items()} | {"failed": len(failed), "pods": crowd.made if crowd else 0}
+        line |= {"api_requests_per_second": counted["all"], "token_reviews_per_second": counted["tokenreviews"]}
+        record(self.results, part="fairness", kind=kind, seconds=seconds, answers=answers, **line)
+        note(f"{kind}: {line} {answers}")
+        return [e["ms"] for e in asked]
+
+    def run(self, rounds, seconds):
+        names, pods = self.prepare()
+        kinds = ("quiet", "flood", "elsewhere")
+        taken = {kind: [] for kind in kinds}
+        with Sidecars(self.bench, self.issuers, self.work, pods, every=EVERY) as sidecars:
+            sidecars.wait("all credentials", "held", QUIET)
+            time.sleep(SETTLE)
+            for _ in range(rounds):
+                for kind in kinds:
+                    taken[kind].append(self.round(sidecars, kind, seconds))
+        for kind in kinds:
+            pooled = quantiles([ms for round_ in taken[kind] for ms in round_])
+            ratios = {
+                q: round(statistics.median(quantiles(a)[q] / quantiles(b)[q] for a, b in zip(taken[kind], taken["quiet"])), 3)
+                for q in ("p50", "p90", "p99")
+            }
+            record(self.results, part="fairness-all", kind=kind, ratios=ratios, **{k: round(v, 1) for k, v in pooled.items()})
+        in_parallel(lambda name: remove_namespace(self.api, name), [*names, NOISY], 4)
+
+
+def main():
+    bench, work, results = sys.argv[1:4]
+    fairness = Fairness(bench, work, results)
+    fairness.run(int(os.environ.get("FAIR_ROUNDS", "4")), int(os.environ.get("FAIR_SECONDS", "60")))
+
+
+main()
