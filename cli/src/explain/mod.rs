@@ -4,6 +4,8 @@
 pub mod config;
 pub mod egress;
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 pub mod gate;
 pub mod gather;
 pub mod judge;
