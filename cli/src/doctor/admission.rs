@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// ConfigMap with the manifests as they were installed.
 const INSTALLED: &str = "exeat-admission-policies";
 
+/// Name of the condition by which the controller says which images are the sidecar's.
+const OWN_CONDITION: &str = "another-image";
+
 /// An object's kind and name, and its spec.
 type Specs = BTreeMap<(String, String), Value>;
 
@@ -62,10 +65,22 @@ async fn of_kind<K: Resource<DynamicType = ()>>(client: &Client) -> Result<Specs
     let found = api.list(&ListParams::default().labels("app.kubernetes.io/name=exeat")).await?;
     let kind = K::kind(&()).into_owned();
     let named = found.items.into_iter().map(|object| {
-        let spec = object.data.get("spec").cloned().unwrap_or_default();
+        let mut spec = object.data.get("spec").cloned().unwrap_or_default();
+        without_own(&mut spec);
         ((kind.clone(), object.metadata.name.unwrap_or_default()), spec)
     });
     Ok(named.collect())
+}
+
+/// The controller adds a condition of its own, which no manifest can know.
+fn without_own(spec: &mut Value) {
+    let Some(Value::Array(conditions)) = spec.get_mut("matchConditions") else { return };
+    conditions.retain(|condition| condition["name"] != OWN_CONDITION);
+    if conditions.is_empty()
+        && let Some(spec) = spec.as_object_mut()
+    {
+        spec.remove("matchConditions");
+    }
 }
 
 fn compare(wanted: &Specs, standing: &Specs) -> Vec<String> {
@@ -106,6 +121,9 @@ mod tests {
         let wanted = manifests(&map).unwrap();
         assert_eq!(wanted.len(), 2);
         assert_eq!(compare(&wanted, &wanted), Vec::<String>::new());
+        let mut own = json!({"failurePolicy": "Fail", "matchConditions": [{"name": "another-image"}]});
+        without_own(&mut own);
+        assert_eq!(own, json!({"failurePolicy": "Fail"}));
         let key = ("ValidatingAdmissionPolicy".to_owned(), "a".to_owned());
         let standing = Specs::from([(key, json!({"failurePolicy": "Ignore"}))]);
         assert_eq!(

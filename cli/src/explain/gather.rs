@@ -63,7 +63,7 @@ pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option
         namespace: namespace.to_owned(),
         live,
         account,
-        settings: Some(settings(client, &cluster.system, &pod).await),
+        settings: Some(settings(client, &cluster.system, namespace, &pod).await),
         approvers: approvers(client, namespace, policy.found(), provider.found(), &pod).await,
         approval,
         policy,
@@ -220,13 +220,13 @@ async fn approvers(
 /// Events about the pod, or about what should make it: a ReplicaSet or a Job has its maker's name in front.
 async fn events(client: &Client, namespace: &str, pod: &Pod, maker: &str, live: bool) -> Look<Vec<Told>> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let mut all = match list(api).await {
-        Look::Found(events) => events,
-        Look::Unreadable(why) => return Look::Unreadable(why),
-        _ => return Look::Skipped,
+    let pod = pod.name_any();
+    let fields = if live { format!("regarding.name={pod}") } else { "reason=FailedCreate".to_owned() };
+    let mut all = match api.list(&ListParams::default().fields(&fields).limit(PAGE)).await {
+        Ok(events) => events.items,
+        Err(error) => return Look::Unreadable(api_message(&error)),
     };
     all.sort_by_key(crate::sessions::event_time);
-    let pod = pod.name_any();
     let prefix = format!("{maker}-");
     let told = all.into_iter().filter_map(|event| {
         let about = event.regarding?;
@@ -243,7 +243,7 @@ async fn events(client: &Client, namespace: &str, pod: &Pod, maker: &str, live: 
 }
 
 /// What the installed webhook injects. Where its Deployment may not be read, the pod's own sidecar is taken for the genuine one.
-async fn settings(client: &Client, system: &str, pod: &Pod) -> Settings {
+async fn settings(client: &Client, system: &str, namespace: &str, pod: &Pod) -> Settings {
     let found: Look<Deployment> = look(Api::namespaced(client.clone(), system), "exeat-webhook").await;
     let containers = found
         .found()
@@ -258,13 +258,16 @@ async fn settings(client: &Client, system: &str, pod: &Pod) -> Settings {
     let own = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).find(|c| c.name == names::SIDECAR);
     let own = own.and_then(|container| container.image.clone()).unwrap_or_default();
     let get = |name: &str| env.get(name).cloned();
+    let of_namespace: serde_json::Value =
+        get("EXEAT_SIDECAR_NAMESPACES").and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let own_uid = of_namespace[namespace]["uid"].as_i64();
     let accepted = get("EXEAT_SIDECAR_ACCEPTED_IMAGES").unwrap_or_default();
     Settings {
         sidecar: SidecarSettings {
             image: get("EXEAT_SIDECAR_IMAGE").unwrap_or(own),
             accepted_images: accepted.split(',').filter(|image| !image.is_empty()).map(str::to_owned).collect(),
             pull_policy: "IfNotPresent".to_owned(),
-            uid: get("EXEAT_SIDECAR_UID").and_then(|uid| uid.parse().ok()).unwrap_or(60911),
+            uid: own_uid.or_else(|| get("EXEAT_SIDECAR_UID")?.parse().ok()).unwrap_or(60911),
             log_level: "info".to_owned(),
             requests: BTreeMap::new(),
             limits: BTreeMap::new(),

@@ -25,7 +25,10 @@ impl Screen {
     /// When the terminal can't be taken over.
     pub fn open() -> Result<Self, Error> {
         terminal::enable_raw_mode()?;
-        execute!(stdout(), terminal::EnterAlternateScreen, cursor::Hide)?;
+        if let Err(error) = execute!(stdout(), terminal::EnterAlternateScreen, cursor::Hide) {
+            let _ = terminal::disable_raw_mode();
+            return Err(error.into());
+        }
         let (tell, quit) = watch::channel(false);
         let ended = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ended);
