@@ -69,6 +69,10 @@ pub const ISSUER_ROOT_SECRET: &str = "exeat-issuer-root";
 pub const WEBHOOK_ROOT_SECRET: &str = "exeat-webhook-root";
 /// ConfigMap in our own namespace with the last record of each audit chain.
 pub const AUDIT_HEADS_CONFIG_MAP: &str = "exeat-audit-heads";
+/// Admission policy that says which images are the sidecar's.
+pub const SIDECAR_POLICY: &str = "exeat-sidecar";
+/// Annotation on it: these images, separated by commas.
+pub const SIDECAR_IMAGES: &str = "exeat.dev/sidecar-images";
 
 /// Secret in our own namespace with the key of the audit chains of `program`, `controller` or `issuer`.
 pub fn audit_key_secret(program: &str) -> String {

@@ -14,9 +14,11 @@ trap end_background EXIT
 
 certificate "$work"
 jq -c . "$here/review.json" >"$work/review.json"
-# A replica of its own, without the limits of a pod. With certificate files it only reads from the API server.
+# A replica of its own, without the limits of a pod. With certificate files it only reads from the API server. It is ready once the
+# controller lists the image that it injects, which is why that is the installation's.
+image=$(kubectl get validatingadmissionpolicy exeat-sidecar -o 'jsonpath={.metadata.annotations.exeat\.dev/sidecar-images}' | cut -d , -f 1)
 background "$work/webhook.log" "$webhook" --kubeconfig "$KUBECONFIG" --pod-name bench --pod-namespace exeat-system \
-  --sidecar-image exeat/sidecar:bench --listen 127.0.0.1:19443 --health-listen 127.0.0.1:19444 \
+  --sidecar-image "$image" --listen 127.0.0.1:19443 --health-listen 127.0.0.1:19444 \
   --tls-cert-file "$work/cert.pem" --tls-key-file "$work/key.pem"
 background "$work/bare.log" "$bench" review --port 19445 --cert-file "$work/cert.pem" --key-file "$work/key.pem"
 wait_for "the webhook" 30 curl -sSf http://127.0.0.1:19444/readyz

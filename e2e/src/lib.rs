@@ -3,6 +3,7 @@
 //! The cluster must run and Exeat must be installed in it (`e2e/install.sh`); `scripts/e2e.sh` does all of it. The binaries run
 //! inside the cluster's network namespace, with `KUBECONFIG` set and `EXEAT_E2E=1`.
 
+pub mod approvals;
 mod build;
 mod cluster;
 mod failure;

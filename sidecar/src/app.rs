@@ -134,6 +134,7 @@ async fn serve(
         clock,
         metrics: Arc::clone(&metrics),
         provider: settings.provider,
+        wait: settings.wait,
     };
     let (events, received) = mpsc::channel(QUEUE);
     let mut tasks = JoinSet::new();

@@ -69,6 +69,9 @@ pub struct ServeArgs {
     /// Accept the pod's UID as the AWS loopback secret, for SDKs that are too old for a token file.
     #[arg(long, env = "EXEAT_ACCEPT_POD_UID", requires = "pod_uid")]
     pub accept_pod_uid: bool,
+    /// What the start-up probe waits for, where people are asked to approve.
+    #[arg(long, env = "EXEAT_WAIT", value_name = "WHAT", default_value = "decision")]
+    pub wait: Wait,
     /// UID of this pod (downward API metadata.uid).
     #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
     pub pod_uid: Option<String>,
@@ -94,6 +97,16 @@ impl Provider {
             Self::Kubernetes => "kubernetes",
         }
     }
+}
+
+/// What the start-up probe waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Wait {
+    /// Until it is known that people are asked: the agent starts and is told so.
+    #[default]
+    Decision,
+    /// Until they have decided.
+    Approval,
 }
 
 /// Why the settings can't be used.
@@ -132,6 +145,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Which protocol is served.
     pub provider: Provider,
+    /// What the start-up probe waits for.
+    pub wait: Wait,
     /// The pod's UID, where it is accepted as the AWS loopback secret.
     pub pod_uid: Option<String>,
 }
@@ -159,6 +174,7 @@ impl TryFrom<ServeArgs> for Settings {
             token_file: args.token_file,
             run_dir: args.run_dir,
             provider,
+            wait: args.wait,
             pod_uid,
         })
     }
@@ -183,7 +199,16 @@ mod tests {
             let arguments = [start, vec!["--issuer-ca", "pem", "--provider", "aws"]].concat();
             let settings = settings(&arguments).unwrap();
             assert_eq!((settings.port, settings.provider, settings.pod_uid), (9911, Provider::Aws, None));
+            assert_eq!(settings.wait, Wait::Decision);
         }
+    }
+
+    #[test]
+    fn start_up_waits_for_what_it_is_told() {
+        let base = ["--issuer-ca", "pem", "--provider", "aws", "--wait"];
+        assert_eq!(settings(&[&base[..], &["approval"]].concat()).unwrap().wait, Wait::Approval);
+        let refused = Cli::try_parse_from([&["exeat-sidecar"], &base[..], &["Approval"]].concat()).unwrap_err();
+        assert!(refused.to_string().contains("[possible values: decision, approval]"), "{refused}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use exeat_runtime::clock::Clock;
+use exeat_wire::APPROVAL_PENDING;
 use futures::future::{Either, Ready, ready};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
@@ -17,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::{Layer, Service};
 
-use crate::args::Provider;
+use crate::args::{Provider, Wait};
 use crate::guard::{Guard, Rejection};
 use crate::metrics::{Metrics, Outcome, Protocol};
 use crate::protocol::{self, Answer, aws, json, kubernetes};
@@ -45,6 +46,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Which protocol is served besides plain JSON.
     pub provider: Provider,
+    /// What the start-up probe waits for.
+    pub wait: Wait,
 }
 
 /// The state of [`router`].
@@ -96,10 +99,12 @@ async fn kubernetes_status(State(shared): State<AppState>, request: Request) -> 
 
 async fn started(State(shared): State<AppState>) -> Response {
     let snapshot = shared.snapshots.borrow();
-    let status = if snapshot.started { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let asked = shared.wait == Wait::Decision && snapshot.code == APPROVAL_PENDING;
+    let started = snapshot.started || asked;
+    let status = if started { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let held = snapshot.holds(shared.clock.now());
     let reason = (!held).then(|| serde_json::json!({ "code": snapshot.code, "message": snapshot.message }));
-    let body = serde_json::json!({ "started": snapshot.started, "held": held, "refusal": reason });
+    let body = serde_json::json!({ "started": started, "held": held, "refusal": reason });
     Answer::json(status, None, body.to_string()).to_response()
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use common::issuer::{Says, TestIssuer};
 use common::{World, active, aws, refusal, start_time};
-use exeat_sidecar::args::Provider;
-use exeat_wire::StreamMessage;
+use exeat_sidecar::args::{Provider, Wait};
+use exeat_wire::{Refusal, StreamMessage};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -118,6 +118,29 @@ async fn a_pending_session_is_5xx_until_the_stream_says_active() {
     world.hears(active()).await;
     world.ask_until(|answer| answer.status == 200).await;
     assert!(world.started().await);
+}
+
+/// People may take hours: the agent starts and reads which approval it waits for, unless its author wants it to wait.
+#[tokio::test]
+async fn while_people_are_asked_an_agent_starts_unless_it_is_to_wait_for_them() {
+    for (wait, starts) in [(Wait::Decision, true), (Wait::Approval, false)] {
+        let pending = Refusal {
+            message: "approval reports-1 waits for 1 of security".into(),
+            ..refusal("ApprovalPending", true)
+        };
+        let issuer = TestIssuer::start(Says::Refusal(503, pending.clone())).await;
+        issuer.opens_with(StreamMessage::Waiting(pending));
+        let roots = issuer.roots.clone();
+        let world = World::start_waiting(Provider::Aws, issuer, roots, None, wait).await;
+        let answer = world.ask_until(|answer| answer.code() == "ApprovalPending").await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.body.contains("approval reports-1 waits for 1 of security"), "{answer:?}");
+        assert_eq!(world.started().await, starts);
+        world.issuer.says(Says::Credential(aws(1, 0)));
+        world.hears(active()).await;
+        world.ask_until(|answer| answer.status == 200).await;
+        assert!(world.started().await);
+    }
 }
 
 #[tokio::test]

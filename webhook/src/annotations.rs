@@ -31,6 +31,16 @@ pub enum AwsToken {
     Env,
 }
 
+/// What the pod's start-up waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the first credential is held, or it is known why there is none: also that people are asked.
+    #[default]
+    Decision,
+    /// Until those people have decided.
+    Approval,
+}
+
 /// What the annotations say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
@@ -40,6 +50,8 @@ pub struct Asked {
     pub port: u16,
     /// How AWS SDKs get the loopback secret; absent where the pod does not say.
     pub aws_token: Option<AwsToken>,
+    /// What start-up waits for.
+    pub wait: Wait,
     /// Containers that get no credentials.
     pub skip: BTreeSet<String>,
     /// Containers whose `envFrom` the author has checked.
@@ -80,6 +92,10 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
             None
         }
     });
+    let wait = value(names::WAIT).map_or(Ok(Wait::default()), read_wait).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Wait::default()
+    });
     let list = |key: &str| -> BTreeSet<String> {
         let names = value(key).unwrap_or_default().split(',').map(str::trim);
         names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -88,6 +104,7 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
         policy,
         port,
         aws_token,
+        wait,
         skip: list(names::SKIP_CONTAINERS),
         allow_env_from: list(names::ALLOW_ENV_FROM),
     };
@@ -114,15 +131,8 @@ fn check_key(key: &str) -> Option<Refused> {
         let fix = format!("remove it and name one policy for the pod with {}", names::POLICY);
         return Some(refused(Reason::NotImplemented, field, "policies of single containers are not built yet", fix));
     }
-    if key == names::WAIT {
-        return Some(refused(
-            Reason::NotImplemented,
-            field,
-            "choosing what the start-up probe waits for is not built yet",
-            "remove it: the probe waits for the first credential or its denial",
-        ));
-    }
-    if KNOWN.contains(&key) {
+    // Whatever its author wrote there is replaced.
+    if KNOWN.contains(&key) || key == names::REQUESTER {
         return None;
     }
     let fix = match nearest(key, KNOWN) {
@@ -130,6 +140,19 @@ fn check_key(key: &str) -> Option<Refused> {
         None => format!("remove it; known are {}", KNOWN.join(", ")),
     };
     Some(refused(Reason::AnnotationInvalid, field, "there is no such annotation", fix))
+}
+
+fn read_wait(value: &str) -> Result<Wait, Refused> {
+    match value {
+        "decision" => Ok(Wait::Decision),
+        "approval" => Ok(Wait::Approval),
+        other => Err(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::WAIT),
+            format_args!("{other:?} is not known"),
+            "write decision (start once it is known that people are asked), approval (start once they have decided), or remove it",
+        )),
+    }
 }
 
 /// The sidecar runs without the right to bind ports below 1024.

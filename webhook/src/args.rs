@@ -8,6 +8,7 @@
 //! | `authorization.k8s.io` | `subjectaccessreviews` | - | create | cluster |
 //! | `admissionregistration.k8s.io` | `mutatingwebhookconfigurations`, `validatingwebhookconfigurations` | `exeat` | get, list, watch, patch | cluster |
 //! | core | `secrets` | `exeat-webhook-root` | get, update | own namespace |
+//! | `admissionregistration.k8s.io` | `validatingadmissionpolicies` | `exeat-sidecar` | get, list, watch | cluster |
 //! | core | `configmaps` | `exeat-issuer-root` | get, list, watch | own namespace |
 //!
 //! Lists and watches of single objects select `metadata.name`, which RBAC grants by `resourceNames`. With
@@ -15,6 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,8 +24,12 @@ use clap::{Args, Parser};
 use exeat_crds::names;
 use exeat_runtime::args::{ClientArgs, HealthArgs, PodArgs, TelemetryArgs, parse_duration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::Deserialize;
 
-use crate::settings::{Settings, SidecarSettings};
+use crate::settings::{InstallationSettings, NamespaceSidecar, Settings, SidecarSettings};
+
+/// Users that a sidecar may run as: not root.
+const UIDS: RangeInclusive<i64> = 1..=i32::MAX as i64;
 
 /// Admission webhook of Exeat: injects the sidecar into annotated pods, validates Exeat's objects, and warns about
 /// workload templates whose pods it would refuse.
@@ -90,7 +96,7 @@ pub struct InjectionArgs {
     #[arg(long, env = "EXEAT_SIDECAR_PULL_POLICY", value_name = "POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub sidecar_pull_policy: String,
     /// User and group of the sidecar; pods whose containers name the same user are refused.
-    #[arg(long, env = "EXEAT_SIDECAR_UID", value_name = "UID", default_value_t = 60911, value_parser = clap::value_parser!(i64).range(1..=i64::from(i32::MAX)))]
+    #[arg(long, env = "EXEAT_SIDECAR_UID", value_name = "UID", default_value_t = 60911, value_parser = clap::value_parser!(i64).range(UIDS))]
     pub sidecar_uid: i64,
     /// Log filter of the sidecar.
     #[arg(long, env = "EXEAT_SIDECAR_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
@@ -101,6 +107,10 @@ pub struct InjectionArgs {
     /// What the sidecar may use at most; empty for no limit.
     #[arg(long, env = "EXEAT_SIDECAR_LIMITS", value_name = "NAME=QUANTITY,…", default_value = "cpu=200m,memory=64Mi", value_parser = parse_amounts)]
     pub sidecar_limits: Amounts,
+    /// Other sidecars in single namespaces, as JSON: {"team-a": {"uid": 70000, "requests": "cpu=20m", "limits": "memory=128Mi"}}. What
+    /// is not named is as everywhere.
+    #[arg(long, env = "EXEAT_SIDECAR_NAMESPACES", value_name = "JSON", default_value = "{}", value_parser = parse_namespaces)]
+    pub sidecar_namespaces: Namespaces,
     /// Audience of the identity tokens of this installation; the issuer must be told the same.
     #[arg(long, env = "EXEAT_AUDIENCE", value_name = "AUDIENCE", default_value = names::DEFAULT_AUDIENCE)]
     pub audience: String,
@@ -113,11 +123,15 @@ pub struct InjectionArgs {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Amounts(pub BTreeMap<String, Quantity>);
 
+/// Sidecars of single namespaces.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Namespaces(pub BTreeMap<String, NamespaceSidecar>);
+
 impl InjectionArgs {
     /// The settings that these arguments describe, for an installation in `namespace`.
-    pub fn settings(&self, namespace: &str) -> Settings {
+    pub fn settings(&self, namespace: &str) -> InstallationSettings {
         let default_url = || format!("https://exeat-issuer.{namespace}.svc:443");
-        Settings {
+        let general = Settings {
             sidecar: SidecarSettings {
                 image: self.sidecar_image.clone(),
                 accepted_images: self.sidecar_accepted_images.iter().filter(|i| !i.is_empty()).cloned().collect(),
@@ -129,7 +143,8 @@ impl InjectionArgs {
             },
             audience: self.audience.clone(),
             issuer_url: self.issuer_url.clone().unwrap_or_else(default_url),
-        }
+        };
+        InstallationSettings { general, namespaces: self.sidecar_namespaces.0.clone() }
     }
 }
 
@@ -145,6 +160,31 @@ fn parse_amounts(text: &str) -> Result<Amounts, String> {
         }
     });
     amounts.collect::<Result<_, _>>().map(Amounts)
+}
+
+/// One namespace's sidecar as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenSidecar {
+    uid: Option<i64>,
+    requests: Option<String>,
+    limits: Option<String>,
+}
+
+fn parse_namespaces(text: &str) -> Result<Namespaces, String> {
+    let written: BTreeMap<String, WrittenSidecar> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let read = |(namespace, written): (String, WrittenSidecar)| {
+        let amounts = |text: Option<String>| text.map(|text| parse_amounts(&text).map(|a| a.0)).transpose();
+        let wrong = |problem: String| format!("{namespace:?}: {problem}");
+        let uid = match written.uid {
+            Some(uid) if !UIDS.contains(&uid) => return Err(wrong(format!("uid {uid} is not in {UIDS:?}"))),
+            uid => uid,
+        };
+        let requests = amounts(written.requests).map_err(wrong)?;
+        let limits = amounts(written.limits).map_err(wrong)?;
+        Ok((namespace, NamespaceSidecar { uid, requests, limits }))
+    };
+    written.into_iter().map(read).collect::<Result<_, _>>().map(Namespaces)
 }
 
 /// A number with one of Kubernetes' suffixes; exponents are left out.
@@ -176,14 +216,25 @@ mod tests {
     #[test]
     fn the_issuer_is_looked_for_in_the_webhooks_own_namespace() {
         let cli = parse(&["--pod-namespace", "elsewhere"]).unwrap();
-        let settings = cli.injection.settings(&cli.pod.pod_namespace);
+        let settings = cli.injection.settings(&cli.pod.pod_namespace).of("agents");
         assert_eq!(settings.issuer_url, "https://exeat-issuer.elsewhere.svc:443");
         assert_eq!(settings.audience, "exeat.dev");
         assert_eq!(settings.sidecar.requests["memory"], Quantity("16Mi".to_owned()));
         let cli = parse(&["--issuer-url", "https://other:8443/", "--sidecar-limits", ""]).unwrap();
-        let settings = cli.injection.settings("any");
+        let settings = cli.injection.settings("any").of("agents");
         assert_eq!(settings.issuer_url, "https://other:8443");
         assert!(settings.sidecar.limits.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_differs_in_what_it_names() {
+        let json = r#"{"team-a": {"uid": 70000, "limits": "memory=128Mi"}, "team-b": {"requests": ""}}"#;
+        let settings = parse(&["--sidecar-namespaces", json]).unwrap().injection.settings("any");
+        let [general, a, b] = ["agents", "team-a", "team-b"].map(|namespace| settings.of(namespace).sidecar);
+        assert_eq!(general, settings.general.sidecar);
+        assert_eq!((a.uid, &a.requests), (70000, &general.requests));
+        assert_eq!(a.limits, [("memory".to_owned(), Quantity("128Mi".to_owned()))].into());
+        assert_eq!((b.uid, b.requests.len(), &b.limits), (general.uid, 0, &general.limits));
     }
 
     #[test]
@@ -195,6 +246,10 @@ mod tests {
             ("--sidecar-requests", "cpu=ten", "cpu=10m"),
             ("--sidecar-limits", "memory=1.2.3Mi", "memory=16Mi"),
             ("--sidecar-uid", "0", "1..="),
+            ("--sidecar-namespaces", "team-a", "expected"),
+            ("--sidecar-namespaces", r#"{"team-a": {"uid": 0}}"#, "uid 0 is not in 1..="),
+            ("--sidecar-namespaces", r#"{"team-a": {"iud": 1}}"#, "unknown field `iud`"),
+            ("--sidecar-namespaces", r#"{"team-a": {"limits": "cpu"}}"#, "\"team-a\": \"cpu\" is no amount"),
             ("--tls-cert-file", "/a", "--tls-key-file"),
         ] {
             let message = parse(&[flag, value]).unwrap_err().to_string();

@@ -1,11 +1,11 @@
 //! The issuer's public root, which every sidecar is given: followed in a ConfigMap of our namespace.
 
 use exeat_crds::names;
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch;
+
+use crate::follow::follow as follow_object;
 
 /// Key of the certificates in the ConfigMap.
 const CERTIFICATE: &str = "ca.crt";
@@ -20,19 +20,11 @@ fn certificates(config_map: &ConfigMap) -> Option<String> {
 /// Follows the ConfigMap for as long as it is polled. A root that is taken away stays known: sidecars that trust it
 /// are about, and a new one replaces it.
 pub async fn follow(client: Client, namespace: &str, root: watch::Sender<Option<String>>) {
-    let api: Api<ConfigMap> = Api::namespaced(client, namespace);
-    let only = watcher::Config::default().fields(&format!("metadata.name={}", names::ISSUER_ROOT_CONFIG_MAP));
-    let mut events = std::pin::pin!(watcher(api, only).default_backoff());
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::Apply(found) | watcher::Event::InitApply(found)) => match certificates(&found) {
-                Some(certificates) => drop(root.send_replace(Some(certificates))),
-                None => tracing::warn!(config_map = names::ISSUER_ROOT_CONFIG_MAP, "no certificate under ca.crt yet"),
-            },
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "watch of the issuer's root interrupted; it goes on by itself"),
-        }
-    }
+    let seen = |found: &ConfigMap| match certificates(found) {
+        Some(certificates) => drop(root.send_replace(Some(certificates))),
+        None => tracing::warn!(config_map = names::ISSUER_ROOT_CONFIG_MAP, "no certificate under ca.crt yet"),
+    };
+    follow_object(Api::namespaced(client, namespace), names::ISSUER_ROOT_CONFIG_MAP, seen).await;
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use exeat_crds::approval::Needed;
 use exeat_crds::reason::{Reason, Refused};
 
 /// `<field>: <problem>; <fix>`.
@@ -35,6 +36,15 @@ fn listed(refused: &[Refused]) -> String {
 pub(crate) fn header(text: &str) -> String {
     const MOST: usize = 1024;
     exeat_crds::text::cut(&one_line(text), MOST).to_owned()
+}
+
+/// Tells the author of a pod that people will be asked, as a warning.
+pub(crate) fn asked(who: &str, needed: &Needed) -> String {
+    let people = needed.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect::<Vec<_>>().join(", ");
+    header(&format!(
+        "people are asked before {who} gets credentials ({people}; rules {}): `kubectl get approvals` shows what they have said",
+        needed.rules.join(", ")
+    ))
 }
 
 /// The known word that a mistyped one was probably meant to be.

@@ -28,6 +28,7 @@ use crate::http::{App, router};
 use crate::issuer_root;
 use crate::metrics::Metrics;
 use crate::objects::{self, Objects};
+use crate::sidecar_images;
 
 /// How long requests are still taken after the signal to stop.
 const LAME_DUCK: Duration = Duration::from_secs(5);
@@ -82,9 +83,11 @@ pub async fn run(cli: Cli) -> Result<(), RunError> {
     let health_listener = listen("--health-listen", cli.health.health_listen).await?;
     let listener = listen("--listen", cli.server.listen).await?;
     let objects = parts.objects(&mut tasks);
+    let settings = cli.injection.settings(&parts.namespace);
+    let sidecar_images = parts.sidecar_images(&settings.general.sidecar.image, &mut tasks);
     let issuer_ca = parts.issuer_root(&mut tasks);
     let resolver = parts.certificate(&cli.server, &mut tasks);
-    let app = App::new(objects, cli.injection.settings(&parts.namespace), issuer_ca, parts.metrics.clone());
+    let app = App::new(objects, settings, sidecar_images, issuer_ca, parts.metrics.clone(), SystemClock);
     let config = server_config(resolver).map_err(|error| RunError::Tls(error.to_string()))?;
     // Only now: every latch is held, so that the first answer is no false "ready".
     let health = health::router(parts.readiness.clone(), shutdown.clone(), registry);
@@ -172,6 +175,16 @@ impl Parts {
         let synced = self.readiness.latch("providers");
         self.until_stop(tasks, "watch of providers", objects::follow(api, provider_writer, synced));
         Objects::new(self.client.clone(), policies, providers)
+    }
+
+    fn sidecar_images(&self, own: &str, tasks: &mut Tasks) -> watch::Receiver<Vec<String>> {
+        let (sender, receiver) = watch::channel(Vec::new());
+        let (client, own) = (self.client.clone(), own.to_owned());
+        let listed =
+            self.readiness.latch("sidecar's image in the admission policy exeat-sidecar (does a controller run?)");
+        let follow = async move { sidecar_images::follow(client, &own, sender, listed).await };
+        self.until_stop(tasks, "watch of the sidecar's images", follow);
+        receiver
     }
 
     fn issuer_root(&self, tasks: &mut Tasks) -> watch::Receiver<Option<String>> {

@@ -4,7 +4,47 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Settings of the injection, the same for every pod.
+/// Settings of the installation: those of most namespaces, and where some differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InstallationSettings {
+    /// What holds wherever nothing else is said.
+    pub general: Settings,
+    /// Sidecars of single namespaces, by the namespace's name.
+    pub namespaces: BTreeMap<String, NamespaceSidecar>,
+}
+
+/// How the sidecar of one namespace differs. What is not said is as everywhere.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NamespaceSidecar {
+    /// User and group that it runs as.
+    pub uid: Option<i64>,
+    /// What the scheduler reserves.
+    pub requests: Option<BTreeMap<String, Quantity>>,
+    /// What it may use at most.
+    pub limits: Option<BTreeMap<String, Quantity>>,
+}
+
+impl InstallationSettings {
+    /// The settings of pods in a namespace.
+    pub fn of(&self, namespace: &str) -> Settings {
+        let mut settings = self.general.clone();
+        if let Some(own) = self.namespaces.get(namespace).cloned() {
+            let sidecar = &mut settings.sidecar;
+            sidecar.uid = own.uid.unwrap_or(sidecar.uid);
+            sidecar.requests = own.requests.unwrap_or_else(|| std::mem::take(&mut sidecar.requests));
+            sidecar.limits = own.limits.unwrap_or_else(|| std::mem::take(&mut sidecar.limits));
+        }
+        settings
+    }
+}
+
+impl From<Settings> for InstallationSettings {
+    fn from(general: Settings) -> Self {
+        Self { general, namespaces: BTreeMap::new() }
+    }
+}
+
+/// Settings of the injection, the same for every pod of a namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The injected container.

@@ -39,6 +39,18 @@ https://exeat-issuer.{{ .Release.Namespace }}.svc:443
 {{- join "," $amounts }}
 {{- end }}
 
+{{/* Sidecars of single namespaces as the webhook reads them: {"team-a":{"limits":"memory=128Mi","uid":70000}}. */}}
+{{- define "exeat.sidecarNamespaces" -}}
+{{- $all := dict }}
+{{- range $namespace, $own := . }}
+{{- $one := dict }}
+{{- with $own.uid }}{{ $_ := set $one "uid" (int64 .) }}{{ end }}
+{{- range $part, $amounts := $own.resources }}{{ $_ := set $one $part (include "exeat.amounts" $amounts) }}{{ end }}
+{{- $_ := set $all $namespace $one }}
+{{- end }}
+{{- toJson $all }}
+{{- end }}
+
 {{/* User name of one of our service accounts, as the API server gives it: {root, account}. */}}
 {{- define "exeat.user" -}}
 system:serviceaccount:{{ .root.Release.Namespace }}:{{ .account }}

@@ -17,7 +17,9 @@ HELM, KUBECTL = os.environ["HELM"], os.environ["KUBECTL"]
 NAMESPACES = ["exeat-system", "platform-security"]
 VALUES = [None, *sorted(p.name for p in (CHART / "ci").glob("*.yaml"))]
 WORKLOADS = {"Deployment", "Job"}
-POLICIES = {"exeat-approvals", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions"}
+PEOPLE = ("exeat-view", "exeat-edit", "exeat-admin", "exeat-approver", "exeat-officer")
+POLICIES = {"exeat-approvals", "exeat-authors", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions", "exeat-sidecar"}
+SECRETS_OF_OURS = {"exeat-issuer-root", "exeat-webhook-root", "exeat-webhook-tls", "exeat-webhook-ca", "exeat-audit-key-controller", "exeat-audit-key-issuer"}
 
 
 def helm(*arguments):
@@ -110,7 +112,7 @@ class Template(unittest.TestCase):
 
     def test_definitions_are_kept_and_can_be_left_out(self):
         definitions = of_kind("CustomResourceDefinition")
-        self.assertEqual(len(definitions), 4)
+        self.assertEqual(len(definitions), 5)
         for one in definitions.values():
             self.assertEqual(one["metadata"]["annotations"]["helm.sh/resource-policy"], "keep")
         self.assertEqual(of_kind("CustomResourceDefinition", "least.yaml"), {})
@@ -158,6 +160,12 @@ class Values(unittest.TestCase):
         "webhook.certManager.issuer.name=corporate": "additional properties 'issuer' not allowed",
         "webhook.certManager.issuerRef.kind=ClusterIssuer": "'name' required",
         "webhook.certManager.duration=90d": "does not match pattern",
+        "issuer.providerSecrets={*}": "does not match pattern",
+        "issuer.providerSecrets={exeat-audit-key-controller}": "'not' failed",
+        "issuer.providerSecrets={exeat-webhook-root}": "'not' failed",
+        "sidecar.namespaces.team-a.iud=1": "additional properties 'iud' not allowed",
+        "sidecar.namespaces.team-a.uid=0": "minimum",
+        "sidecar.namespaces.Team_A.uid=7": "does not match pattern",
     }
 
     def test_mistakes_are_named(self):
@@ -187,9 +195,31 @@ class Access(unittest.TestCase):
 
     @every_rendering
     def test_people_never_write_status_or_finalizers(self, values, namespace):
-        for name in ("exeat-view", "exeat-edit", "exeat-admin"):
+        for name in PEOPLE:
             for resource, _, _ in rules(of_kind("ClusterRole", values, namespace)[name]):
                 self.assertNotIn("/", resource, name)
+
+    @every_rendering
+    def test_who_may_write_what(self, values, namespace):
+        def written(name):
+            reading = {"get", "list", "watch"}
+            every = rules(of_kind("ClusterRole", values, namespace)[name])
+            return {resource: set(verbs) - reading for resource, verbs, _ in every if set(verbs) - reading}
+
+        self.assertEqual(written("exeat-view"), {})
+        self.assertNotIn("approvals", written("exeat-edit") | written("exeat-admin"))
+        self.assertEqual(written("exeat-approver"), {"approvals": {"update", "patch"}, "agentcredentialpolicies": {"approve"}})
+        self.assertEqual(written("exeat-officer"), {"credentialsessions": {"update", "patch", "revoke"}, "credentialholds": {"create", "delete"}})
+        controller = written("exeat-controller")
+        self.assertEqual(controller["approvals"], {"create", "patch", "delete"})
+        self.assertEqual(controller["approvals/status"], {"patch"})
+        self.assertNotIn("credentialholds", controller)
+        for name in ("exeat-issuer", "exeat-webhook"):
+            self.assertFalse({"approvals", "approvals/status", "credentialholds"} & set(written(name)), name)
+
+    def test_no_builtin_role_includes_deciding_or_holding(self):
+        for name in ("exeat-approver", "exeat-officer"):
+            self.assertFalse([k for k in of_kind("ClusterRole")[name]["metadata"]["labels"] if "aggregate" in k], name)
 
     @every_rendering
     def test_secrets_are_read_by_name_or_in_our_namespaces_alone(self, values, namespace):
@@ -202,12 +232,23 @@ class Access(unittest.TestCase):
                 self.assertIn(name, ("exeat-controller", "exeat-issuer", "exeat-webhook"))
                 if role["metadata"]["namespace"] == namespace:
                     self.assertFalse({"list", "watch", "create", "delete"} & set(verbs), name)
-                    self.assertTrue(rule.get("resourceNames") or verbs == ["get"], name)
+                    self.assertTrue(rule.get("resourceNames"), name)
 
-    def test_named_provider_secrets_are_all_that_the_issuer_reads(self):
-        role = next(o for o in roles("irsa.yaml") if o["metadata"]["name"] == "exeat-issuer" and o["metadata"].get("namespace") == "exeat-system")
-        named = {n for resource, _, rule in rules(role) if resource == "secrets" for n in rule["resourceNames"]}
-        self.assertEqual(named, {"aws-keys", "exeat-issuer-root", "exeat-audit-key-issuer"})
+    @every_rendering
+    def test_the_issuer_reads_its_own_secrets_and_those_that_are_named(self, values, namespace):
+        [role] = [r for r in roles(values, namespace) if r["metadata"]["name"] == "exeat-issuer" and r["metadata"].get("namespace") == namespace]
+        may = {n: verbs for resource, verbs, rule in rules(role) if resource == "secrets" for n in rule["resourceNames"]}
+        named = {"aws-keys": ["get"]} if values == "irsa.yaml" else {}
+        own = {"exeat-issuer-root": ["get", "update"], "exeat-audit-key-issuer": ["get", "update"]}
+        self.assertEqual(may, own | named)
+
+    def test_no_secret_of_ours_can_be_named_as_a_providers(self):
+        ours = set(of_kind("Secret")) | {c["spec"]["secretName"] for c in of_kind("Certificate", "cert-manager.yaml").values()}
+        self.assertEqual(ours, SECRETS_OF_OURS)
+        for name in ours:
+            result = helm("template", ".", "--kube-version", "1.34.0", "--set", f"issuer.providerSecrets={{aws-keys,{name}}}")
+            self.assertIn("'not' failed", result.stderr, name)
+        self.assertIn("exeat-aws", rendered(None, "exeat-system", "--set", "issuer.providerSecrets={exeat-aws}"))
 
     @every_rendering
     def test_each_program_has_its_own_audit_key_and_may_only_patch_heads(self, values, namespace):
@@ -329,22 +370,34 @@ class Admission(unittest.TestCase):
                 self.assertTrue(validation.get("message") or validation.get("messageExpression"), name)
 
     @every_rendering
+    def test_only_the_creation_of_injected_pods_hangs_on_the_list_of_images(self, values, namespace):
+        spec = of_kind("ValidatingAdmissionPolicy", values, namespace)["exeat-sidecar"]["spec"]
+        match = spec["matchConstraints"]
+        self.assertEqual(match["objectSelector"], {"matchLabels": {"exeat.dev/injected": "true"}})
+        self.assertEqual([(r["resources"], r["operations"]) for r in match["resourceRules"]], [(["pods"], ["CREATE"])])
+        # Closed until the controller adds its match condition, which is nobody else's field.
+        self.assertEqual([v["expression"] for v in spec["validations"]], ["false"])
+        self.assertNotIn("matchConditions", spec)
+
+    @every_rendering
     def test_the_controller_keeps_what_is_installed(self, values, namespace):
         kept = of_kind("ConfigMap", values, namespace)["exeat-admission-policies"]["data"]
         kept = {(o["kind"], o["metadata"]["name"]): o for text in kept.values() for o in parse(text)}
         installed = {(o["kind"], o["metadata"]["name"]): o for o in objects(values, namespace) if o["kind"].startswith("ValidatingAdmission")}
         self.assertEqual(kept, installed)
         names = {n for resource, verbs, rule in rules(of_kind("ClusterRole", values, namespace)["exeat-controller"])
-                 if resource == "validatingadmissionpolicies" and "patch" in verbs for n in rule["resourceNames"]}
+                 if resource == "validatingadmissionpolicybindings" and "patch" in verbs for n in rule["resourceNames"]}
         self.assertEqual(names, POLICIES)
 
     @every_rendering
     def test_webhook_and_policy_speak_of_the_same_sidecar(self, values, namespace):
         [container] = of_kind("Deployment", values, namespace)["exeat-webhook"]["spec"]["template"]["spec"]["containers"]
         env = {e["name"]: e.get("value") for e in container["env"]}
-        policy = json.dumps(of_kind("ValidatingAdmissionPolicy", values, namespace)["exeat-pods"])
-        for name in ("EXEAT_SIDECAR_IMAGE", "EXEAT_ISSUER_URL", "EXEAT_AUDIENCE"):
-            self.assertIn(f"'{env[name]}'", policy, name)
+        policies = of_kind("ValidatingAdmissionPolicy", values, namespace)
+        for name in ("EXEAT_ISSUER_URL", "EXEAT_AUDIENCE"):
+            self.assertIn(f"'{env[name]}'", json.dumps(policies["exeat-pods"]), name)
+        # It is in no text that an upgrade replaces at another moment than the webhook's replicas.
+        self.assertNotIn(env["EXEAT_SIDECAR_IMAGE"], json.dumps(policies))
 
     def test_the_sidecar_can_be_pinned_by_digest(self):
         def image(*arguments):
@@ -356,24 +409,39 @@ class Admission(unittest.TestCase):
         # As `make images` writes it into digests-VERSION.yaml, beside a tag that then has no say.
         pinned = (None, "exeat-system", "--set", f"sidecar.image.digest={digest},sidecar.image.tag=dev,image.registry=r.example:5000")
         self.assertEqual(image(*pinned), f"r.example:5000/exeat/sidecar@{digest}")
-        rules = of_kind("ValidatingAdmissionPolicy", *pinned)["exeat-pods"]["spec"]["validations"]
-        self.assertTrue(any(f"c.image in ['r.example:5000/exeat/sidecar@{digest}']" in rule["expression"] for rule in rules))
 
-    def test_accepted_images_count(self):
-        policy = json.dumps(of_kind("ValidatingAdmissionPolicy", "digest.yaml")["exeat-pods"])
-        for registry in ("quay.example.com", "mirror.example.com"):
-            self.assertIn(f"'{registry}/exeat/sidecar@sha256:{'3' * 64}'", policy)
+    def test_the_controller_finds_what_a_replica_of_the_webhook_injects(self):
+        deployment = of_kind("Deployment", "digest.yaml")["exeat-webhook"]["spec"]["template"]
+        self.assertLessEqual({"app.kubernetes.io/name": "exeat", "app.kubernetes.io/component": "webhook"}.items(), deployment["metadata"]["labels"].items())
+        self.assertEqual(deployment["spec"]["serviceAccountName"], "exeat-webhook")
+        env = {e["name"]: e.get("value") for e in deployment["spec"]["containers"][0]["env"]}
+        for variable, registry in (("EXEAT_SIDECAR_IMAGE", "quay.example.com"), ("EXEAT_SIDECAR_ACCEPTED_IMAGES", "mirror.example.com")):
+            self.assertEqual(env[variable], f"{registry}/exeat/sidecar@sha256:{'3' * 64}")
+
+    def test_the_sidecar_can_differ_by_namespace(self):
+        def own(*arguments):
+            [container] = of_kind("Deployment", *arguments)["exeat-webhook"]["spec"]["template"]["spec"]["containers"]
+            return next((e["value"] for e in container["env"] if e["name"] == "EXEAT_SIDECAR_NAMESPACES"), None)
+
+        self.assertIsNone(own())
+        self.assertEqual(json.loads(own("digest.yaml")), {
+            "team-a": {"uid": 1000710001},
+            "team-b": {"limits": "cpu=1,memory=128Mi", "requests": "cpu=20m"},
+        })
 
     @every_rendering
     def test_webhooks_touch_annotated_pods_only(self, values, namespace):
         [mutating] = of_kind("MutatingWebhookConfiguration", values, namespace).values()
-        [hook] = mutating["webhooks"]
+        hook, objects_hook = mutating["webhooks"]
+        self.assertEqual((objects_hook["failurePolicy"], objects_hook["timeoutSeconds"]), ("Fail", 5))
+        self.assertEqual({g for rule in objects_hook["rules"] for g in rule["apiGroups"]}, {"exeat.dev"})
+        self.assertIn("object.spec != oldObject.spec", objects_hook["matchConditions"][0]["expression"])
         self.assertEqual((hook["failurePolicy"], hook["reinvocationPolicy"], hook["timeoutSeconds"]), ("Fail", "IfNeeded", 5))
         self.assertIn("startsWith('exeat.dev/')", hook["matchConditions"][0]["expression"])
         excluded = hook["namespaceSelector"]["matchExpressions"][0]["values"]
         self.assertLessEqual({"kube-system", namespace}, set(excluded))
         [validating] = of_kind("ValidatingWebhookConfiguration", values, namespace).values()
-        for hook in [hook, *validating["webhooks"]]:
+        for hook in [hook, objects_hook, *validating["webhooks"]]:
             self.assertNotIn("caBundle", hook["clientConfig"])
             self.assertEqual(hook["sideEffects"], "None")
             core = any("" in rule["apiGroups"] or "apps" in rule["apiGroups"] for rule in hook["rules"])

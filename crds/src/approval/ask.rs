@@ -118,7 +118,7 @@ pub fn rests(approval: Option<&Approval>, asked: &Asked<'_>, now: Timestamp) -> 
 
 /// Whether a request that stands is about what this session needs. Whose workload it is was settled when it opened the session; everything
 /// that people approved is computed again.
-fn same_ask(standing: &ApprovalRequest, asked: &Asked<'_>) -> bool {
+pub(super) fn same_ask(standing: &ApprovalRequest, asked: &Asked<'_>) -> bool {
     let of_any = |request: &ApprovalRequest| key(&ApprovalRequest { workload: None, ..request.clone() });
     let fresh = request(asked, None, Timestamp::UNIX_EPOCH);
     fresh.workload.is_some() == standing.workload.is_some() && of_any(&fresh) == of_any(standing)

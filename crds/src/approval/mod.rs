@@ -3,12 +3,14 @@
 
 mod ask;
 mod changes;
+mod decide;
 mod quorum;
 mod state;
 mod terms;
 
 pub use ask::{Asked, key, name, request, rests};
 pub use changes::changes;
+pub use decide::{Decided, Writer, decide, may_decide};
 pub use quorum::missing;
 pub use state::{State, consume, is_eligible, opened, state, status, usable};
 pub use terms::{Needed, Rule, Terms};

@@ -7,6 +7,7 @@ use axum::http::{Request, Response};
 use clap::Parser;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
+use exeat_runtime::clock::ManualClock;
 use exeat_webhook::args::Cli;
 use exeat_webhook::http::{App, router};
 use exeat_webhook::metrics::Metrics;
@@ -23,6 +24,8 @@ pub(crate) const NAMESPACE: &str = "agents";
 pub(crate) const IMAGE: &str = "registry.example/exeat-sidecar:1";
 pub(crate) const AUDIENCE: &str = "exeat.dev";
 const SYSTEM: &str = "exeat-system";
+/// The webhook's clock stands.
+const NOW: &str = "2026-01-01T13:00:00Z";
 const ISSUER_CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
 /// Providers, policies and settings.
@@ -46,16 +49,16 @@ impl Installation {
         self.providers.iter().find(|provider| provider.metadata.name.as_deref() == Some(name))
     }
 
-    /// Injects as the webhook does, under the policy that the pod names.
+    /// Injects as the webhook does where a controller creates the pod, under the policy that it names.
     pub(crate) fn inject(&self, pod: &Pod) -> Result<Pod, Vec<Refused>> {
         let named = pod.metadata.annotations.as_ref().and_then(|all| all.get(names::POLICY));
         let policy = named.and_then(|name| self.policy(name.trim()));
         let provider = policy.and_then(|policy| self.provider(&policy.spec.provider_ref.name));
         let settings = settings().map_err(|error| vec![Refused::new(Reason::InternalError, error)])?;
-        inject(
-            pod,
-            &InjectContext { namespace: NAMESPACE, policy, provider, settings: &settings, issuer_ca: ISSUER_CA },
-        )
+        let (settings, requester) = (&settings, None);
+        let context =
+            InjectContext { namespace: NAMESPACE, policy, provider, settings, issuer_ca: ISSUER_CA, requester };
+        inject(pod, &context).map(|injected| injected.pod)
     }
 
     /// The webhook's endpoints, whose watches have seen everything. Needs a runtime.
@@ -74,8 +77,10 @@ impl Installation {
         }
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let metrics = Metrics::new(&prometheus::Registry::new()).map_err(|error| error.to_string())?;
-        let root = watch::channel(Some(ISSUER_CA.to_owned())).1;
-        Ok(router(App::new(Objects::new(client, policies, providers), settings()?, root, metrics)))
+        let (images, root) = (watch::channel(Vec::new()).1, watch::channel(Some(ISSUER_CA.to_owned())).1);
+        let clock = ManualClock::new(NOW.parse().map_err(|error: jiff::Error| error.to_string())?);
+        let objects = Objects::new(client, policies, providers);
+        Ok(router(App::new(objects, settings()?.into(), images, root, metrics, clock)))
     }
 }
 
@@ -103,7 +108,7 @@ async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kub
 fn settings() -> Result<Settings, String> {
     let cli =
         Cli::try_parse_from(["exeat-webhook", "--sidecar-image", IMAGE, "--pod-name", "w", "--pod-namespace", SYSTEM]);
-    Ok(cli.map_err(|error| error.to_string())?.injection.settings(SYSTEM))
+    Ok(cli.map_err(|error| error.to_string())?.injection.settings(SYSTEM).of(NAMESPACE))
 }
 
 /// Texts that mean something in a pod or a review.
@@ -114,6 +119,10 @@ pub(crate) const POD_TOKENS: &[&str] = &[
     "exeat.dev/justification",
     "exeat.dev/port",
     "exeat.dev/wait",
+    "decision",
+    "approval",
+    "exeat.dev/requester",
+    "exeat.dev/last-editor",
     "exeat.dev/aws-token",
     "exeat.dev/skip-containers",
     "exeat.dev/allow-env-from",
@@ -240,6 +249,16 @@ pub(crate) const POD_TOKENS: &[&str] = &[
     "AgentCredentialPolicy",
     "CredentialSession",
     "Approval",
+    "CredentialHold",
+    "decisions",
+    "approver",
+    "Approve",
+    "Deny",
+    "digest",
+    "time",
+    "groups",
+    "security",
+    "status",
     "Pod",
     "Deployment",
     "CronJob",

@@ -19,9 +19,9 @@ const OTHER_AUDIENCE: &str = "https://kubernetes.default.svc";
 type Attack = (&'static str, fn(&mut Value));
 
 /// Who mends our webhook: nobody but an admin of the cluster.
-struct Removed<K>(Api<K>, K);
+pub(crate) struct Removed<K>(Api<K>, K);
 
-async fn remove<K>(client: &Client) -> Result<Removed<K>>
+pub(crate) async fn remove<K>(client: &Client) -> Result<Removed<K>>
 where
     K: Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -37,7 +37,7 @@ impl<K> Removed<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
 {
-    async fn put_back(self) -> Result {
+    pub(crate) async fn put_back(self) -> Result {
         if self.0.get_opt("exeat").await?.is_none() {
             self.0.create(&PostParams::default(), &self.1).await?;
         }
@@ -68,7 +68,9 @@ fn dry() -> PostParams {
 /// An injected pod as anybody can read and copy it.
 async fn genuine(ns: &Scope) -> Result<Value> {
     let mut pod = ns.api::<Pod>().create(&dry(), &agent("agent", "pods")).await?;
-    let (labels, annotations) = (pod.metadata.labels.take(), pod.metadata.annotations.take());
+    let (labels, mut annotations) = (pod.metadata.labels.take(), pod.metadata.annotations.take());
+    // As the webhook would stamp it for her who copies it.
+    annotations.get_or_insert_default().insert(names::REQUESTER.to_owned(), "mallory".to_owned());
     pod.metadata = kube::api::ObjectMeta { name: Some("agent".to_owned()), labels, annotations, ..Default::default() };
     pod.status = None;
     Ok(serde_json::to_value(pod)?)
@@ -161,6 +163,10 @@ const POD: &[Attack] = &[
     ("no label", |p| p["metadata"]["labels"] = json!({})),
     ("a false label", |p| p["metadata"]["labels"] = json!({names::INJECTED_LABEL: "false"})),
     ("no annotation", |p| p["metadata"]["annotations"] = json!({})),
+    ("another's name as the requester", |p| p["metadata"]["annotations"][names::REQUESTER] = json!("bob")),
+    ("no requester", |p| {
+        p["metadata"]["annotations"].as_object_mut().expect("annotations").remove(names::REQUESTER);
+    }),
     ("the annotation of another container", |p| {
         p["metadata"]["annotations"] = json!({"policy.exeat.dev/agent": "pods"});
         remove_sidecar(p);
@@ -216,7 +222,7 @@ async fn each_is_refused(admin: &Client, ns: &Scope, genuine: &Value, attacks: &
             Ok(_) => "admitted".to_owned(),
             Err(error) => error.to_string(),
         };
-        if !refusal.contains("ValidatingAdmissionPolicy 'exeat-pods'") {
+        if !refusal.contains("ValidatingAdmissionPolicy 'exeat-") {
             holes.push(format!("{what}: {refusal}"));
         }
     }

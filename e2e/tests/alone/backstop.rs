@@ -5,7 +5,8 @@ use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, Val
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-const POLICIES: [&str; 5] = ["exeat-pods", "exeat-exec", "exeat-sessions", "exeat-approvals", "exeat-objects"];
+const POLICIES: [&str; 6] =
+    ["exeat-pods", "exeat-exec", "exeat-sessions", "exeat-approvals", "exeat-authors", "exeat-objects"];
 
 #[tokio::test]
 async fn removed_and_changed_admission_policies_are_put_back_in_seconds() -> Result {

@@ -1,5 +1,6 @@
 //! Stories that would disturb others: they run last, one after the other.
 
+mod approvals;
 mod attacks;
 mod backstop;
 mod faults;

@@ -2,11 +2,16 @@
 
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
-use exeat_e2e::{Result, Scope, agent, ensure, in_namespace, kubernetes_policy, script, shell, wait_for};
-use k8s_openapi::api::core::v1::Pod;
+use exeat_e2e::{
+    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, shell, wait_for,
+};
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 const EACH_SECOND: &str = "while kubectl get pods -o name >/dev/null; do sleep 1; done; echo broken; sleep 86400";
 /// The same image under the tag of another release.
@@ -17,6 +22,55 @@ const UPGRADE: &str = "helm upgrade exeat charts/exeat --namespace exeat-system 
 fn sidecar_image(pod: &Pod) -> Option<String> {
     let init = pod.spec.as_ref()?.init_containers.as_ref()?;
     init.iter().find(|c| c.name == names::SIDECAR)?.image.clone()
+}
+
+/// Installs another release while new pods are asked for all the time, of which none may be refused. Gives the sidecars' images.
+async fn while_pods_are_created(ns: &Scope, command: &str) -> Result<BTreeSet<String>> {
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let installing = shell(command);
+    let mut installing = std::pin::pin!(installing);
+    let (mut images, mut created, mut refusals) = (BTreeSet::new(), 0, Vec::new());
+    loop {
+        match tokio::time::timeout(Duration::from_millis(50), installing.as_mut()).await {
+            Ok(installed) => {
+                installed?.ok()?;
+                break;
+            }
+            Err(_) => match ns.api::<Pod>().create(&dry_run, &agent("asked-for", "pods")).await {
+                Ok(pod) => {
+                    created += 1;
+                    images.extend(sidecar_image(&pod));
+                }
+                Err(error) => refusals.push(error.to_string()),
+            },
+        }
+    }
+    println!("{created} pods were admitted meanwhile, with {images:?}");
+    ensure!(created > 0 && refusals.is_empty(), "{created} admitted, {} refused: {refusals:?}", refusals.len());
+    Ok(images)
+}
+
+/// Only one image counts as the sidecar's once no replica of the other release is left; a pod with the other one by hand is refused.
+async fn only_image_is(ns: &Scope, tag: &str, other: &str) -> Result {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(ns.client.clone());
+    let image = wait_for("one image is left", 60, async || {
+        let policy = policies.get(names::SIDECAR_POLICY).await?;
+        let image = policy.annotations().get(names::SIDECAR_IMAGES).cloned().unwrap_or_default();
+        ensure!(image.ends_with(tag) && !image.contains(','), "{image}");
+        Ok(image)
+    })
+    .await?;
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let injected = ns.api::<Pod>().create(&dry_run, &agent("by-hand", "pods")).await?;
+    let mut by_hand = agent("by-hand", "pods");
+    let sidecar = injected.spec.and_then(|spec| spec.init_containers).into_iter().flatten().next();
+    by_hand = by_hand.with(|spec| {
+        let sidecar = sidecar.map(|c| Container { image: Some(image.replace(tag, other)), volume_mounts: None, ..c });
+        spec.init_containers = Some(sidecar.into_iter().collect());
+    });
+    let refusal = ns.expect_refused(&by_hand).await?;
+    ensure!(refusal.contains("initContainers[name=exeat-sidecar].image"), "{refusal}");
+    Ok(())
 }
 
 /// A new pod works, with the sidecar of the release that stands now.
@@ -53,11 +107,14 @@ async fn agents_do_not_notice_an_upgrade_and_its_rollback() -> Result {
         ns.ready(policy).await?;
         ns.start(script("agent", "pods", EACH_SECOND)).await?;
         shell(TAG).await?.ok()?;
-        shell(UPGRADE).await?.ok()?;
+        let images = while_pods_are_created(&ns, UPGRADE).await?;
+        assert_eq!(images.len(), 2, "{images:?}");
+        only_image_is(&ns, ":next", ":dev").await?;
         labels_can_change(&ns, "agent", "upgraded").await?;
         newcomer(&ns, "upgraded", ":next").await?;
 
-        shell("helm rollback exeat --namespace exeat-system --wait --timeout 3m").await?.ok()?;
+        while_pods_are_created(&ns, "helm rollback exeat --namespace exeat-system --wait --timeout 3m").await?;
+        only_image_is(&ns, ":dev", ":next").await?;
         labels_can_change(&ns, "upgraded", "rolled-back").await?;
         newcomer(&ns, "rolled-back", ":dev").await?;
         for pod in ["agent", "upgraded"] {
@@ -76,4 +133,34 @@ async fn agents_do_not_notice_an_upgrade_and_its_rollback() -> Result {
         shell("helm rollback exeat 1 --namespace exeat-system --wait --timeout 3m").await?.ok()?;
     }
     outcome
+}
+
+#[tokio::test]
+async fn the_list_of_images_is_put_back() -> Result {
+    let _alone = crate::ALONE.lock().await;
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(connect().await?);
+    let before = policies.get(names::SIDECAR_POLICY).await?;
+    ensure!(before.annotations().contains_key(names::SIDECAR_IMAGES), "no image is listed");
+    let open = json!([{"name": "another-image", "expression": "false"}]);
+    let forged = [
+        json!({"metadata": {"annotations": {names::SIDECAR_IMAGES: "registry.evil.test/sidecar:1"}}}),
+        json!({"spec": {"matchConditions": open}}),
+        json!({"spec": {"validations": [{"expression": "true"}]}}),
+    ];
+    for change in forged {
+        policies.patch(names::SIDECAR_POLICY, &PatchParams::default(), &Patch::Merge(&change)).await?;
+        wait_for("the policy is as it was", 20, async || {
+            let now = policies.get(names::SIDECAR_POLICY).await?;
+            ensure!(now.spec == before.spec && now.annotations() == before.annotations(), "{now:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    policies.delete(names::SIDECAR_POLICY, &DeleteParams::default()).await?;
+    wait_for("the policy is back", 20, async || {
+        let now = policies.get(names::SIDECAR_POLICY).await?;
+        ensure!(now.spec == before.spec, "{now:?}");
+        Ok(())
+    })
+    .await
 }

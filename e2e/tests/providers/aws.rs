@@ -168,6 +168,10 @@ async fn a_secret_that_is_missing_or_out_of_reach_is_named() {
         context.namespace = place.other();
         let error = provider(spec, &context).await.map(drop).unwrap_err();
         assert_eq!(error.reason, Reason::IssuerForbidden, "{error}");
+        assert!(
+            error.message.contains("spec.aws.secretRef.name") && error.message.contains("issuer.providerSecrets"),
+            "{error}"
+        );
     })
     .await;
 }

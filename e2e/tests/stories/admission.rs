@@ -158,17 +158,10 @@ async fn a_pod_without_annotation_gets_none_of_what_is_ours() -> Result {
 #[tokio::test]
 async fn approvals_and_status_are_nobody_elses_to_write() -> Result {
     in_namespace("approvals", async |ns| {
-        let policy = ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
-        let uid = policy.uid().unwrap_or_default();
-        let request = json!({
-            "policyRef": {"name": "pods", "uid": uid}, "authorityHash": "h", "rule": "r", "principal": "p", "duration": "1h",
-            "allow": [{"actions": ["list pods"], "resources": ["x/*"]}], "digest": "d", "deadline": "2099-01-01T00:00:00Z",
-            "required": [{"group": "security", "count": 1}],
-        });
-        let approval: Approval = serde_json::from_value(json!({
-            "apiVersion": "exeat.dev/v1alpha1", "kind": "Approval", "metadata": {"name": "mine"}, "spec": {"request": request},
-        }))?;
-        let created = ns.api::<Approval>().create(&PostParams::default(), &approval).await;
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        let mut mine = ns.asked("asked", json!([])).await?;
+        mine.metadata = kube::api::ObjectMeta { name: Some("mine".to_owned()), ..Default::default() };
+        let created = ns.api::<Approval>().create(&PostParams::default(), &mine).await;
         assert!(refused("an approval of one's own", created)?.message.contains("only the controller creates"));
 
         let api = ns.api::<exeat_crds::AgentCredentialPolicy>();

@@ -3,9 +3,10 @@
 use exeat_crds::names;
 use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{NameRef, Phase};
+use exeat_crds::{CredentialProvider, condition};
 use exeat_e2e::{
-    AgentPod, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, agent, aws_policy, in_namespace, policy, provider,
-    script, statement, system_namespace, wait_for,
+    AgentPod, Failure, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, Scope, agent, aws_policy, in_namespace,
+    policy, provider, script, statement, system_namespace, wait_for,
 };
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
@@ -34,6 +35,9 @@ for name, call in {
 const READ: [&str; 5] =
     ["get ok", "list ok", "put AccessDenied 403", "delete AccessDenied 403", "other AccessDenied 403"];
 
+/// A Secret that e2e/install.sh lets the issuer read.
+const BAD_KEY: &str = "e2e-badkey";
+
 fn read_reports() -> Vec<Statement> {
     vec![
         statement(&["s3:ListBucket"], &["arn:aws:s3:::reports"]),
@@ -50,7 +54,7 @@ fn caller(name: &str, policy: &str, endpoint: &str) -> Pod {
     script(name, policy, "").with_agent(|c| c.command = Some(calls(endpoint).to_vec()))
 }
 
-async fn says(ns: &exeat_e2e::Scope, pod: Pod, expected: &[&str]) -> Result {
+async fn says(ns: &Scope, pod: Pod, expected: &[&str]) -> Result {
     let name = pod.name_any();
     ns.start(pod).await?;
     let (code, log) = ns.finished(&name, 180).await?;
@@ -187,21 +191,63 @@ async fn a_role_that_does_not_trust_us_and_a_bad_key_have_reasons_of_their_own()
         let refusal = ns.not_ready(untrusting, "AssumeRoleDenied").await?.message;
         assert!(refusal.contains("role/agents/agents/untrusting"), "{refusal}");
 
-        let secrets: Api<Secret> = Api::namespaced(ns.client.clone(), system_namespace());
-        let bad = json!({
-            "metadata": {"name": format!("{}-bad", ns.name)},
-            "stringData": {"accessKeyID": "AKIAWRONGWRONGWRONG0", "secretAccessKey": "wrong"},
-        });
-        let bad: Secret = serde_json::from_value(bad)?;
-        secrets.create(&PostParams::default(), &bad).await?;
-        let mut with_bad_key = provider("badkey", MINISTACK, &["arn:aws:iam::*:role/agents/agents/*"], &["s3:*"]);
-        if let Some(aws) = &mut with_bad_key.spec.aws {
-            aws.secret_ref = Some(NameRef { name: bad.name_any() });
-        }
-        let with_bad_key = ns.create_provider(with_bad_key).await?.name_any();
+        let with_bad_key = with_secret(&ns, BAD_KEY, "wrong").await?;
         let refused = ns.not_ready(aws_policy("badkey", &with_bad_key, read_reports()), "BaseIdentityInvalid").await;
-        secrets.delete(&bad.name_any(), &DeleteParams::default()).await?;
+        forget_secret(&ns, BAD_KEY).await?;
         refused.map(|_| ())
+    })
+    .await
+}
+
+/// A provider whose keys are in a Secret of our namespace that is made for it.
+async fn with_secret(ns: &Scope, name: &str, secret_key: &str) -> Result<String> {
+    let secrets: Api<Secret> = Api::namespaced(ns.client.clone(), system_namespace());
+    let secret = json!({
+        "metadata": {"name": name},
+        "stringData": {"accessKeyID": "AKIAWRONGWRONGWRONG0", "secretAccessKey": secret_key},
+    });
+    forget_secret(ns, name).await?;
+    secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+    let mut provider = provider(name, MINISTACK, &["arn:aws:iam::*:role/agents/agents/*"], &["s3:*"]);
+    if let Some(aws) = &mut provider.spec.aws {
+        aws.secret_ref = Some(NameRef { name: name.to_owned() });
+    }
+    Ok(ns.create_provider(provider).await?.name_any())
+}
+
+async fn forget_secret(ns: &Scope, name: &str) -> Result {
+    let secrets: Api<Secret> = Api::namespaced(ns.client.clone(), system_namespace());
+    match secrets.delete(name, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        deleted => Ok(deleted.map(|_| ())?),
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_the_installation_does_not_name_is_out_of_the_issuers_reach() -> Result {
+    in_namespace("unnamed", async |ns| {
+        let name = with_secret(&ns, "e2e-unnamed", "unread-by-all").await?;
+        let outcome = async {
+            let policy = ns.not_ready(aws_policy("unnamed", &name, read_reports()), "IssuerForbidden").await?;
+            let provider = wait_for("the provider says so too", 30, async || {
+                let status =
+                    Api::<CredentialProvider>::all(ns.client.clone()).get(&name).await?.status.unwrap_or_default();
+                let ready = condition::get(&status.conditions, "Ready").cloned();
+                ready
+                    .filter(|r| r.status == "False" && r.reason == "IssuerForbidden")
+                    .ok_or_else(|| Failure::new(format!("{:?}", status.conditions)))
+            })
+            .await?;
+            for message in [policy.message, provider.message] {
+                for part in ["spec.aws.secretRef.name", "e2e-unnamed", "issuer.providerSecrets"] {
+                    assert!(message.contains(part), "{part:?} is not in: {message}");
+                }
+            }
+            Ok(())
+        }
+        .await;
+        forget_secret(&ns, "e2e-unnamed").await?;
+        outcome
     })
     .await
 }

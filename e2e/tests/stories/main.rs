@@ -1,6 +1,7 @@
 //! Stories that leave each other alone: they run side by side, each in a namespace of its own.
 
 mod admission;
+mod approvals_admission;
 mod audit;
 mod aws;
 mod canary;

@@ -97,7 +97,7 @@ async fn pods_that_no_policy_covers() -> Result {
             (
                 "what the probe waits for",
                 agent("a", "pods").annotated(names::WAIT, "Approval"),
-                &["NotImplemented", "exeat.dev/wait"],
+                &["AnnotationInvalid", "exeat.dev/wait", "write decision"],
             ),
         ] {
             assert_says(what, &ns.expect_refused(&pod).await?, parts);

@@ -3,6 +3,7 @@
 
 use super::context::Context;
 use super::error::Error;
+use super::images::{self, Replicas};
 use exeat_crds::names;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
@@ -13,6 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,49 +41,68 @@ impl Backstop {
     }
 }
 
+/// The admission policies as they must be.
+pub(super) struct Wanted {
+    manifests: Vec<DynamicObject>,
+    replicas: Replicas,
+    listed: Option<BTreeSet<String>>,
+}
+
 /// Reads the admission policies of `folder` as they were installed, and takes a first look at them. Without a folder there are none
 /// to look after.
 ///
 /// # Errors
 /// A manifest that can't be read.
-pub(super) async fn start(context: &Context, folder: Option<&Path>) -> Result<Vec<DynamicObject>, Error> {
-    let wanted = match folder {
+pub(super) async fn start(context: &Context, folder: Option<&Path>, namespace: &str) -> Result<Wanted, Error> {
+    let manifests = match folder {
         Some(folder) => read(folder)?,
         None => {
             tracing::warn!("no --admission-policies: changed or removed admission policies will not be put back");
             Vec::new()
         }
     };
-    look(context, &wanted).await;
+    let replicas = Replicas::known(&context.client, namespace).await;
+    let mut wanted = Wanted { manifests, replicas, listed: None };
+    look(context, &mut wanted).await;
     Ok(wanted)
 }
 
 /// Keeps them as they were installed.
-pub(super) async fn keep(context: &Context, wanted: &[DynamicObject]) {
+pub(super) async fn keep(context: &Context, mut wanted: Wanted) {
     let mut changes = futures::stream::select(
         touched::<ValidatingAdmissionPolicy>(context),
         touched::<ValidatingAdmissionPolicyBinding>(context),
     );
     loop {
-        let stood = look(context, wanted).await;
+        let stood = look(context, &mut wanted).await;
         tokio::select! {
             _ = changes.next() => {}
+            () = wanted.replicas.change() => {}
             () = tokio::time::sleep(if stood { PERIOD } else { SETTLE }) => {}
         }
         // One look is enough for all changes that have come by now.
         while changes.next().now_or_never().is_some() {}
+        while wanted.replicas.change().now_or_never().is_some() {}
     }
 }
 
-/// Puts back what is not as installed. Returns whether everything stood already.
-async fn look(context: &Context, wanted: &[DynamicObject]) -> bool {
+/// Puts back what is not as it must be. Returns whether everything stood already.
+async fn look(context: &Context, wanted: &mut Wanted) -> bool {
+    let images = wanted.replicas.images();
+    let ours_to_change = wanted.listed.as_ref().is_some_and(|listed| *listed != images);
     let mut stood = true;
-    for manifest in wanted {
+    for manifest in &wanted.manifests {
         let name = manifest.name_any();
-        let healed = heal(context, manifest).await;
+        let listing = images::lists(manifest);
+        let manifest = if listing { images::with(manifest, &images) } else { manifest.clone() };
+        let healed = heal(context, &manifest).await;
         context.metrics.set_backstop(&name, healed.is_ok());
         match healed {
             Ok(false) => continue,
+            Ok(true) if listing && ours_to_change => {
+                tracing::info!(?images, "these images count as the sidecar's now");
+                continue;
+            }
             Ok(true) => {
                 tracing::warn!(%name, "BackstopMissing: an admission policy was changed or missing; it was put back");
             }
@@ -92,6 +113,7 @@ async fn look(context: &Context, wanted: &[DynamicObject]) -> bool {
         stood = false;
         context.backstop.set(false);
     }
+    wanted.listed = Some(images);
     context.backstop.set(stood);
     stood
 }
@@ -113,13 +135,18 @@ async fn heal(context: &Context, manifest: &DynamicObject) -> Result<bool, Error
     let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &ApiResource::from_gvk(&kind));
     let name = manifest.name_any();
     let before = api.get_opt(&name).await?;
-    if before.as_ref().is_some_and(|b| b.data.get("spec") == manifest.data.get("spec")) {
+    if before.as_ref().is_some_and(|b| is_as(b, manifest)) {
         return Ok(false);
     }
     context.gate.check()?;
     let params = PatchParams::apply(names::CONTROLLER).force();
     let after = api.patch(&name, &params, &Patch::Apply(manifest)).await?;
-    Ok(before.is_none_or(|b| b.data.get("spec") != after.data.get("spec")))
+    Ok(before.is_none_or(|b| !is_as(&b, &after)))
+}
+
+fn is_as(found: &DynamicObject, wanted: &DynamicObject) -> bool {
+    let images = |object: &DynamicObject| object.annotations().get(names::SIDECAR_IMAGES).cloned();
+    found.data.get("spec") == wanted.data.get("spec") && images(found) == images(wanted)
 }
 
 fn read(folder: &Path) -> Result<Vec<DynamicObject>, Error> {

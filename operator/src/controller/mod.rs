@@ -10,6 +10,7 @@ pub mod caches;
 pub mod context;
 /// Why a reconcile failed.
 pub mod error;
+pub mod images;
 mod index;
 pub mod pod;
 pub mod policy;

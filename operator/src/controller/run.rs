@@ -85,7 +85,9 @@ async fn lead(
     drivers: Vec<BoxFuture<'static, ()>>,
     args: &Args,
 ) -> Result<(), RunError> {
-    let backstop = backstop::start(&context, args.admission_policies.as_deref()).await.map_err(RunError::setup)?;
+    let namespace = &args.process.pod.pod_namespace;
+    let policies = args.admission_policies.as_deref();
+    let backstop = backstop::start(&context, policies, namespace).await.map_err(RunError::setup)?;
     let watching = futures::future::select_all(drivers);
     let c = Arc::clone(&context);
     let controllers = async {
@@ -105,7 +107,7 @@ async fn lead(
         _ = watching => Err(RunError::PartEnded("a watch")),
         result = controllers => result,
         () = count_active(&context) => Err(RunError::PartEnded("the session count")),
-        () = backstop::keep(&context, &backstop) => Err(RunError::PartEnded("the watch of admission policies")),
+        () = backstop::keep(&context, backstop) => Err(RunError::PartEnded("the watch of admission policies")),
     }
 }
 

@@ -104,7 +104,8 @@ impl SecretSource {
             Err(kube::Error::Api(status)) if status.code == 403 => Err(ProviderError::lasting(
                 Reason::IssuerForbidden,
                 format!(
-                    "the issuer may not read the Secret {name} in namespace {namespace}; install the Role exeat-issuer of the chart there"
+                    "spec.aws.secretRef.name: the issuer may not read the Secret {name} in namespace {namespace}; name it in issuer.providerSecrets \
+                     of the chart's values (without Helm: in the Role exeat-issuer)"
                 ),
             )),
             Err(error) => Err(ProviderError::passing(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use exeat_runtime::clock::ManualClock;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_sidecar::app::{self, AppError};
-use exeat_sidecar::args::{Provider, Settings};
+use exeat_sidecar::args::{Provider, Settings, Wait};
 use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Refusal, Secret, StreamMessage};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -151,6 +151,16 @@ impl World {
     }
 
     pub async fn start_with(provider: Provider, issuer: TestIssuer, roots: String, pod_uid: Option<&str>) -> Self {
+        Self::start_waiting(provider, issuer, roots, pod_uid, Wait::Decision).await
+    }
+
+    pub async fn start_waiting(
+        provider: Provider,
+        issuer: TestIssuer,
+        roots: String,
+        pod_uid: Option<&str>,
+        wait: Wait,
+    ) -> Self {
         let folder = Folder::new();
         let token_file = folder.path().join("identity");
         std::fs::write(&token_file, format!("{IDENTITY}\n")).unwrap();
@@ -163,6 +173,7 @@ impl World {
             token_file,
             run_dir,
             provider,
+            wait,
             pod_uid: pod_uid.map(Into::into),
         };
         let clock = ManualClock::new(start_time());

@@ -109,6 +109,9 @@ pub struct Refusal {
     pub session: Option<String>,
 }
 
+/// [`Refusal::code`] while people are asked: it may be hours until they decide, and agents that can say so should start.
+pub const APPROVAL_PENDING: &str = "ApprovalPending";
+
 /// One line of the stream.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]

@@ -1,8 +1,9 @@
-//! The webhook's HTTP side: three paths, each of which takes an `AdmissionReview` and answers with one.
+//! The webhook's HTTP side: four paths, each of which takes an `AdmissionReview` and answers with one.
 
 mod objects;
 mod pods;
 mod review;
+mod stamps;
 mod workloads;
 
 use std::sync::Arc;
@@ -15,15 +16,18 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
+use exeat_runtime::clock::Clock;
 use tokio::sync::watch;
 
 use self::review::{Answer, Request};
 use crate::metrics::Metrics;
 use crate::objects::{LookupError, Objects};
-use crate::settings::Settings;
+use crate::settings::{InstallationSettings, Settings};
 
 /// Path of the injector.
 pub const MUTATE_PODS: &str = "/mutate-pods";
+/// Path of the stamps on our own kinds.
+pub const MUTATE_OBJECTS: &str = "/mutate-objects";
 /// Path of the validator of our own kinds.
 pub const VALIDATE: &str = "/validate";
 /// Path of the advice on workload templates.
@@ -38,20 +42,33 @@ const DEADLINE: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub struct App {
     objects: Objects,
-    settings: Arc<Settings>,
+    settings: Arc<InstallationSettings>,
+    sidecar_images: watch::Receiver<Vec<String>>,
     issuer_ca: watch::Receiver<Option<String>>,
     metrics: Metrics,
+    clock: Arc<dyn Clock>,
 }
 
 impl App {
-    /// Puts the parts together. `issuer_ca` is the issuer's root as PEM, once it is known.
+    /// Puts the parts together. `sidecar_images` are those that replicas of the webhook inject, of whatever release;
+    /// `issuer_ca` is the issuer's root as PEM, once it is known.
     pub fn new(
         objects: Objects,
-        settings: Settings,
+        settings: InstallationSettings,
+        sidecar_images: watch::Receiver<Vec<String>>,
         issuer_ca: watch::Receiver<Option<String>>,
         metrics: Metrics,
+        clock: impl Clock,
     ) -> Self {
-        Self { objects, settings: Arc::new(settings), issuer_ca, metrics }
+        Self { objects, settings: Arc::new(settings), sidecar_images, issuer_ca, metrics, clock: Arc::new(clock) }
+    }
+
+    /// What is injected into pods of a namespace. A sidecar from a replica of another release is as genuine as our own: the API
+    /// server may ask us about a pod that it has injected.
+    fn settings(&self, namespace: &str) -> Settings {
+        let mut settings = self.settings.of(namespace);
+        settings.sidecar.accepted_images.extend(self.sidecar_images.borrow().iter().cloned());
+        settings
     }
 
     /// The policy that a pod names, and the provider that the policy names.
@@ -73,6 +90,7 @@ struct Authority {
 pub fn router(app: App) -> Router {
     Router::new()
         .route(MUTATE_PODS, post(mutate_pods))
+        .route(MUTATE_OBJECTS, post(mutate_objects))
         .route(VALIDATE, post(validate))
         .route(VALIDATE_WORKLOADS, post(validate_workloads))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
@@ -81,6 +99,10 @@ pub fn router(app: App) -> Router {
 
 async fn mutate_pods(State(app): State<App>, body: Bytes) -> Response {
     serve(&app, MUTATE_PODS, &body, async |request| pods::mutate(&app, request).await).await
+}
+
+async fn mutate_objects(State(app): State<App>, body: Bytes) -> Response {
+    serve(&app, MUTATE_OBJECTS, &body, async |request| stamps::stamp(&app, request)).await
 }
 
 async fn validate(State(app): State<App>, body: Bytes) -> Response {

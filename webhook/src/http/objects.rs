@@ -7,7 +7,7 @@ use kube::core::admission::Operation;
 
 use super::App;
 use super::review::{Answer, Request, object};
-use crate::{access, message, validate};
+use crate::{access, message, stamp, validate};
 
 pub(super) async fn validate(app: &App, request: &Request) -> Answer {
     if !matches!(request.operation, Operation::Create | Operation::Update) || request.sub_resource.is_some() {
@@ -31,7 +31,7 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
         (GROUP, "CredentialProvider") => validate::provider(&object::<CredentialProvider>(new)?),
         (GROUP, "AgentCredentialPolicy") => policy(app, request).await?,
         (GROUP, "CredentialSession") => validate::session(&object::<CredentialSession>(new)?),
-        (GROUP, "Approval") => validate::approval(&object::<Approval>(new)?),
+        (GROUP, "Approval") => approval(app, request)?,
         (group, kind) => {
             return Err(Answer::Unexpected(format!(
                 "kind {kind:?} of group {group:?} is not judged here; mend the webhook configuration"
@@ -42,6 +42,18 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
         return Err(Answer::Refuse(findings.errors));
     }
     Ok(Answer::Allow(findings.warnings.iter().map(|warning| message::header(&warning.to_string())).collect()))
+}
+
+/// The fields, and once more who may decide: by the very function that stamped the decision.
+fn approval(app: &App, request: &Request) -> Result<validate::Findings, Answer> {
+    let approval: Approval = object(request.object.as_ref())?;
+    let mut findings = validate::approval(&approval);
+    if findings.errors.is_empty() && request.operation == Operation::Update {
+        let old: Approval = object(request.old_object.as_ref())?;
+        let writer = stamp::writer(&request.user_info);
+        findings.errors.extend(stamp::unstamped(&old, &approval, writer, app.clock.now()));
+    }
+    Ok(findings)
 }
 
 async fn policy(app: &App, request: &Request) -> Result<validate::Findings, Answer> {

@@ -1,13 +1,13 @@
 //! `POST /mutate-pods`.
 
-use exeat_crds::names;
+use exeat_crds::{approval, names};
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::admission::Operation;
 
 use super::App;
 use super::review::{Answer, Request, object};
 use crate::inject::{InjectContext, inject};
-use crate::{annotations, patch, pod};
+use crate::{annotations, message, patch, pod};
 
 pub(super) async fn mutate(app: &App, request: &Request) -> Answer {
     if request.operation != Operation::Create || request.sub_resource.is_some() {
@@ -31,8 +31,9 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
         namespace,
         policy: authority.policy.as_ref(),
         provider: authority.provider.as_ref(),
-        settings: &app.settings,
+        settings: &app.settings(namespace),
         issuer_ca: issuer_ca.as_deref().unwrap_or_default(),
+        requester: request.user_info.username.as_deref().filter(|name| approval::is_person(name)),
     };
     let injected = inject(&pod, &context).map_err(Answer::Forbid)?;
     if issuer_ca.is_none() {
@@ -44,6 +45,7 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
     let value = |pod| {
         serde_json::to_value(pod).map_err(|error| Answer::Unexpected(format!("the pod can't be written: {error}")))
     };
-    let patch = patch::diff(&value(&pod)?, &value(&injected)?);
-    Ok(if patch.0.is_empty() { Answer::Allow(Vec::new()) } else { Answer::Patch(patch) })
+    let patch = patch::diff(&value(&pod)?, &value(&injected.pod)?);
+    let warnings = injected.needed.iter().map(|needed| message::asked("this pod", needed)).collect();
+    Ok(if patch.0.is_empty() { Answer::Allow(warnings) } else { Answer::Patch(patch, warnings) })
 }

@@ -31,8 +31,8 @@ pub(super) enum BadReview {
 pub(super) enum Answer {
     /// As it is, with advice.
     Allow(Vec<String>),
-    /// Changed.
-    Patch(Patch),
+    /// Changed, with advice.
+    Patch(Patch, Vec<String>),
     /// Refused for what the object says.
     Refuse(Vec<Refused>),
     /// Refused for what the cluster's rules say, or for what the user may not do.
@@ -49,7 +49,7 @@ impl Answer {
         match self {
             Self::Allow(warnings) if warnings.is_empty() => "allowed",
             Self::Allow(_) => "warned",
-            Self::Patch(_) => "patched",
+            Self::Patch(..) => "patched",
             Self::Refuse(_) | Self::Forbid(_) => "refused",
             Self::Unavailable(_) => "unavailable",
             Self::Unexpected(_) => "unexpected",
@@ -71,8 +71,11 @@ pub(super) fn encode(request: &Request, answer: Answer) -> Value {
     let mut response = AdmissionResponse::from(request);
     let mut patch = None;
     match answer {
-        Answer::Allow(warnings) => response.warnings = Some(warnings).filter(|warnings| !warnings.is_empty()),
-        Answer::Patch(operations) => patch = Some(ByteString(json!(operations).to_string().into_bytes())),
+        Answer::Allow(warnings) => response.warnings = some(warnings),
+        Answer::Patch(operations, warnings) => {
+            patch = Some(ByteString(json!(operations).to_string().into_bytes()));
+            response.warnings = some(warnings);
+        }
         Answer::Refuse(problems) => deny(&mut response, 422, "Invalid", message::all(&problems)),
         Answer::Forbid(problems) => deny(&mut response, 403, "Forbidden", message::all(&problems)),
         Answer::Unavailable(message) => deny(&mut response, 503, "ServiceUnavailable", message),
@@ -85,6 +88,10 @@ pub(super) fn encode(request: &Request, answer: Answer) -> Value {
         review["response"]["patchType"] = json!(PatchType::JsonPatch);
     }
     review
+}
+
+fn some(warnings: Vec<String>) -> Option<Vec<String>> {
+    Some(warnings).filter(|warnings| !warnings.is_empty())
 }
 
 fn deny(response: &mut AdmissionResponse, code: u16, reason: &str, message: String) {

@@ -31,12 +31,15 @@ async fn warnings(app: &App, request: &Request) -> Option<Vec<String>> {
         namespace,
         policy: authority.policy.as_ref(),
         provider: authority.provider.as_ref(),
-        settings: &app.settings,
+        settings: &app.settings(namespace),
         issuer_ca: "",
+        requester: None,
     };
-    let problems = inject(&pod, &context).err()?;
-    let warn = |problem| message::header(&format!("pods of this template will be refused: {problem}"));
-    Some(problems.iter().map(warn).collect())
+    let refused = |problem| message::header(&format!("pods of this template will be refused: {problem}"));
+    Some(match inject(&pod, &context) {
+        Ok(injected) => injected.needed.iter().map(|needed| message::asked("a pod of this template", needed)).collect(),
+        Err(problems) => problems.iter().map(refused).collect(),
+    })
 }
 
 /// A pod as the workload would make it.

@@ -9,12 +9,13 @@ mod volumes;
 
 use std::collections::BTreeSet;
 
+use exeat_crds::approval::Needed;
 use exeat_crds::reason::Refused;
 use exeat_crds::rules::Kind;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use crate::annotations::{self, AwsToken};
+use crate::annotations::{self, AwsToken, Wait};
 use crate::settings::Settings;
 use crate::{pod, refuse};
 
@@ -35,6 +36,17 @@ pub struct InjectContext<'a> {
     pub settings: &'a Settings,
     /// The roots that the sidecar trusts, as PEM.
     pub issuer_ca: &'a str,
+    /// The person who creates the pod, where a person does.
+    pub requester: Option<&'a str>,
+}
+
+/// A pod with its sidecar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Injected {
+    /// The pod.
+    pub pod: Pod,
+    /// What people must approve before it gets credentials.
+    pub needed: Option<Needed>,
 }
 
 /// What is injected into one pod.
@@ -49,21 +61,28 @@ pub(crate) struct Plan<'a> {
     pub(crate) issuer_ca: &'a str,
     /// Whether all other containers request what they are limited to.
     pub(crate) guaranteed: bool,
+    pub(crate) wait: Wait,
+    pub(crate) needed: Option<Needed>,
 }
 
 /// Gives a pod its sidecar, and its containers the way to it.
 ///
 /// # Errors
 /// Every reason why this pod can't hold credentials, each with the field and the fix.
-pub fn inject(pod: &Pod, context: &InjectContext<'_>) -> Result<Pod, Vec<Refused>> {
+pub fn inject(pod: &Pod, context: &InjectContext<'_>) -> Result<Injected, Vec<Refused>> {
     let plan = plan(pod, context)?;
     let mut pod = pod.clone();
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(names::INJECTED_LABEL.to_owned(), "true".to_owned());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    match context.requester {
+        Some(name) => annotations.insert(names::REQUESTER.to_owned(), name.to_owned()),
+        None => annotations.remove(names::REQUESTER),
+    };
     if let Some(spec) = &mut pod.spec {
         apply(spec, &plan);
     }
-    Ok(pod)
+    Ok(Injected { pod, needed: plan.needed })
 }
 
 fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refused>> {
@@ -71,9 +90,10 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
     let (asked, mut problems) = annotations::read(&annotations);
     let spec = pod.spec.clone().unwrap_or_default();
     problems.extend(refuse::shape(&spec, &asked, context.settings));
-    if let Err(problem) = refuse::authority(pod, &spec, &asked, context) {
+    let needed = refuse::authority(pod, &spec, &asked, context).unwrap_or_else(|problem| {
         problems.push(problem);
-    }
+        None
+    });
     let kind = context.provider.and_then(|provider| authority::kind_of(provider).ok());
     if let Some(kind) = kind {
         problems.extend(refuse::shadows(&spec, &asked, kind));
@@ -88,6 +108,8 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
             settings: context.settings,
             issuer_ca: context.issuer_ca,
             guaranteed: sidecar::is_guaranteed(&spec),
+            wait: asked.wait,
+            needed,
         }),
         _ => Err(problems),
     }

@@ -1,5 +1,6 @@
 //! The sidecar's container.
 
+use exeat_crds::approval::Needed;
 use exeat_crds::names;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, PodSpec, Probe,
@@ -9,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::Plan;
 use super::agent::literal;
-use crate::annotations::AwsToken;
+use crate::annotations::{AwsToken, Wait};
 use crate::pod::others;
 
 /// The program in the sidecar's image.
@@ -19,6 +20,8 @@ const OWN_ENV_PREFIX: &str = "EXEAT_";
 const POD_UID: &str = "POD_UID";
 /// Longer than a change of leader takes; the probe runs once a second.
 const PROBE_SECONDS: i32 = 120;
+/// Beyond the deadline of those who are asked, so that the sidecar hears what came of it.
+const PROBE_AFTER_DEADLINE: i64 = 60;
 /// A node that starts many pods at once can take seconds to run a probe.
 const PROBE_TIMEOUT: i32 = 5;
 /// What a sidecar without limits of its own gets in a pod of class Guaranteed, which must have both.
@@ -58,7 +61,7 @@ fn container(plan: &Plan<'_>) -> Container {
         env: Some(env(plan)),
         resources: Some(resources(plan)),
         security_context: Some(security_context(sidecar.uid)),
-        startup_probe: Some(startup_probe()),
+        startup_probe: Some(startup_probe(plan)),
         termination_message_path: Some("/dev/termination-log".to_owned()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(vec![
@@ -119,6 +122,9 @@ fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
     if plan.aws_token == AwsToken::Env {
         env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
     }
+    if plan.wait == Wait::Approval {
+        env.push(literal("EXEAT_WAIT", "approval"));
+    }
     env
 }
 
@@ -144,13 +150,20 @@ fn security_context(uid: i64) -> SecurityContext {
 }
 
 /// kubelet's network probes never reach loopback, so the probe is a program in the container.
-fn startup_probe() -> Probe {
+fn startup_probe(plan: &Plan<'_>) -> Probe {
     Probe {
         exec: Some(ExecAction { command: Some(vec![BINARY.to_owned(), "probe".to_owned()]) }),
         period_seconds: Some(1),
         timeout_seconds: Some(PROBE_TIMEOUT),
         success_threshold: Some(1),
-        failure_threshold: Some(PROBE_SECONDS),
+        failure_threshold: Some(probe_seconds(plan)),
         ..Probe::default()
     }
+}
+
+/// How long start-up may take. Where it waits for people it lasts as long as they are asked.
+fn probe_seconds(plan: &Plan<'_>) -> i32 {
+    let asked = |needed: &Needed| needed.deadline.as_secs().saturating_add(PROBE_AFTER_DEADLINE);
+    let asked = plan.needed.as_ref().filter(|_| plan.wait == Wait::Approval).map_or(0, asked);
+    i32::try_from(asked).unwrap_or(i32::MAX).max(PROBE_SECONDS)
 }

@@ -6,6 +6,7 @@ mod security;
 mod selection;
 mod shadow;
 
+use exeat_crds::approval::Needed;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::rules::Kind;
 use exeat_crds::{authority, names};
@@ -40,11 +41,16 @@ pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused>
     problems
 }
 
-/// Whether the policy that the pod names can hand out anything to it.
+/// Whether the policy that the pod names can hand out anything to it, and who must approve that.
 ///
 /// A pod whose annotation names no policy is judged by its annotations already.
-pub(crate) fn authority(pod: &Pod, spec: &PodSpec, asked: &Asked, context: &InjectContext<'_>) -> Result<(), Refused> {
-    let Some(name) = &asked.policy else { return Ok(()) };
+pub(crate) fn authority(
+    pod: &Pod,
+    spec: &PodSpec,
+    asked: &Asked,
+    context: &InjectContext<'_>,
+) -> Result<Option<Needed>, Refused> {
+    let Some(name) = &asked.policy else { return Ok(None) };
     let policy = context.policy.ok_or_else(|| {
         refused(
             Reason::PolicyNotFound,
@@ -60,6 +66,7 @@ pub(crate) fn authority(pod: &Pod, spec: &PodSpec, asked: &Asked, context: &Inje
     let authority = authority::resolve(policy, context.provider).map_err(of_policy)?;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     authority::covers_pod(policy, pod::service_account(spec), &labels)?;
-    authority::ask_of_pod(&authority, &pod::annotations(pod))?;
-    Ok(())
+    let ask = authority::ask_of_pod(&authority, &pod::annotations(pod))?;
+    let grant = authority.grant(ask.allow.as_deref())?;
+    Ok(authority.approval.needed(&grant))
 }

@@ -51,6 +51,6 @@ fn same_user(field: &str, uid: i64) -> Refused {
         Reason::PodUnsuitable,
         field,
         format_args!("{uid} is the user of the sidecar, whose files would be open to this container"),
-        "choose another user, or ask a platform admin to give the sidecar another one (sidecar.uid of the chart)",
+        "choose another user, or ask a platform admin to give the sidecar another one (sidecar.uid or sidecar.namespaces of the chart)",
     )
 }

@@ -6,13 +6,16 @@ use clap::Parser;
 use exeat_crds::reason::Refused;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use exeat_webhook::args::Cli;
-use exeat_webhook::{InjectContext, Settings, inject};
+use exeat_webhook::{InjectContext, InstallationSettings, NamespaceSidecar, Settings, inject};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub(crate) const NAMESPACE: &str = "agents";
+/// The namespace with a sidecar of its own.
+pub(crate) const OWN_SIDECAR: &str = "team-a";
 pub(crate) const ISSUER_CA: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
 #[derive(Deserialize)]
@@ -31,7 +34,17 @@ pub(crate) fn yaml<T: DeserializeOwned>(text: &str) -> T {
 pub(crate) fn settings() -> Settings {
     let base = ["exeat-webhook", "--sidecar-image", "registry.example/exeat-sidecar:1"];
     let pod = ["--pod-name", "w", "--pod-namespace", "exeat-system"];
-    Cli::parse_from(base.into_iter().chain(pod)).injection.settings("exeat-system")
+    Cli::parse_from(base.into_iter().chain(pod)).injection.settings("exeat-system").of(NAMESPACE)
+}
+
+/// The installation, of which one namespace has a sidecar of its own: another user, and more memory.
+pub(crate) fn installation() -> InstallationSettings {
+    let own = NamespaceSidecar {
+        uid: Some(70000),
+        requests: None,
+        limits: Some([("memory".to_owned(), Quantity("128Mi".to_owned()))].into()),
+    };
+    InstallationSettings { namespaces: [(OWN_SIDECAR.to_owned(), own)].into(), ..settings().into() }
 }
 
 pub(crate) fn policies() -> &'static [AgentCredentialPolicy] {
@@ -46,11 +59,20 @@ pub(crate) fn provider(name: &str) -> Option<CredentialProvider> {
     INSTALLATION.providers.iter().find(|provider| provider.metadata.name.as_deref() == Some(name)).cloned()
 }
 
+/// The policy that the pod names.
+pub(crate) fn named_policy(pod: &Pod) -> Option<AgentCredentialPolicy> {
+    let name = pod.metadata.annotations.as_ref().and_then(|all| all.get("exeat.dev/policy"))?;
+    policy(name.trim())
+}
+
 /// Injects as the webhook does, with the policy that the pod names.
 pub(crate) fn inject_pod(pod: &Pod) -> Result<Pod, Vec<Refused>> {
-    let name = pod.metadata.annotations.as_ref().and_then(|all| all.get("exeat.dev/policy"));
-    let policy = name.and_then(|name| policy(name.trim()));
-    inject_under(pod, policy.as_ref())
+    inject_by(pod, None)
+}
+
+/// Injects a pod that this person creates.
+pub(crate) fn inject_by(pod: &Pod, requester: Option<&str>) -> Result<Pod, Vec<Refused>> {
+    injected(pod, named_policy(pod).as_ref(), &settings(), requester)
 }
 
 pub(crate) fn inject_under(pod: &Pod, policy: Option<&AgentCredentialPolicy>) -> Result<Pod, Vec<Refused>> {
@@ -62,10 +84,19 @@ pub(crate) fn inject_with(
     policy: Option<&AgentCredentialPolicy>,
     settings: &Settings,
 ) -> Result<Pod, Vec<Refused>> {
+    injected(pod, policy, settings, None)
+}
+
+pub(crate) fn injected(
+    pod: &Pod,
+    policy: Option<&AgentCredentialPolicy>,
+    settings: &Settings,
+    requester: Option<&str>,
+) -> Result<Pod, Vec<Refused>> {
     let provider = policy.and_then(|policy| provider(&policy.spec.provider_ref.name));
-    let context =
-        InjectContext { namespace: NAMESPACE, policy, provider: provider.as_ref(), settings, issuer_ca: ISSUER_CA };
-    inject(pod, &context)
+    let provider = provider.as_ref();
+    let context = InjectContext { namespace: NAMESPACE, policy, provider, settings, issuer_ca: ISSUER_CA, requester };
+    inject(pod, &context).map(|injected| injected.pod)
 }
 
 /// A pod that is injected without a complaint.

@@ -4,7 +4,9 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::common::{inject_pod, inject_with, pod_with, policy, settings};
+use crate::common::{
+    NAMESPACE, OWN_SIDECAR, inject_pod, inject_with, installation, named_policy, pod_with, policy, settings,
+};
 
 fn spec(pod: &Pod) -> &PodSpec {
     pod.spec.as_ref().unwrap()
@@ -162,6 +164,20 @@ fn an_image_that_a_mirror_rewrote_stays_where_it_is_accepted() {
     assert_eq!(inject_with(&mirrored, policy.as_ref(), &settings).unwrap(), mirrored);
 }
 
+#[test]
+fn the_user_of_the_namespaces_sidecar_is_kept_from_others() {
+    let pod = pod_with("spec: {securityContext: {runAsUser: 70000}}");
+    let policy = policy("report-writer");
+    inject_with(&pod, policy.as_ref(), &installation().of(NAMESPACE)).unwrap();
+    let refused = inject_with(&pod, policy.as_ref(), &installation().of(OWN_SIDECAR)).unwrap_err();
+    assert!(refused[0].message.contains("70000 is the user of the sidecar"), "{refused:?}");
+    // Injected under other settings, as when they change between two calls: what was there is written over.
+    let before = inject_with(&pod_with("{}"), policy.as_ref(), &installation().of(NAMESPACE)).unwrap();
+    let settings = installation().of(OWN_SIDECAR);
+    let after = inject_with(&before, policy.as_ref(), &settings).unwrap();
+    assert_eq!(after, inject_with(&pod_with("{}"), policy.as_ref(), &settings).unwrap());
+}
+
 fn env() -> impl Strategy<Value = Value> {
     let name = prop_oneof![
         Just("AWS_REGION"),
@@ -227,11 +243,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn injecting_twice_is_injecting_once(pod in pods()) {
-        match inject_pod(&pod) {
-            Ok(once) => prop_assert_eq!(inject_pod(&once).unwrap(), once),
+    fn injecting_twice_is_injecting_once(pod in pods(), namespace in prop_oneof![Just(NAMESPACE), Just(OWN_SIDECAR)]) {
+        let settings = installation().of(namespace);
+        let inject = |pod: &Pod| inject_with(pod, named_policy(pod).as_ref(), &settings);
+        match inject(&pod) {
+            Ok(once) => prop_assert_eq!(inject(&once).unwrap(), once),
             // The generator writes foreign values too; then the pod is refused, and refused again.
-            Err(problems) => prop_assert_eq!(inject_pod(&pod).unwrap_err(), problems),
+            Err(problems) => prop_assert_eq!(inject(&pod).unwrap_err(), problems),
         }
     }
 

@@ -13,4 +13,6 @@ mod router;
 #[cfg(test)]
 mod shadowing;
 #[cfg(test)]
+mod stamps;
+#[cfg(test)]
 mod validation;

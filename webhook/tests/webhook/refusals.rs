@@ -197,9 +197,9 @@ fn annotations_that_cannot_be_read() {
             &["annotation policy.exeat.dev/app", "exeat.dev/policy"],
         ),
         (
-            "metadata: {annotations: {exeat.dev/wait: approval}}",
-            "NotImplemented",
-            &["annotation exeat.dev/wait", "remove it"],
+            "metadata: {annotations: {exeat.dev/wait: Approval}}",
+            "AnnotationInvalid",
+            &["annotation exeat.dev/wait", "\"Approval\"", "write decision", "approval"],
         ),
         (
             "metadata: {annotations: {exeat.dev/port: '80'}}",

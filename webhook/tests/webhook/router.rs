@@ -4,7 +4,9 @@ use std::convert::Infallible;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response, StatusCode};
-use exeat_webhook::http::{App, MUTATE_PODS, VALIDATE, VALIDATE_WORKLOADS, router};
+use exeat_runtime::clock::ManualClock;
+use exeat_webhook::InstallationSettings;
+use exeat_webhook::http::{App, MUTATE_OBJECTS, MUTATE_PODS, VALIDATE, VALIDATE_WORKLOADS, router};
 use exeat_webhook::metrics::Metrics;
 use exeat_webhook::objects::Objects;
 use kube::core::DeserializeGuard;
@@ -14,7 +16,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use crate::common::{ISSUER_CA, NAMESPACE, pod, policies, policy, provider, settings};
+use crate::common::{ISSUER_CA, NAMESPACE, OWN_SIDECAR, installation, pod, policies, policy, provider};
+
+/// What replicas of the former release still inject.
+const FORMER_IMAGE: &str = "registry.example/exeat-sidecar:0";
+
+pub(crate) const NOW: &str = "2026-01-01T13:00:00Z";
 
 /// What the API server knows beyond what the watches have seen.
 async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kube::client::Body>, Infallible> {
@@ -57,13 +64,17 @@ async fn api_server(request: Request<kube::client::Body>) -> Result<Response<kub
     Ok(Response::builder().status(status).header("content-type", "application/json").body(body).unwrap())
 }
 
-struct Webhook {
+pub(crate) struct Webhook {
     router: axum::Router,
     registry: Registry,
 }
 
 /// The watch has seen the policies and none of the providers: those are read through.
-fn webhook(issuer_ca: Option<&str>) -> Webhook {
+pub(crate) fn webhook(issuer_ca: Option<&str>) -> Webhook {
+    webhook_with(installation(), issuer_ca)
+}
+
+fn webhook_with(settings: InstallationSettings, issuer_ca: Option<&str>) -> Webhook {
     let client = kube::Client::new(tower::service_fn(api_server), "default");
     let (seen, mut writer) = reflector::store();
     writer.apply_watcher_event(&watcher::Event::Init);
@@ -75,7 +86,8 @@ fn webhook(issuer_ca: Option<&str>) -> Webhook {
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).unwrap();
     let issuer_ca = watch::channel(issuer_ca.map(str::to_owned)).1;
-    let app = App::new(Objects::new(client, seen, providers), settings(), issuer_ca, metrics);
+    let (clock, images) = (ManualClock::new(NOW.parse().unwrap()), watch::channel(vec![FORMER_IMAGE.to_owned()]).1);
+    let app = App::new(Objects::new(client, seen, providers), settings, images, issuer_ca, metrics, clock);
     Webhook { router: router(app), registry }
 }
 
@@ -88,7 +100,7 @@ impl Webhook {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    async fn review(&self, path: &str, request: Value) -> Value {
+    pub(crate) async fn review(&self, path: &str, request: Value) -> Value {
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
         let (status, body) = self.post(path, review.to_string()).await;
         assert_eq!(status, StatusCode::OK, "{body}");
@@ -104,7 +116,7 @@ impl Webhook {
     }
 }
 
-fn request(kind: (&str, &str, &str), operation: &str, user: &str, object: Value, old: Value) -> Value {
+pub(crate) fn request(kind: (&str, &str, &str), operation: &str, user: &str, object: Value, old: Value) -> Value {
     let (group, version, kind) = kind;
     json!({
         "uid": "7c1e", "operation": operation, "namespace": NAMESPACE, "name": "",
@@ -115,17 +127,17 @@ fn request(kind: (&str, &str, &str), operation: &str, user: &str, object: Value,
     })
 }
 
-fn create_pod(object: Value) -> Value {
+pub(crate) fn create_pod(object: Value) -> Value {
     request(("", "v1", "Pod"), "CREATE", "system:serviceaccount:kube-system:replicaset-controller", object, Value::Null)
 }
 
-const POLICY: (&str, &str, &str) = ("exeat.dev", "v1alpha1", "AgentCredentialPolicy");
+pub(crate) const POLICY: (&str, &str, &str) = ("exeat.dev", "v1alpha1", "AgentCredentialPolicy");
 
-fn policy_object() -> Value {
+pub(crate) fn policy_object() -> Value {
     serde_json::to_value(policy("report-writer").unwrap()).unwrap()
 }
 
-fn patched(object: &Value, response: &Value) -> Value {
+pub(crate) fn patched(object: &Value, response: &Value) -> Value {
     let bytes: k8s_openapi::ByteString = serde_json::from_value(response["patch"].clone()).unwrap();
     let patch: json_patch::Patch = serde_json::from_slice(&bytes.0).unwrap();
     let mut object = object.clone();
@@ -152,6 +164,31 @@ async fn an_annotated_pod_is_patched_and_what_we_do_not_know_stays() {
     let metrics = webhook.metrics();
     assert!(metrics.contains(r#"exeat_webhook_requests_total{outcome="patched",path="/mutate-pods"} 1"#), "{metrics}");
     assert!(metrics.contains(r#"exeat_webhook_request_seconds_count{path="/mutate-pods"} 2"#), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_pod_that_a_replica_of_the_former_release_injected_keeps_its_sidecar() {
+    let webhook = webhook(Some(ISSUER_CA));
+    let response = webhook.review(MUTATE_PODS, create_pod(pod())).await;
+    let mut injected = patched(&pod(), &response);
+    for (image, allowed) in [(FORMER_IMAGE, true), ("registry.example/exeat-sidecar:2", false)] {
+        injected["spec"]["initContainers"][0]["image"] = json!(image);
+        let again = webhook.review(MUTATE_PODS, create_pod(injected.clone())).await;
+        assert_eq!((&again["allowed"], &again["patch"]), (&json!(allowed), &Value::Null), "{image}: {again}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_gets_the_sidecar_that_it_was_given() {
+    let mut settings = installation();
+    settings.namespaces.insert(NAMESPACE.to_owned(), settings.namespaces[OWN_SIDECAR].clone());
+    let mut sidecars = Vec::new();
+    for webhook in [webhook(Some(ISSUER_CA)), webhook_with(settings, Some(ISSUER_CA))] {
+        let response = webhook.review(MUTATE_PODS, create_pod(pod())).await;
+        sidecars.push(patched(&pod(), &response)["spec"]["initContainers"][0].clone());
+    }
+    let users: Vec<&Value> = sidecars.iter().map(|sidecar| &sidecar["securityContext"]["runAsUser"]).collect();
+    assert_eq!(users, [60911, 70000]);
 }
 
 #[tokio::test]
@@ -215,7 +252,7 @@ async fn bodies_that_are_no_review_get_400_and_too_long_ones_413() {
     let other = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}}).to_string();
     let empty = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}).to_string();
     for (body, needle) in [("nonsense".to_owned(), "no AdmissionReview"), (other, "Pod"), (empty, "no request")] {
-        for path in [MUTATE_PODS, VALIDATE, VALIDATE_WORKLOADS] {
+        for path in [MUTATE_PODS, MUTATE_OBJECTS, VALIDATE, VALIDATE_WORKLOADS] {
             let (status, message) = webhook.post(path, body.clone()).await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{message}");
             assert!(message.contains(needle), "{message}");

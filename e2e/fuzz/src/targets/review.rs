@@ -5,7 +5,8 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use exeat_webhook::http::{MUTATE_PODS, VALIDATE, VALIDATE_WORKLOADS};
+use exeat_crds::names;
+use exeat_webhook::http::{MUTATE_OBJECTS, MUTATE_PODS, VALIDATE, VALIDATE_WORKLOADS};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -75,34 +76,71 @@ impl Review {
             let told = response["status"]["message"].as_str().unwrap_or_default();
             return Ok(format!("{allowed} {code} {} warnings: {warnings}", refusal(told)));
         }
-        must(allowed && path == MUTATE_PODS, || format!("{path} patches: {answer}"))?;
-        self.patched(request, response)?;
+        must(allowed && [MUTATE_PODS, MUTATE_OBJECTS].contains(&path), || format!("{path} patches: {answer}"))?;
+        self.patched(path, request, response)?;
         Ok("patched".to_owned())
     }
 
-    /// The patch applies to the object as it was sent, and the pod that comes of it needs no second one.
-    fn patched(&self, request: &Value, response: &Value) -> Result<(), String> {
+    /// The patch applies to the object as it was sent, and what comes of it needs no second one.
+    fn patched(&self, path: &str, request: &Value, response: &Value) -> Result<(), String> {
         must(response["patchType"] == "JSONPatch", || "a patch of no type".to_owned())?;
         let encoded = response["patch"].as_str().unwrap_or_default();
         let patch = BASE64_STANDARD.decode(encoded).map_err(|error| error.to_string())?;
         let patch: json_patch::Patch = serde_json::from_slice(&patch).map_err(|error| error.to_string())?;
         let mut object = request["object"].clone();
         json_patch::patch(&mut object, &patch).map_err(|error| format!("the patch does not apply: {error}"))?;
-        // The API server says of what type an object is by its path.
-        let mut typed = object.clone();
-        for field in ["apiVersion", "kind"] {
-            typed.as_object_mut().and_then(|fields| fields.remove(field));
+        match path {
+            MUTATE_PODS => injected(&object)?,
+            _ => stamped(request, &object)?,
         }
-        let pod: Pod = serde_json::from_value(typed).map_err(|error| format!("no pod comes of it: {error}"))?;
-        inject::guarded(&pod)?;
         let mut again = request.clone();
         again["object"] = object;
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": again});
-        let (status, body) = self.post(MUTATE_PODS, review.to_string().into_bytes())?;
+        let (status, body) = self.post(path, review.to_string().into_bytes())?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let quiet = answer["response"]["allowed"] == true && answer["response"]["patch"].is_null();
         must(quiet, || format!("asked again, it answers {status} {answer}"))
     }
+}
+
+fn injected(object: &Value) -> Result<(), String> {
+    // The API server says of what type an object is by its path.
+    let mut typed = object.clone();
+    for field in ["apiVersion", "kind"] {
+        typed.as_object_mut().and_then(|fields| fields.remove(field));
+    }
+    let pod: Pod = serde_json::from_value(typed).map_err(|error| format!("no pod comes of it: {error}"))?;
+    inject::guarded(&pod)
+}
+
+/// A stamp names who wrote, in its own place: an annotation of ours, or the writer's own decision.
+fn stamped(request: &Value, object: &Value) -> Result<(), String> {
+    let user = request["userInfo"]["username"].as_str().unwrap_or_default();
+    let (mut before, mut after) = (request["object"].clone(), object.clone());
+    if request["kind"]["kind"] == "Approval" {
+        let decisions = |of: &mut Value| of.pointer_mut("/spec/decisions").map(Value::take).unwrap_or_default();
+        let (sent, stored) = (decisions(&mut before), decisions(&mut after));
+        let pairs = sent.as_array().into_iter().flatten().zip(stored.as_array().into_iter().flatten());
+        let changed: Vec<&Value> = pairs.filter(|(old, new)| old != new).map(|(_, new)| new).collect();
+        let own = matches!(changed[..], [one] if one["approver"] == user && !user.starts_with("system:"));
+        must(own && sent.as_array().map(Vec::len) == stored.as_array().map(Vec::len), || {
+            format!("{user:?} changes {changed:?}")
+        })?;
+    } else {
+        for of in [&mut before, &mut after] {
+            let annotations = of.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+            let annotations = annotations.map(|all| {
+                all.remove(names::LAST_EDITOR);
+                all.remove(names::REQUESTER);
+                all.is_empty()
+            });
+            let empty = annotations.unwrap_or(true);
+            if let Some(metadata) = of["metadata"].as_object_mut().filter(|_| empty) {
+                metadata.remove("annotations");
+            }
+        }
+    }
+    must(before == after, || format!("a stamp makes {after} of {before}"))
 }
 
 fn warnings(path: &str, response: &Value) -> Result<String, String> {
@@ -125,7 +163,7 @@ impl Target for Review {
     }
 
     fn judge(&mut self, input: &[u8]) -> Result<String, String> {
-        let paths = [MUTATE_PODS, VALIDATE, VALIDATE_WORKLOADS];
+        let paths = [MUTATE_PODS, MUTATE_OBJECTS, VALIDATE, VALIDATE_WORKLOADS];
         let said: Result<Vec<String>, String> = paths.iter().map(|path| self.at(path, input)).collect();
         Ok(said?.join(" | "))
     }
