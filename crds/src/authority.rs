@@ -5,7 +5,7 @@ mod not_built;
 mod subject;
 
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
-pub use subject::{PodAsk, ask_of_pod, covers_account, covers_pod};
+pub use subject::{PodAsk, ask_of_pod, covers_account, covers_pod, selects};
 
 use crate::approval::Terms;
 use crate::reason::{Reason, Refused};

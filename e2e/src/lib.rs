@@ -22,7 +22,7 @@ pub use build::{
 pub use cluster::{connect, connect_as, connect_with_token, now, system_namespace};
 pub use failure::{Failure, Result, refused};
 pub use issuer::{Answer, Issuer};
-pub use pods::{Output, ROOT, kubectl, shell};
+pub use pods::{Output, ROOT, exeat, exeat_program, kubectl, shell};
 pub use scope::{Scope, in_namespace};
 pub use sessions::phase;
 pub use wait::{holds_for, wait_for};

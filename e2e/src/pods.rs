@@ -111,6 +111,26 @@ pub async fn kubectl(arguments: &[&str]) -> Result<Output> {
     outside(Command::new("kubectl").args(arguments)).await
 }
 
+/// Where cargo has put `kubectl-exeat`: beside the folder that the running test is in.
+///
+/// # Errors
+/// When it is not there.
+pub fn exeat_program() -> Result<std::path::PathBuf> {
+    let test = std::env::current_exe()?;
+    let program = test.parent().and_then(|deps| deps.parent()).map(|folder| folder.join("kubectl-exeat"));
+    program
+        .filter(|program| program.is_file())
+        .ok_or_else(|| Failure::new("kubectl-exeat is not built: cargo build -p exeat-cli"))
+}
+
+/// `kubectl exeat` with all rights, outside of any pod.
+///
+/// # Errors
+/// As [`kubectl`].
+pub async fn exeat(arguments: &[&str]) -> Result<Output> {
+    outside(Command::new(exeat_program()?).args(arguments)).await
+}
+
 /// A piece of shell in the checkout's root, outside of any pod, with all rights.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use exeat_crds::names;
 use exeat_crds::reason::{Reason, Refused};
 
 use crate::message::{nearest, refused};
-use crate::objects::is_name;
+use crate::pod::is_name;
 
 /// Annotations that a pod may carry.
 const KNOWN: [&str; 9] = [

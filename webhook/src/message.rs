@@ -32,6 +32,7 @@ fn listed(refused: &[Refused]) -> String {
 }
 
 /// A text as a warning header can carry it: on one line and of bounded length.
+#[cfg(feature = "server")]
 pub(crate) fn header(text: &str) -> String {
     const MOST: usize = 1024;
     exeat_crds::text::cut(&one_line(text), MOST).to_owned()

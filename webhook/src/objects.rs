@@ -12,6 +12,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use crate::pod::is_name;
+
 /// Why an object is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
@@ -103,14 +105,6 @@ where
         name: name.to_owned(),
         source: Box::new(source),
     })
-}
-
-/// Whether a text can be the name of an object (a DNS subdomain).
-pub fn is_name(text: &str) -> bool {
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let label =
-        |label: &str| label.starts_with(edge) && label.ends_with(edge) && label.chars().all(|c| edge(c) || c == '-');
-    text.len() <= 253 && text.split('.').all(label)
 }
 
 /// Keeps a store in step with the API server for as long as it is polled. One object that can't be read does not stop

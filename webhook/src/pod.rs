@@ -60,6 +60,14 @@ pub(crate) fn is_within(inner: &str, outer: &str) -> bool {
     outer == "/" || inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Whether a text can be the name of an object (a DNS subdomain).
+pub(crate) fn is_name(text: &str) -> bool {
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label =
+        |label: &str| label.starts_with(edge) && label.ends_with(edge) && label.chars().all(|c| edge(c) || c == '-');
+    text.len() <= 253 && text.split('.').all(label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -59,7 +59,8 @@ pub fn covers_pod(
     }
 }
 
-fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+/// Whether a label selector selects these labels; one that Kubernetes would refuse selects nothing.
+pub fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
     let exact = selector.match_labels.iter().flatten().all(|(k, v)| labels.get(k) == Some(v));
     let expressions = selector.match_expressions.iter().flatten().all(|e| {
         let value = labels.get(&e.key);

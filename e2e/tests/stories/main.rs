@@ -5,6 +5,7 @@ mod approvals_admission;
 mod audit;
 mod aws;
 mod canary;
+mod cli;
 mod expiry;
 mod identity;
 mod install;

@@ -164,9 +164,9 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::chain::tests::origin;
     use crate::audit::heads::MAX_AGE;
     use crate::audit::record::Mac;
+    use crate::audit::tests::origin;
     use exeat_runtime::clock::ManualClock;
     use jiff::Timestamp;
     use std::sync::Mutex;

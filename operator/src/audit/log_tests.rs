@@ -1,7 +1,6 @@
 use super::*;
-use crate::audit::chain::tests::{key, origin};
 use crate::audit::sink::{Lines, SinkError, Threaded};
-use crate::audit::tests::session;
+use crate::audit::tests::{key, origin, session};
 use async_trait::async_trait;
 use std::io::{self, Write};
 

@@ -6,18 +6,13 @@
 
 pub mod anchor;
 pub mod args;
-pub mod chain;
-pub mod command;
-pub mod heads;
-pub mod key;
 mod log;
 pub mod metrics;
-pub mod record;
 pub mod secret;
 pub mod sink;
 pub mod spool;
-pub mod verify;
 
+pub use exeat_audit::{chain, command, heads, key, record, verify};
 pub use log::{Audit, AuditError};
 
 use exeat_crds::reason::Reason;

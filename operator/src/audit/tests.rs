@@ -1,11 +1,19 @@
-use super::chain::Chain;
-use super::chain::tests::{key, origin};
+use super::chain::{Chain, Origin};
+use super::key::Key;
 use super::record::Record;
 use super::verify::{Extent, Keys, verify};
 use super::*;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+
+pub(in crate::audit) fn origin(writer: &str, boot: &str) -> Origin {
+    Origin { program: "issuer".to_owned(), writer: writer.to_owned(), boot: boot.to_owned() }
+}
+
+pub(in crate::audit) fn key(digit: char) -> Key {
+    Key::parse(&digit.to_string().repeat(64)).unwrap()
+}
 
 pub(in crate::audit) fn session() -> CredentialSession {
     serde_json::from_value(serde_json::json!({

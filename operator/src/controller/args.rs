@@ -104,7 +104,7 @@ mod tests {
         let line = ["verify-audit", "--key-file", "issuer=/k", "--key-file=controller=/c", "--heads=/h", "-"];
         let Ok(Call::VerifyAudit(args)) = parse(&line) else { panic!("not understood") };
         assert_eq!(args.key_files[0], ("issuer".to_owned(), "/k".into()));
-        assert_eq!((args.file, args.heads, args.partial), ("-".into(), Some("/h".into()), false));
+        assert_eq!((args.files, args.heads, args.partial), (vec!["-".into()], Some("/h".into()), false));
         for line in [&[][..], &["uninstall"], &["run"]] {
             let error = parse(line).unwrap_err().to_string();
             assert!(error.contains("pod"), "{error}");

@@ -1,6 +1,6 @@
-//! Where each chain ends, kept apart from the log: what is cut off a log's end shows against it. Pure; [`super::anchor`] writes it.
+//! Where each chain ends, kept apart from the log: what is cut off a log's end shows against it. Pure; the operator writes it.
 
-use super::chain::Head;
+use crate::chain::Head;
 use exeat_crds::text;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -120,7 +120,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::record::Mac;
+    use crate::record::Mac;
     use proptest::prelude::*;
 
     fn head(sequence: u64) -> Head {

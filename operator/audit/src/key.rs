@@ -1,6 +1,6 @@
 //! The key of a program's audit chains. Who holds it can forge records, so it leaves its Secret for this type alone.
 
-use super::record::Mac;
+use crate::record::Mac;
 use hmac::digest::KeyInit;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;

@@ -1,7 +1,7 @@
 //! `exeat-controller verify-audit`.
 
-use super::key::Key;
-use super::verify::{Extent, Keys, Report, Verifier};
+use crate::key::Key;
+use crate::verify::{Extent, Keys, Report, Verifier};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// What to verify.
 #[derive(Args, Debug, Clone, PartialEq, Eq)]
 pub struct VerifyArgs {
-    /// The log, one JSON record a line; other lines are skipped. "-": standard input.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    /// The log, one JSON record a line, in the order in which it was written; other lines are skipped. "-": standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
 
     /// Key of a program, as PROGRAM=FILE with controller or issuer; the entry "key" of its Secret exeat-audit-key-PROGRAM. Give old keys too.
     #[arg(long = "key-file", value_name = "PROGRAM=FILE", value_parser = key_file)]
@@ -66,18 +66,26 @@ pub fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, VerifyError>
         Some(path) => entries(&read(path)?).map_err(|error| VerifyError::of(path, error))?,
         None => BTreeMap::new(),
     };
-    let input: Box<dyn io::Read> = if args.file == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(std::fs::File::open(&args.file).map_err(|error| VerifyError::of(&args.file, error))?)
-    };
     let mut verifier = Verifier::new(&keys);
-    for line in BufReader::new(input).split(b'\n') {
-        verifier.line(&line.map_err(|error| VerifyError::of(&args.file, error))?);
+    for file in &args.files {
+        for line in BufReader::new(open(file)?).split(b'\n') {
+            verifier.line(&line.map_err(|error| VerifyError::of(file, error))?);
+        }
     }
     let report = verifier.finish(&heads, if args.partial { Extent::Part } else { Extent::Whole });
     write(&report, out).map_err(|error| VerifyError::of(Path::new("the report"), error))?;
     Ok(report.findings.is_empty())
+}
+
+/// A log's file; "-" is standard input.
+///
+/// # Errors
+/// When it can't be opened.
+pub fn open(path: &Path) -> Result<Box<dyn io::Read>, VerifyError> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    Ok(Box::new(std::fs::File::open(path).map_err(|error| VerifyError::of(path, error))?))
 }
 
 fn read(path: &Path) -> Result<zeroize::Zeroizing<String>, VerifyError> {
@@ -120,8 +128,8 @@ fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::chain::tests::{key, lines, origin};
-    use crate::audit::heads::{Anchor, entry_name};
+    use crate::chain::tests::{key, lines, origin};
+    use crate::heads::{Anchor, entry_name};
     use jiff::Timestamp;
 
     #[test]
@@ -137,7 +145,7 @@ mod tests {
             path
         };
         let args = VerifyArgs {
-            file: file("log", &lines.concat()),
+            files: vec![file("log", &lines.concat())],
             key_files: vec![("issuer".to_owned(), file("key", key('1').to_text().as_bytes()))],
             heads: Some(file("heads", serde_json::json!({"kind": "ConfigMap", "data": data}).to_string().as_bytes())),
             partial: false,
@@ -151,7 +159,7 @@ mod tests {
         file("log", &lines[..2].concat());
         let (well, text) = verify(&args);
         assert!(!well && text.starts_with("Truncated writer=\"pod-a\" boot=\"b0\" sequence=2: "), "{text}");
-        let missing = VerifyArgs { file: folder.join("none"), ..args.clone() };
+        let missing = VerifyArgs { files: vec![folder.join("none")], ..args.clone() };
         assert!(run(&missing, &mut Vec::new()).unwrap_err().to_string().contains("none: "));
         let wrong = VerifyArgs { heads: Some(file("heads", br#"{"kind":"Secret"}"#)), ..args };
         assert!(run(&wrong, &mut Vec::new()).unwrap_err().to_string().contains("exeat-audit-heads"));

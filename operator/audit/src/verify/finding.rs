@@ -1,4 +1,4 @@
-use crate::audit::chain::Origin;
+use crate::chain::Origin;
 use exeat_crds::text;
 use std::fmt;
 

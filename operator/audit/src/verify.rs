@@ -6,10 +6,10 @@ mod slots;
 
 pub use finding::{Code, Finding};
 
-use super::chain::Origin;
-use super::heads::{Anchor, entry_name};
-use super::key::Key;
-use super::record::{FORMAT, MAC_FIELD, Mac, Record};
+use crate::chain::Origin;
+use crate::heads::{Anchor, entry_name};
+use crate::key::Key;
+use crate::record::{FORMAT, MAC_FIELD, Mac, Record};
 use slots::{Slot, Slots, Standing};
 use std::collections::BTreeMap;
 

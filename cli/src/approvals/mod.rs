@@ -1,0 +1,71 @@
+//! `approvals`, `approve`, `deny`: what waits for people, and their word. The API server decides who may; what it would refuse is told before
+//! anything is written.
+
+pub mod decide;
+pub mod list;
+pub mod precheck;
+pub mod show;
+
+use crate::client::Cluster;
+use crate::error::{Error, Exit};
+use crate::output::Out;
+use clap::Args;
+use exeat_crds::Approval;
+use exeat_crds::v1alpha1::ApprovalPhase;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+/// Arguments of `approvals`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ListArgs {
+    /// Those that are decided, too.
+    #[arg(long)]
+    pub all: bool,
+    /// Under this policy.
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+}
+
+/// Arguments of `approve` and `deny`.
+#[derive(Args, Clone, Debug)]
+pub struct DecideArgs {
+    /// Names of approvals.
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Why, for the record.
+    #[arg(short = 'm', long = "message", value_name = "TEXT")]
+    pub message: String,
+    /// Ask nothing.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Where an approval is.
+pub fn phase(approval: &Approval) -> ApprovalPhase {
+    approval.status.as_ref().and_then(|status| status.phase).unwrap_or_default()
+}
+
+/// `approvals`: what waits longest comes first.
+///
+/// # Errors
+/// The API server's.
+pub async fn list(cluster: &Cluster, args: &ListArgs, now: Timestamp, out: &mut Out<'_>) -> Result<Exit, Error> {
+    let api: Api<Approval> = cluster.api();
+    let mut params = ListParams::default().limit(crate::sessions::PAGE);
+    if let Some(policy) = &args.policy {
+        params = params.fields(&format!("spec.request.policyRef.name={policy}"));
+    }
+    let mut found = Vec::new();
+    loop {
+        let page = api.list(&params).await.map_err(Error::api("approvals can't be listed"))?;
+        found.extend(page.items.into_iter().filter(|approval| args.all || phase(approval) == ApprovalPhase::Pending));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => break,
+        }
+    }
+    found.sort_by_key(|approval| (approval.creation_timestamp().map(|t| t.0), approval.name_any()));
+    out.list(&found, || list::table(&found, cluster.all, now), "Nothing waits for approval.")?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,153 @@
+//! Why the API server would refuse a decision, known before it is written. Pure: it refuses nothing that the API server takes, and the API
+//! server judges again.
+
+use exeat_crds::Approval;
+use exeat_crds::approval;
+use exeat_crds::v1alpha1::{ApprovalPhase, Verdict};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+/// Who decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Me {
+    /// User name.
+    pub username: String,
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Whether the authorizer grants the verb `approve` on the policy; `None`: it did not say.
+    pub may: Option<bool>,
+}
+
+/// Judges a decision.
+///
+/// # Errors
+/// What the API server would refuse it for, and what would help.
+pub fn check(object: &Approval, me: &Me, verdict: Verdict, now: Timestamp) -> Result<(), String> {
+    let request = &object.spec.request;
+    let policy = &request.policy_ref.name;
+    if !approval::is_person(&me.username) {
+        return Err(format!("you are {:?}, and people alone decide: use credentials of your own", me.username));
+    }
+    if me.may == Some(false) {
+        return Err(format!(
+            "you ({}) lack the verb approve on agentcredentialpolicies.exeat.dev {policy:?} in namespace {}: ask for ClusterRole exeat-approver there",
+            me.username,
+            object.namespace().unwrap_or_default()
+        ));
+    }
+    if request.digest != approval::digest(request) {
+        return Err("the request's digest is not its own: nobody should decide on it; tell who runs Exeat".to_owned());
+    }
+    let phase = super::phase(object);
+    let ends_it = verdict == Verdict::Deny && phase == ApprovalPhase::Approved;
+    if request.deadline.parse::<Timestamp>().is_ok_and(|deadline| now > deadline) && !ends_it {
+        return Err(format!("its deadline was {}: a new pod asks again", request.deadline));
+    }
+    if phase.is_final() {
+        return Err(format!("it is {} already, and stays so", phase.as_str()));
+    }
+    if let Some(mine) = object.spec.decisions.iter().find(|d| d.approver == me.username) {
+        return match (mine.decision, verdict) {
+            (Verdict::Approve, Verdict::Deny) => Ok(()),
+            (Verdict::Deny, Verdict::Approve) => Err("you have denied it, and a denial can't be taken back".to_owned()),
+            _ => Err("you have said so already".to_owned()),
+        };
+    }
+    if verdict == Verdict::Deny {
+        return Ok(());
+    }
+    if request.excluded.contains(&me.username) {
+        return Err(
+            "you asked for it, own the policy, or changed it last: somebody else approves (you may deny)".to_owned()
+        );
+    }
+    if !request.required.iter().any(|r| me.groups.contains(&r.group)) {
+        let groups: Vec<&str> = request.required.iter().map(|r| r.group.as_str()).collect();
+        return Err(format!(
+            "you are in none of the groups that are asked: {} (your groups: {})",
+            groups.join(", "),
+            me.groups.join(", ")
+        ));
+    }
+    if object.spec.decisions.len() >= approval::MAX_PEOPLE {
+        return Err("it holds as many decisions as it can".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use exeat_crds::v1alpha1::ApprovalDecision;
+    use serde_json::json;
+
+    pub(crate) fn approval() -> Approval {
+        let mut object: Approval = serde_json::from_value(json!({
+            "apiVersion": "exeat.dev/v1alpha1", "kind": "Approval",
+            "metadata": {"name": "reports-1", "namespace": "agents", "creationTimestamp": "2026-01-01T12:00:00Z"},
+            "spec": {"request": {
+                "policyRef": {"name": "writer", "uid": "pol"}, "providerRef": {"name": "aws"}, "authorityHash": "h", "serviceAccount": "agent",
+                "workload": {"kind": "Deployment", "name": "reports", "uid": "w"}, "rules": ["provider/deletes"], "principal": "arn:aws:iam::123456789012:role/r",
+                "allow": [{"actions": ["s3:DeleteObject"], "resources": ["arn:aws:s3:::a/*"]}], "duration": "1h", "deadline": "2026-01-01T16:00:00Z",
+                "validFor": "1h", "uses": 2, "coolDown": "30m", "required": [{"group": "security", "count": 1}], "minimum": 1, "excluded": ["carol"], "digest": ""
+            }},
+            "status": {"phase": "Pending", "missing": ["1 of security"]}
+        }))
+        .unwrap();
+        object.spec.request.digest = exeat_crds::approval::digest(&object.spec.request);
+        object
+    }
+
+    fn me(name: &str, groups: &[&str]) -> Me {
+        Me { username: name.into(), groups: groups.iter().map(|g| (*g).to_owned()).collect(), may: Some(true) }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_the_api_server_would_refuse_is_told_before() {
+        let (now, late) = (at("2026-01-01T13:00:00Z"), at("2026-01-01T17:00:00Z"));
+        let security: &[&str] = &["security"];
+        let approves = |object: &Approval, me: &Me, now| check(object, me, Verdict::Approve, now);
+        let plain = approval();
+        assert_eq!(approves(&plain, &me("dave", security), now), Ok(()));
+        let why = |object: &Approval, me: &Me, now, word: &str| {
+            let told = approves(object, me, now).unwrap_err();
+            assert!(told.contains(word), "{word}: {told}");
+        };
+        why(&plain, &me("system:serviceaccount:a:b", security), now, "people alone");
+        why(&plain, &Me { may: Some(false), ..me("dave", security) }, now, "exeat-approver");
+        why(&plain, &me("carol", security), now, "somebody else approves");
+        why(&plain, &me("dave", &["dev"]), now, "none of the groups");
+        why(&plain, &me("dave", security), late, "deadline");
+        let mut forged = approval();
+        forged.spec.request.uses = 100;
+        why(&forged, &me("dave", security), now, "digest");
+        let mut denied = approval();
+        denied.status.as_mut().unwrap().phase = Some(ApprovalPhase::Denied);
+        why(&denied, &me("dave", security), now, "Denied already");
+    }
+
+    #[test]
+    fn a_denial_needs_the_verb_alone_and_may_follow_an_approval() {
+        let now = at("2026-01-01T13:00:00Z");
+        let mut object = approval();
+        assert_eq!(check(&object, &me("carol", &[]), Verdict::Deny, now), Ok(()));
+        let said = |decision| ApprovalDecision {
+            approver: "dave".into(),
+            uid: None,
+            groups: Vec::new(),
+            decision,
+            digest: String::new(),
+            comment: None,
+            time: None,
+        };
+        object.spec.decisions = vec![said(Verdict::Approve)];
+        assert_eq!(check(&object, &me("dave", &[]), Verdict::Deny, now), Ok(()));
+        assert!(check(&object, &me("dave", &["security"]), Verdict::Approve, now).unwrap_err().contains("already"));
+        object.spec.decisions = vec![said(Verdict::Deny)];
+        assert!(check(&object, &me("dave", &["security"]), Verdict::Approve, now).unwrap_err().contains("taken back"));
+    }
+}

@@ -1,0 +1,106 @@
+//! `audit recent` and `audit show`: Events of the namespace, and the records in the logs of controller and issuer.
+
+use super::record::{Happened, merge, parse, table};
+use crate::client::Cluster;
+use crate::error::{Error, Exit, api_message};
+use crate::output::{Format, Out};
+use crate::sessions::PAGE;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, LogParams};
+
+/// Pods that write audit records.
+const WRITERS: &str = "app.kubernetes.io/name=exeat,app.kubernetes.io/component in (controller,issuer)";
+
+/// `audit recent`.
+///
+/// # Errors
+/// When neither Events nor logs can be read.
+pub async fn recent(cluster: &Cluster, since: i64, now: Timestamp, out: &mut Out<'_>) -> Result<Exit, Error> {
+    let from = now - SignedDuration::from_secs(since);
+    let mut all = gather(cluster, Some(since), out).await?;
+    all.retain(|one| one.time >= from && cluster.scope().is_none_or(|namespace| one.namespace == namespace));
+    print(&all, cluster.all, out)
+}
+
+/// `audit show`.
+///
+/// # Errors
+/// As [`recent`].
+pub async fn show(cluster: &Cluster, session: &str, out: &mut Out<'_>) -> Result<Exit, Error> {
+    let mut all = gather(cluster, None, out).await?;
+    all.retain(|one| one.session == session && cluster.scope().is_none_or(|namespace| one.namespace == namespace));
+    if all.is_empty() {
+        return Err(Error::NotFound(format!(
+            "nothing is recorded of session {session:?} in what can be read; where logs are shipped, export them and use `audit export FILE`"
+        )));
+    }
+    print(&all, cluster.all, out)
+}
+
+fn print(all: &[Happened], namespaces: bool, out: &mut Out<'_>) -> Result<Exit, Error> {
+    if out.is_data() {
+        out.data(&all)?;
+    } else if all.is_empty() {
+        out.note("Nothing happened.")?;
+    } else {
+        let text = table(all, namespaces).render(out.format == Format::Wide, out.paint);
+        out.text(&text)?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn gather(cluster: &Cluster, since: Option<i64>, out: &mut Out<'_>) -> Result<Vec<Happened>, Error> {
+    let events = events(cluster).await;
+    let records = records(cluster, since).await;
+    match (events, records) {
+        (Ok(events), Ok(records)) => Ok(merge(events, records)),
+        (Ok(events), Err(error)) => {
+            out.note(&format!(
+                "note: the logs in namespace {} can't be read ({}): Events alone are shown, and they go after an hour",
+                cluster.system,
+                api_message(&error)
+            ))?;
+            Ok(merge(events, Vec::new()))
+        }
+        (Err(error), Ok(records)) => {
+            out.note(&format!("note: Events can't be read ({}): audit records alone are shown", api_message(&error)))?;
+            Ok(merge(Vec::new(), records))
+        }
+        (Err(error), Err(_)) => Err(Error::api("neither Events nor logs can be read")(error)),
+    }
+}
+
+async fn events(cluster: &Cluster) -> Result<Vec<Happened>, kube::Error> {
+    let api: Api<Event> = cluster.api();
+    let mut params = ListParams::default().fields("regarding.kind=CredentialSession").limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        found.extend(page.items.iter().filter_map(Happened::of_event));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(found),
+        }
+    }
+}
+
+async fn records(cluster: &Cluster, since: Option<i64>) -> Result<Vec<Happened>, kube::Error> {
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.system);
+    let mut found = Vec::new();
+    let mut failed = None;
+    let writers = pods.list(&ListParams::default().labels(WRITERS)).await?;
+    for pod in &writers.items {
+        let params = LogParams { since_seconds: since, ..LogParams::default() };
+        match pods.logs(&pod.name_any(), &params).await {
+            Ok(log) => found.extend(log.lines().filter_map(|line| Happened::of_record(&parse(line)?))),
+            Err(error) => failed = Some(error),
+        }
+    }
+    match failed {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found),
+    }
+}

@@ -1,0 +1,75 @@
+//! The connection that kubectl would make: kubeconfig, context, exec plugins and tokens.
+
+use crate::args::Global;
+use crate::error::Error;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use std::time::Duration;
+
+/// Longest wait for a connection: a wrong context must not look like a hang.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longest wait for an answer. Watches send something more often than that.
+const READ: Duration = Duration::from_secs(300);
+
+/// A client, and the namespace that commands look at.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The client.
+    pub client: Client,
+    /// `--namespace`, or the context's.
+    pub namespace: String,
+    /// Whether `--all-namespaces` was given.
+    pub all: bool,
+    /// Where Exeat is installed.
+    pub system: String,
+}
+
+impl Cluster {
+    /// Connects as the command line says.
+    ///
+    /// # Errors
+    /// A kubeconfig that can't be used.
+    pub async fn connect(global: &Global) -> Result<Self, Error> {
+        let mut config = config(global).await?;
+        if let Some(user) = &global.as_user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(global.as_groups.clone()).filter(|groups| !groups.is_empty());
+        }
+        config.connect_timeout = Some(CONNECT);
+        config.read_timeout = Some(READ);
+        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| Error::Connect(error.to_string()))?;
+        Ok(Self { client, namespace, all: global.all_namespaces, system: global.system_namespace.clone() })
+    }
+
+    /// The namespace to list in; `None` for all.
+    pub fn scope(&self) -> Option<&str> {
+        (!self.all).then_some(self.namespace.as_str())
+    }
+
+    /// The objects of a kind in the scope.
+    pub fn api<K>(&self) -> kube::Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match self.scope() {
+            Some(namespace) => kube::Api::namespaced(self.client.clone(), namespace),
+            None => kube::Api::all(self.client.clone()),
+        }
+    }
+}
+
+async fn config(global: &Global) -> Result<Config, Error> {
+    let explicit = global.kubeconfig.is_some() || global.context.is_some();
+    let connect = |error: &dyn std::fmt::Display| Error::Connect(error.to_string());
+    if !explicit {
+        return Config::infer().await.map_err(|error| connect(&error));
+    }
+    let read = match &global.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+    let kubeconfig = read.map_err(|error| connect(&error))?;
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| connect(&error))
+}

@@ -1,0 +1,228 @@
+//! RBAC's objects, asked in reverse: who may? Pure, but for reading them.
+
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// All roles and bindings.
+#[derive(Clone, Debug, Default)]
+pub struct Rbac {
+    cluster_roles: BTreeMap<String, Vec<PolicyRule>>,
+    roles: BTreeMap<(String, String), Vec<PolicyRule>>,
+    cluster_bindings: Vec<ClusterRoleBinding>,
+    bindings: Vec<RoleBinding>,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask<'a> {
+    verb: &'a str,
+    group: &'a str,
+    resource: &'a str,
+    namespace: Option<&'a str>,
+    name: Option<&'a str>,
+    some: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// In the whole cluster. A subresource is written `pods/exec`.
+    pub fn new(verb: &'a str, group: &'a str, resource: &'a str) -> Self {
+        Self { verb, group, resource, namespace: None, name: None, some: false }
+    }
+
+    /// In one namespace.
+    #[must_use]
+    pub fn within(&self, namespace: &'a str) -> Self {
+        Self { namespace: Some(namespace), ..self.clone() }
+    }
+
+    /// On some object at least, whichever it is.
+    #[must_use]
+    pub fn on_some(&self) -> Self {
+        Self { some: true, ..self.clone() }
+    }
+
+    /// On one object.
+    #[must_use]
+    pub fn named(&self, name: &'a str) -> Self {
+        Self { name: Some(name), ..self.clone() }
+    }
+}
+
+/// Who holds a right.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    /// `User`, `Group` or `ServiceAccount`.
+    pub kind: String,
+    /// Its namespace, for accounts.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Subject {
+    /// Whether it is one of the cluster's own parts.
+    pub fn is_control_plane(&self) -> bool {
+        self.namespace == "kube-system" || (self.kind != "ServiceAccount" && self.name.starts_with("system:"))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            write!(f, "{} {}", self.kind, self.name)
+        } else {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        }
+    }
+}
+
+impl Rbac {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn read(client: &Client) -> Result<Self, kube::Error> {
+        let all = ListParams::default();
+        let cluster_roles = Api::<ClusterRole>::all(client.clone()).list(&all).await?.items;
+        let roles = Api::<Role>::all(client.clone()).list(&all).await?.items;
+        Ok(Self {
+            cluster_roles: cluster_roles
+                .into_iter()
+                .map(|role| (role.name_any(), role.rules.unwrap_or_default()))
+                .collect(),
+            roles: roles
+                .into_iter()
+                .map(|role| ((role.namespace().unwrap_or_default(), role.name_any()), role.rules.unwrap_or_default()))
+                .collect(),
+            cluster_bindings: Api::<ClusterRoleBinding>::all(client.clone()).list(&all).await?.items,
+            bindings: Api::<RoleBinding>::all(client.clone()).list(&all).await?.items,
+        })
+    }
+
+    /// Who may, sorted, each once.
+    pub fn who_may(&self, ask: &Ask<'_>) -> Vec<Subject> {
+        let mut found = Vec::new();
+        for binding in &self.cluster_bindings {
+            if self.rules_of(&binding.role_ref, None).iter().any(|rule| allows(rule, ask)) {
+                found.extend(subjects(binding.subjects.as_deref(), None));
+            }
+        }
+        for binding in
+            self.bindings.iter().filter(|b| ask.namespace.is_some() && b.metadata.namespace.as_deref() == ask.namespace)
+        {
+            let namespace = binding.metadata.namespace.as_deref();
+            if self.rules_of(&binding.role_ref, namespace).iter().any(|rule| allows(rule, ask)) {
+                found.extend(subjects(binding.subjects.as_deref(), namespace));
+            }
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn rules_of(&self, role: &RoleRef, namespace: Option<&str>) -> &[PolicyRule] {
+        let rules = if role.kind == "ClusterRole" {
+            self.cluster_roles.get(&role.name)
+        } else {
+            namespace.and_then(|namespace| self.roles.get(&(namespace.to_owned(), role.name.clone())))
+        };
+        rules.map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+fn subjects(subjects: Option<&[k8s_openapi::api::rbac::v1::Subject]>, namespace: Option<&str>) -> Vec<Subject> {
+    let all = subjects.unwrap_or_default().iter();
+    all.map(|subject| Subject {
+        kind: subject.kind.clone(),
+        namespace: if subject.kind == "ServiceAccount" {
+            subject.namespace.clone().or(namespace.map(str::to_owned)).unwrap_or_default()
+        } else {
+            String::new()
+        },
+        name: subject.name.clone(),
+    })
+    .collect()
+}
+
+/// A rule for named objects counts where the question is about one of them.
+fn allows(rule: &PolicyRule, ask: &Ask<'_>) -> bool {
+    let has = |list: &[String], wanted: &str| list.iter().any(|item| item == "*" || item == wanted);
+    let resources = rule.resources.as_deref().unwrap_or_default();
+    let any_with_sub = ask.resource.split_once('/').map(|(_, sub)| format!("*/{sub}"));
+    let names = rule.resource_names.as_deref().unwrap_or_default();
+    has(&rule.verbs, ask.verb)
+        && has(rule.api_groups.as_deref().unwrap_or_default(), ask.group)
+        && (has(resources, ask.resource) || any_with_sub.is_some_and(|any| resources.contains(&any)))
+        && (names.is_empty() || ask.some || ask.name.is_some_and(|name| names.iter().any(|n| n == name)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub(crate) fn rbac() -> Rbac {
+        let rules = |value: serde_json::Value| serde_json::from_value::<Vec<PolicyRule>>(value).unwrap();
+        let cluster = |role: &str, subjects: serde_json::Value| {
+            serde_json::from_value(json!({"metadata": {"name": role}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": subjects}))
+                .unwrap()
+        };
+        let within = |namespace: &str, kind: &str, role: &str, subjects: serde_json::Value| {
+            serde_json::from_value(json!({"metadata": {"name": role, "namespace": namespace},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role}, "subjects": subjects}))
+            .unwrap()
+        };
+        Rbac {
+            cluster_roles: BTreeMap::from([
+                ("edit".into(), rules(json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get"]}]))),
+                ("cluster-admin".into(), rules(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]))),
+                ("debug".into(), rules(json!([{"apiGroups": [""], "resources": ["*/exec"], "verbs": ["create"]}]))),
+                (
+                    "impersonator".into(),
+                    rules(json!([{"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}])),
+                ),
+            ]),
+            roles: BTreeMap::from([(
+                ("agents".into(), "one".into()),
+                rules(
+                    json!([{"apiGroups": ["exeat.dev"], "resources": ["agentcredentialpolicies"], "resourceNames": ["writer"], "verbs": ["approve"]}]),
+                ),
+            )]),
+            cluster_bindings: vec![
+                cluster("cluster-admin", json!([{"kind": "Group", "name": "system:masters"}])),
+                cluster("debug", json!([{"kind": "Group", "name": "system:authenticated"}])),
+                cluster("impersonator", json!([{"kind": "User", "name": "root-ann"}])),
+            ],
+            bindings: vec![
+                within(
+                    "agents",
+                    "ClusterRole",
+                    "edit",
+                    json!([{"kind": "Group", "name": "team"}, {"kind": "ServiceAccount", "name": "ci"}]),
+                ),
+                within("elsewhere", "ClusterRole", "edit", json!([{"kind": "User", "name": "eve"}])),
+                within("agents", "Role", "one", json!([{"kind": "Group", "name": "security"}])),
+            ],
+        }
+    }
+
+    #[test]
+    fn bindings_are_read_backwards() {
+        let rbac = rbac();
+        let told = |ask: Ask<'_>| rbac.who_may(&ask).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let pods = Ask::new("create", "", "pods");
+        assert_eq!(told(pods.within("agents")), ["Group system:masters", "Group team", "ServiceAccount agents/ci"]);
+        assert_eq!(told(pods), ["Group system:masters"]);
+        assert_eq!(
+            told(Ask::new("create", "", "pods/exec").within("agents")),
+            ["Group system:authenticated", "Group system:masters"]
+        );
+        let approve = Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within("agents");
+        assert_eq!(told(approve.clone()), ["Group system:masters"], "a right on one policy is none on all");
+        assert_eq!(told(approve.on_some()), told(approve.named("writer")));
+        assert_eq!(told(approve.named("writer")), ["Group security", "Group system:masters"]);
+    }
+}

@@ -1,0 +1,118 @@
+//! A gate and its verdict.
+
+use crate::output::{Paint, Tone};
+use exeat_crds::reason::Refused;
+use exeat_crds::text::strip_hidden;
+use serde::Serialize;
+
+/// What a gate says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Verdict {
+    /// Pass.
+    Ok,
+    /// Pass, but look at it.
+    Warn,
+    /// No.
+    Fail,
+    /// It can't be told.
+    Unknown,
+}
+
+/// One gate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Which.
+    pub gate: &'static str,
+    /// What it says.
+    pub verdict: Verdict,
+    /// Stable reason code, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why.
+    pub message: String,
+    /// The smallest change that would help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Gate {
+    /// Passed.
+    pub fn ok(gate: &'static str, message: impl Into<String>) -> Self {
+        Self { gate, verdict: Verdict::Ok, reason: None, message: message.into(), fix: None }
+    }
+
+    /// Closed.
+    pub fn fail(gate: &'static str, reason: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        let reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+        Self { gate, verdict: Verdict::Fail, reason, message: message.into(), fix: Some(fix.into()) }
+    }
+
+    /// Passed, with something to look at.
+    pub fn warn(gate: &'static str, reason: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Warn, ..Self::fail(gate, reason, message, fix) }
+    }
+
+    /// It can't be told.
+    pub fn unknown(gate: &'static str, message: impl Into<String>) -> Self {
+        Self { gate, verdict: Verdict::Unknown, reason: None, message: message.into(), fix: None }
+    }
+
+    /// A refusal of the rules: it names the fix after its first semicolon.
+    pub fn refused(gate: &'static str, refused: &Refused) -> Self {
+        let (message, fix) = match refused.message.split_once("; ") {
+            Some((message, fix)) => (message.to_owned(), Some(fix.to_owned())),
+            None => (refused.message.clone(), None),
+        };
+        Self { gate, verdict: Verdict::Fail, reason: Some(refused.reason.as_str().to_owned()), message, fix }
+    }
+}
+
+/// The gates as lines.
+pub fn render(gates: &[Gate], paint: Paint) -> String {
+    let mut text = String::new();
+    let width = gates.iter().map(|gate| gate.gate.len()).max().unwrap_or(0);
+    for gate in gates {
+        let (word, tone) = match gate.verdict {
+            Verdict::Ok => ("ok  ", Tone::Good),
+            Verdict::Warn => ("warn", Tone::Warn),
+            Verdict::Fail => ("FAIL", Tone::Bad),
+            Verdict::Unknown => ("?   ", Tone::Dim),
+        };
+        let reason = gate.reason.as_ref().map(|reason| format!("{}: ", strip_hidden(reason))).unwrap_or_default();
+        text += &format!("{}  {:<width$}  {reason}{}\n", paint.on(tone, word), gate.gate, strip_hidden(&gate.message));
+        if let Some(fix) = &gate.fix {
+            text += &format!("      {:<width$}  {} {}\n", "", paint.on(Tone::Bold, "fix:"), strip_hidden(fix));
+        }
+    }
+    text + &summary(gates)
+}
+
+fn summary(gates: &[Gate]) -> String {
+    let closed: Vec<&Gate> = gates.iter().filter(|gate| gate.verdict == Verdict::Fail).collect();
+    match closed[..] {
+        [] if gates.iter().any(|gate| gate.verdict == Verdict::Unknown) => {
+            "\nNo gate is closed, as far as can be seen.\n".to_owned()
+        }
+        [] => "\nEvery gate is open.\n".to_owned(),
+        [one] => format!("\nOne gate is closed: {}.\n", one.gate),
+        [first, ..] => format!("\n{} gates are closed; begin with {}.\n", closed.len(), first.gate),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use exeat_crds::reason::Reason;
+
+    #[test]
+    fn a_line_says_what_and_the_next_one_what_to_do() {
+        let refused = Refused::new(Reason::PodUnsuitable, "spec.hostPID: shared\u{1b}; remove it");
+        let gates = [Gate::ok("policy", "there"), Gate::refused("pod", &refused)];
+        let text = render(&gates, Paint(false));
+        assert_eq!(
+            text,
+            "ok    policy  there\nFAIL  pod     PodUnsuitable: spec.hostPID: shared\n              fix: remove it\n\nOne gate is closed: pod.\n"
+        );
+    }
+}

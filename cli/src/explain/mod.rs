@@ -1,0 +1,70 @@
+//! `explain`: gate by gate, why a pod gets its credentials or does not. Reading ([`gather`]) and judging ([`judge`]) are apart: what is judged is
+//! [`facts`] alone, so that each mistake is a test.
+
+pub mod config;
+pub mod egress;
+pub mod facts;
+#[cfg(test)]
+mod fixtures;
+pub mod gate;
+pub mod gather;
+pub mod judge;
+pub mod people;
+pub mod sidecar;
+pub mod startup;
+pub mod target;
+pub mod usage;
+
+pub use facts::Facts;
+pub use gate::{Gate, Verdict};
+
+use crate::client::Cluster;
+use crate::clock;
+use crate::error::{Error, Exit};
+use crate::output::Out;
+use clap::Args;
+
+/// Arguments of `explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// pod, deployment, job, cronjob, statefulset or daemonset; KIND/NAME is welcome too.
+    #[arg(value_name = "KIND")]
+    pub kind: String,
+    /// Its name.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Would this call be allowed? As the provider writes it: s3:GetObject, "get pods".
+    #[arg(long, value_name = "ACTION", requires = "resource")]
+    pub action: Option<String>,
+    /// On what.
+    #[arg(long, value_name = "RESOURCE", requires = "action")]
+    pub resource: Option<String>,
+    /// The container that is asked about, where it is not every one.
+    #[arg(long, short = 'c', value_name = "NAME")]
+    pub container: Option<String>,
+}
+
+/// `explain`.
+///
+/// # Errors
+/// What is explained does not exist, or the API server's.
+pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
+    let (kind, name) = target::parse(&args.kind, args.name.as_deref())?;
+    let mut facts = gather::gather(cluster, kind, &name, args.container.as_deref()).await?;
+    facts.call = args.action.clone().zip(args.resource.clone());
+    let gates = judge::judge(&facts, clock::now())?;
+    if out.is_data() {
+        out.data(&gates)?;
+    } else {
+        let about = if facts.live {
+            format!("pod {}", facts.pod.metadata.name.as_deref().unwrap_or_default())
+        } else {
+            "its template; it has no pod".to_owned()
+        };
+        out.text(&format!("{} {} in namespace {} ({about})\n\n", facts.kind, facts.name, facts.namespace))?;
+        let text = gate::render(&gates, out.paint);
+        out.text(&text)?;
+    }
+    let closed = gates.iter().any(|gate| gate.verdict == Verdict::Fail);
+    Ok(if closed { Exit::Denied } else { Exit::Done })
+}

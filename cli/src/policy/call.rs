@@ -1,0 +1,228 @@
+//! Whether a grant covers one call, which line decides it, and the smallest change that would help. Pure.
+
+use exeat_crds::authority::Authority;
+use exeat_crds::reason::Refused;
+use exeat_crds::rules::action::{Action, Role};
+use exeat_crds::rules::{Call, Grant, Kind, Statement};
+use serde::Serialize;
+
+/// What is decided of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallVerdict {
+    /// Whether the grant covers it.
+    pub allowed: bool,
+    /// The line that decides.
+    pub because: String,
+    /// The smallest change that would help.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+    /// Rules by which people must approve the grant first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<String>,
+}
+
+impl CallVerdict {
+    fn no(because: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { allowed: false, because: because.into(), fix: Some(fix.into()), approvals: Vec::new() }
+    }
+}
+
+/// Checks that a text names one call of a kind of provider.
+///
+/// # Errors
+/// What is wrong with it, and the fix.
+pub fn check_action(kind: Kind, action: &str) -> Result<(), String> {
+    Action::parse(kind, Role::Allow, action).map_err(|error| format!("--action: {error}"))?;
+    if action.contains(['*', '?']) {
+        return Err(format!(
+            "--action: {action:?} is a pattern; name one call, for instance s3:GetObject or \"get pods\""
+        ));
+    }
+    Ok(())
+}
+
+/// Judges one call of a pod that asks for `narrowing`, or for all that the policy allows.
+///
+/// # Errors
+/// Why the policy grants nothing at all.
+pub fn judge(authority: &Authority, narrowing: Option<&[Statement]>, call: Call<'_>) -> Result<CallVerdict, Refused> {
+    let grant = authority.grant(narrowing)?;
+    let kind = authority.kind;
+    if let Some(pattern) = authority.deny.iter().find(|pattern| names(kind, pattern, call.action)) {
+        return Ok(CallVerdict::no(
+            format!(
+                "{:?} in deny of binding {:?} of the provider names {:?}, and a denial always wins",
+                pattern, authority.binding, call.action
+            ),
+            format!(
+                "a platform admin narrows spec.bindings[name={}].deny of CredentialProvider {:?}",
+                authority.binding, authority.provider
+            ),
+        ));
+    }
+    if grant.covers(call) {
+        let (source, list) = match narrowing {
+            Some(list) => ("annotation exeat.dev/allow, statement", list),
+            None => ("spec.allow of the policy, statement", authority.allow.as_slice()),
+        };
+        let at =
+            position(&grant, list, call).map_or_else(String::new, |i| format!("{source} {i}: {}", words(&list[i])));
+        return Ok(CallVerdict { allowed: true, because: at, fix: None, approvals: approvals(authority, narrowing) });
+    }
+    Ok(uncovered(authority, narrowing.is_some(), call))
+}
+
+fn uncovered(authority: &Authority, narrowed: bool, call: Call<'_>) -> CallVerdict {
+    let kind = authority.kind;
+    if narrowed && authority.grant(None).is_ok_and(|whole| whole.covers(call)) {
+        return CallVerdict::no(
+            "the policy allows it, but the pod's annotation exeat.dev/allow asks for less",
+            format!("add \"{} on {}\" to the annotation, or remove it", call.action, call.resource),
+        );
+    }
+    let with_action = authority.allow.iter().position(|s| s.actions.iter().any(|a| allows(kind, a, call.action)));
+    if let Some(i) = with_action {
+        return CallVerdict::no(
+            format!(
+                "spec.allow[{i}] allows {:?}, but on {} only",
+                call.action,
+                authority.allow[i].resources.join(", ")
+            ),
+            format!("add {:?} to spec.allow[{i}].resources of the policy", call.resource),
+        );
+    }
+    let because = format!("no statement of the policy names {:?}", call.action);
+    let add =
+        format!("add {{actions: [{:?}], resources: [{:?}]}} to spec.allow of the policy", call.action, call.resource);
+    if authority.max_actions.iter().any(|max| names(kind, max, call.action)) {
+        return CallVerdict::no(because, add);
+    }
+    CallVerdict::no(
+        format!("{because}, and it is outside of maxActions of binding {:?}", authority.binding),
+        format!(
+            "a platform admin adds {:?} to spec.bindings[name={}].maxActions of CredentialProvider {:?}; then {add}",
+            call.action, authority.binding, authority.provider
+        ),
+    )
+}
+
+/// Rules by which people must approve the grant that the call would be made under.
+pub fn approvals(authority: &Authority, narrowing: Option<&[Statement]>) -> Vec<String> {
+    let needed = authority.grant(narrowing).ok().and_then(|grant| authority.approval.needed(&grant));
+    let hit = needed.map(|needed| needed.rules).unwrap_or_default();
+    let rules = authority.approval.rules.iter().filter(|rule| hit.contains(&rule.name));
+    rules
+        .map(|rule| {
+            let who: Vec<String> = rule.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
+            format!("rule {}: {}", rule.name, who.join(" and "))
+        })
+        .collect()
+}
+
+fn names(kind: Kind, pattern: &str, action: &str) -> bool {
+    Action::parse(kind, Role::Guardrail, pattern).is_ok_and(|pattern| pattern.covers(action))
+}
+
+fn allows(kind: Kind, pattern: &str, action: &str) -> bool {
+    Action::parse(kind, Role::Allow, pattern).is_ok_and(|pattern| pattern.covers(action))
+}
+
+fn position(grant: &Grant, list: &[Statement], call: Call<'_>) -> Option<usize> {
+    list.iter().position(|statement| {
+        Grant { kind: grant.kind, principal: String::new(), allow: vec![statement.clone()], deny: Vec::new() }
+            .covers(call)
+    })
+}
+
+fn words(statement: &Statement) -> String {
+    format!("{} on {}", statement.actions.join(", "), statement.resources.join(", "))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority};
+    use serde_json::json;
+
+    pub(crate) fn provider() -> CredentialProvider {
+        serde_json::from_value(json!({
+            "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialProvider", "metadata": {"name": "aws-prod", "uid": "prov"},
+            "spec": {"aws": {"region": "eu-west-1"}, "bindings": [{
+                "name": "agents", "namespaces": ["agents"], "principals": ["arn:aws:iam::123456789012:role/agents/${namespace}/*"],
+                "maxActions": ["s3:*"], "deny": ["s3:PutBucket*"]
+            }]}
+        }))
+        .unwrap()
+    }
+
+    pub(crate) fn policy() -> AgentCredentialPolicy {
+        serde_json::from_value(json!({
+            "apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy",
+            "metadata": {"name": "report-writer", "namespace": "agents", "uid": "pol"},
+            "spec": {
+                "providerRef": {"name": "aws-prod"}, "principal": "arn:aws:iam::123456789012:role/agents/agents/report-writer",
+                "subjects": {"serviceAccounts": ["report-agent"]},
+                "allow": [
+                    {"actions": ["s3:ListBucket"], "resources": ["arn:aws:s3:::reports"]},
+                    {"actions": ["s3:Get*"], "resources": ["arn:aws:s3:::reports/*"]}
+                ]
+            }
+        }))
+        .unwrap()
+    }
+
+    fn judged(action: &str, resource: &str, narrowing: Option<&[Statement]>) -> CallVerdict {
+        let authority = authority::resolve(&policy(), Some(&provider())).unwrap();
+        judge(&authority, narrowing, Call { action, resource }).unwrap()
+    }
+
+    #[test]
+    fn the_line_that_decides_and_the_smallest_change_are_told() {
+        let yes = judged("s3:GetObject", "arn:aws:s3:::reports/a", None);
+        assert!(yes.allowed && yes.because.contains("statement 1: s3:Get* on"), "{yes:?}");
+        for (action, resource, because, fix) in [
+            (
+                "s3:GetObject",
+                "arn:aws:s3:::other/a",
+                "spec.allow[1] allows",
+                "add \"arn:aws:s3:::other/a\" to spec.allow[1].resources",
+            ),
+            ("s3:PutObject", "arn:aws:s3:::reports/a", "no statement", "to spec.allow of the policy"),
+            ("ec2:RunInstances", "*", "outside of maxActions", "platform admin adds \"ec2:RunInstances\""),
+            ("s3:PutBucketPolicy", "arn:aws:s3:::reports", "denial always wins", "spec.bindings[name=agents].deny"),
+        ] {
+            let no = judged(action, resource, None);
+            let told = no.fix.clone().unwrap_or_default();
+            assert!(!no.allowed && no.because.contains(because) && told.contains(fix), "{action}: {no:?}");
+        }
+    }
+
+    #[test]
+    fn a_narrowing_is_blamed_where_it_decides() {
+        let narrow =
+            [Statement { actions: vec!["s3:GetObject".into()], resources: vec!["arn:aws:s3:::reports/2026/*".into()] }];
+        assert!(
+            judged("s3:GetObject", "arn:aws:s3:::reports/2026/a", Some(&narrow)).because.contains("exeat.dev/allow")
+        );
+        let no = judged("s3:GetObject", "arn:aws:s3:::reports/2025/a", Some(&narrow));
+        assert!(!no.allowed && no.because.contains("asks for less"), "{no:?}");
+    }
+
+    #[test]
+    fn a_pattern_is_no_call_and_a_grant_trips_rules() {
+        assert!(check_action(Kind::Aws, "s3:Get*").unwrap_err().contains("pattern"));
+        assert!(check_action(Kind::Aws, "GetObject").is_err());
+        assert!(check_action(Kind::Kubernetes, "get pods").is_ok());
+        let mut asks = policy();
+        asks.spec.approval_rules = serde_json::from_value(
+            json!([{"name": "reads", "actions": ["s3:Get*"], "required": [{"group": "security", "count": 2}]}]),
+        )
+        .unwrap();
+        let authority = authority::resolve(&asks, Some(&provider())).unwrap();
+        assert_eq!(approvals(&authority, None), ["rule policy/reads: 2 of security"]);
+        let lists =
+            [Statement { actions: vec!["s3:ListBucket".into()], resources: vec!["arn:aws:s3:::reports".into()] }];
+        assert!(approvals(&authority, Some(&lists)).is_empty(), "less asked for trips fewer rules");
+    }
+}

@@ -1,0 +1,107 @@
+//! `policy test`: would this call be allowed?
+
+use super::{TestArgs, call};
+use crate::error::{Error, Exit};
+use crate::files;
+use crate::output::{Out, Tone};
+use call::CallVerdict;
+use exeat_crds::rules::{self, Call};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority};
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+
+/// Judges a call of a pod with this service account and narrowing.
+///
+/// # Errors
+/// A call or a narrowing that can't be read.
+pub fn judge(
+    policy: &AgentCredentialPolicy,
+    provider: Option<&CredentialProvider>,
+    service_account: Option<&str>,
+    narrowing: Option<&str>,
+    wanted: Call<'_>,
+) -> Result<CallVerdict, Error> {
+    let refused = |problem: exeat_crds::reason::Refused| CallVerdict {
+        allowed: false,
+        because: problem.to_string(),
+        fix: None,
+        approvals: Vec::new(),
+    };
+    let authority = match authority::resolve(policy, provider) {
+        Ok(authority) => authority,
+        Err(problem) => return Ok(refused(problem)),
+    };
+    call::check_action(authority.kind, wanted.action).map_err(Error::Usage)?;
+    if let Some(account) = service_account
+        && let Err(problem) = authority::covers_pod(policy, account, &BTreeMap::new())
+    {
+        return Ok(refused(problem));
+    }
+    let narrowing = narrowing
+        .map(rules::parse_narrowing)
+        .transpose()
+        .map_err(|error| Error::Usage(format!("--narrowing: {error}")))?;
+    Ok(call::judge(&authority, narrowing.as_deref(), wanted).unwrap_or_else(refused))
+}
+
+/// `policy test`.
+///
+/// # Errors
+/// A file or a call that can't be read.
+pub fn run(args: &TestArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Result<Exit, Error> {
+    let mut policy = files::policy(&args.file)?;
+    if let Some(namespace) = namespace {
+        policy.metadata.namespace.get_or_insert_with(|| namespace.to_owned());
+    }
+    if policy.metadata.namespace.is_none() {
+        let file = args.file.display();
+        return Err(Error::Usage(format!(
+            "{file}: metadata.namespace is missing, and a provider serves namespaces; give --namespace"
+        )));
+    }
+    let providers = files::providers(&args.provider)?;
+    let provider = providers.iter().find(|p| p.name_any() == policy.spec.provider_ref.name);
+    let wanted = Call { action: &args.call.action, resource: &args.call.resource };
+    let verdict = judge(&policy, provider, args.service_account.as_deref(), args.narrowing.as_deref(), wanted)?;
+    if out.is_data() {
+        out.data(&verdict)?;
+    } else {
+        out.text(&words(&verdict, out))?;
+    }
+    Ok(if verdict.allowed { Exit::Done } else { Exit::Denied })
+}
+
+fn words(verdict: &CallVerdict, out: &Out<'_>) -> String {
+    let word =
+        if verdict.allowed { out.paint.on(Tone::Good, "allowed") } else { out.paint.on(Tone::Bad, "not allowed") };
+    let mut text = format!("{word}: {}\n", verdict.because);
+    if let Some(fix) = &verdict.fix {
+        text += &format!("  fix: {fix}\n");
+    }
+    for approval in &verdict.approvals {
+        text += &format!("  people must approve the grant: {approval}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::call::tests::{policy, provider};
+
+    const GET: Call<'static> = Call { action: "s3:GetObject", resource: "arn:aws:s3:::reports/a" };
+
+    #[test]
+    fn account_provider_and_narrowing_are_judged_too() {
+        let told = |provider: Option<&CredentialProvider>, account, narrowing| {
+            judge(&policy(), provider, account, narrowing, GET).unwrap()
+        };
+        assert!(told(Some(&provider()), Some("report-agent"), None).allowed);
+        assert!(told(Some(&provider()), Some("other"), None).because.starts_with("PodNotCovered"));
+        assert!(told(None, None, None).because.starts_with("ProviderNotFound"));
+        let narrowed = told(Some(&provider()), None, Some("s3:GetObject on arn:aws:s3:::reports/b"));
+        assert!(!narrowed.allowed && narrowed.because.contains("asks for less"), "{narrowed:?}");
+        let bad = judge(&policy(), Some(&provider()), None, None, Call { action: "GetObject", ..GET }).unwrap_err();
+        assert_eq!(bad.exit(), Exit::Usage);
+    }
+}

@@ -1,0 +1,101 @@
+//! `policy lint`, `diff` and `test`.
+
+use super::{Folder, said};
+
+const PROVIDER: &str = "
+apiVersion: exeat.dev/v1alpha1
+kind: CredentialProvider
+metadata: {name: in-cluster}
+spec:
+  kubernetes: {}
+  bindings:
+    - name: agents
+      namespaces: [agents]
+      principals: ['system:serviceaccounts:exeat-grants']
+      maxActions: ['get pods', 'list pods', 'get pods/log']
+      deny: ['get pods/log']
+";
+
+const POLICY: &str = "
+apiVersion: exeat.dev/v1alpha1
+kind: AgentCredentialPolicy
+metadata: {name: pod-reader, namespace: agents}
+spec:
+  providerRef: {name: in-cluster}
+  principal: system:serviceaccounts:exeat-grants
+  subjects: {serviceAccounts: [report-agent]}
+  allow:
+    - {actions: ['get pods', 'list pods'], resources: ['agents/*']}
+";
+
+#[test]
+fn a_policy_is_checked_alone_and_against_its_provider() {
+    let folder = Folder::new("lint");
+    let (policy, provider) = (folder.file("policy.yaml", POLICY), folder.file("provider.yaml", PROVIDER));
+    let (code, out, _) = said(&["policy", "lint", &policy]);
+    assert!(code == 0 && out.starts_with("ok  AgentCredentialPolicy/pod-reader"), "{out}");
+    assert_eq!(said(&["policy", "lint", "--provider", &provider, &policy]).0, 0);
+
+    let bad = folder.file(
+        "bad.yaml",
+        &format!("{POLICY}\n---\n{PROVIDER}")
+            .replace("'list pods'], res", "'list pods', 'delete pods'], efect: Allow, res"),
+    );
+    let (code, out, _) = said(&["policy", "lint", &bad]);
+    assert!(code == 1 && out.contains("FieldUnknown: spec.allow[0].efect"), "{out}");
+    let (code, out, _) = said(&["policy", "lint", "-o", "json", &bad]);
+    let reports: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(code == 1 && reports[0]["errors"].as_array().is_some_and(|errors| !errors.is_empty()), "{reports}");
+    let wide = folder.file("wide.yaml", &POLICY.replace("'list pods'", "'delete pods'"));
+    let (code, out, _) = said(&["policy", "lint", "--provider", &provider, &wide]);
+    assert!(code == 1 && out.contains("ActionNotAllowed: spec.allow[0].actions[1]"), "{out}");
+    let (code, _, err) = said(&["policy", "lint", "/nonexistent.yaml"]);
+    assert!(code == 2 && err.contains("/nonexistent.yaml"), "{err}");
+}
+
+#[test]
+fn a_change_is_told_by_what_it_allows() {
+    let folder = Folder::new("diff");
+    let old = folder.file("old.yaml", POLICY);
+    let wider =
+        folder.file("wider.yaml", &POLICY.replace("resources: ['agents/*']", "resources: ['agents/*', 'other/*']"));
+    let (code, out, _) = said(&["policy", "diff", &old, &wider]);
+    assert_eq!((code, out.lines().count()), (0, 2), "{out}");
+    assert!(out.contains("+ wider     newly allowed: get pods on other/*"), "{out}");
+    assert_eq!(said(&["policy", "diff", "--fail-if-wider", &old, &wider]).0, 3);
+    let (code, out, _) = said(&["policy", "diff", "--fail-if-wider", &wider, &old]);
+    assert!(code == 0 && out.contains("- narrower  no longer allowed: list pods on other/*"), "{out}");
+    let (code, out, _) = said(&["policy", "diff", "--fail-if-wider", &old, &old]);
+    assert!(code == 0 && out == "Both allow the same.\n", "{out}");
+    let (_, out, _) = said(&["--color", "always", "policy", "diff", &old, &wider]);
+    assert!(out.contains("\u{1b}[31m+ wider"), "{out:?}");
+    assert!(!said(&["policy", "diff", &old, &wider]).1.contains('\u{1b}'), "this is no terminal");
+}
+
+#[test]
+fn a_call_is_tried_without_a_cluster() {
+    let folder = Folder::new("test");
+    let (policy, provider) = (folder.file("policy.yaml", POLICY), folder.file("provider.yaml", PROVIDER));
+    let call = |action: &str, resource: &str, more: &[&str]| {
+        let base = ["policy", "test", &policy, "--provider", &provider, "--action", action, "--resource", resource];
+        said(&[&base, more].concat())
+    };
+    let (code, out, _) = call("get pods", "agents/a", &["--service-account", "report-agent"]);
+    assert!(code == 0 && out.starts_with("allowed: spec.allow of the policy, statement 0"), "{out}");
+    for (action, resource, more, word) in [
+        ("get pods", "other/a", &[][..], "fix: add \"other/a\" to spec.allow[0].resources"),
+        ("delete pods", "agents/a", &[], "outside of maxActions"),
+        ("get pods/log", "agents/a", &[], "denial always wins"),
+        ("get pods", "agents/a", &["--service-account", "other"], "PodNotCovered"),
+        ("list pods", "agents/", &["--narrowing", "get pods on agents/*"], "asks for less"),
+    ] {
+        let (code, out, err) = call(action, resource, more);
+        assert!(code == 3 && out.starts_with("not allowed: ") && out.contains(word), "{word}: {code} {out} {err}");
+    }
+    let (code, _, err) = call("pods", "agents/a", &[]);
+    assert!(code == 2 && err.contains("--action"), "{err}");
+    let nameless = folder.file("nameless.yaml", &POLICY.replace(", namespace: agents", ""));
+    let base = ["policy", "test", &nameless, "--provider", &provider, "--action", "get pods", "--resource", "agents/a"];
+    assert!(said(&base).2.contains("give --namespace"));
+    assert_eq!(said(&[&base[..], &["-n", "agents"]].concat()).0, 0);
+}

@@ -1,0 +1,264 @@
+//! `kubectl exeat` on a cluster: what it shows is so, what it stops is stopped, and what it says is wrong is what is wrong.
+
+use exeat_crds::CredentialSession;
+use exeat_crds::v1alpha1::Phase;
+use exeat_e2e::{
+    Output, Result, Scope, agent, ensure, exeat, exeat_program, in_namespace, kubernetes_policy, script, shell,
+    system_namespace, wait_for,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+/// Exit code of a command by which a gate says no.
+const DENIED: i32 = 3;
+
+async fn within(ns: &Scope, arguments: &[&str]) -> Result<Output> {
+    exeat(&[&["-n", &ns.name], arguments].concat()).await
+}
+
+fn ends(output: &Output, code: i32, words: &[&str]) -> Result {
+    let said = format!("{}{}", output.stdout, output.stderr);
+    ensure!(output.code == code, "it should end with {code}: {output}");
+    let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
+    ensure!(missing.is_empty(), "{missing:?} is not said: {output}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn sessions_are_listed_shown_and_revoked() -> Result {
+    in_namespace("cli-sessions", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        ns.start(agent("agent", "pods")).await?;
+        let session = ns.session("agent", 1, Phase::Active, 20).await?;
+        let name = session.name_any();
+
+        ends(&within(&ns, &["sessions"]).await?, 0, &[&name, "pods", "Active", "e2e-kubernetes"])?;
+        let list: Value =
+            serde_json::from_str(&within(&ns, &["sessions", "--pod", "agent", "-o", "json"]).await?.ok()?)?;
+        assert_eq!(list["items"].as_array().map(Vec::len), Some(1), "{list}");
+        ends(&within(&ns, &["sessions", "--phase", "Revoked"]).await?, 0, &["No sessions"])?;
+        ends(
+            &within(&ns, &["session", &name]).await?,
+            0,
+            &["list pods on", "Events:", "CredentialsIssued", "Access ends by:"],
+        )?;
+        ends(&within(&ns, &["session", "nobody"]).await?, 1, &["there is no session \"nobody\""])?;
+
+        ends(&within(&ns, &["revoke", "--pod", "agent"]).await?, 2, &["add --yes"])?;
+        ends(
+            &within(&ns, &["revoke", &name, "-m", "looks odd"]).await?,
+            0,
+            &["1 sessions revoked", "e2e-kubernetes: 1 sessions; Immediate: access ends by"],
+        )?;
+        let session = ns.session("agent", 1, Phase::Revoked, 5).await?;
+        assert_eq!(session.spec.revoke.map(|revoke| revoke.reason).as_deref(), Some("looks odd"));
+        ends(&within(&ns, &["revoke", &name]).await?, 0, &["nothing to revoke"])?;
+        ends(
+            &within(&ns, &["explain", "pod", "agent"]).await?,
+            DENIED,
+            &["SessionRevoked", "a revocation is final for the pod"],
+        )
+    })
+    .await
+}
+
+fn fleet(replicas: i32, command: &str) -> Result<Deployment> {
+    let mut pod = serde_json::to_value(script("x", "pods", command))?;
+    pod["spec"]["restartPolicy"] = "Always".into();
+    let template = json!({"metadata": {"labels": {"app": "fleet"}, "annotations": pod["metadata"]["annotations"]}, "spec": pod["spec"]});
+    let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "fleet"}}, "template": template});
+    Ok(serde_json::from_value(json!({"metadata": {"name": "fleet"}, "spec": spec}))?)
+}
+
+async fn of_phase(ns: &Scope, phase: Phase) -> Result<Vec<CredentialSession>> {
+    let all = ns.api::<CredentialSession>().list(&Default::default()).await?.items;
+    Ok(all.into_iter().filter(|session| exeat_e2e::phase(session) == Some(phase)).collect())
+}
+
+#[tokio::test]
+async fn a_workload_is_revoked_and_a_hold_keeps_its_next_pods_off() -> Result {
+    in_namespace("cli-hold", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        ns.create(&fleet(2, "trap 'exit 143' TERM; sleep 86400 & wait")?).await?;
+        wait_for("both pods have a session", 120, async || {
+            ensure!(of_phase(&ns, Phase::Active).await?.len() == 2, "not yet");
+            Ok(())
+        })
+        .await?;
+        let plan = within(&ns, &["revoke", "--workload", "deploy/fleet", "--dry-run"]).await?;
+        ends(&plan, 0, &["2 open sessions match"])?;
+        let stopped =
+            within(&ns, &["revoke", "--workload", "deploy/fleet", "--deny-new", "--yes", "-m", "drill"]).await?;
+        ends(&stopped, 0, &["keeps new sessions off", "2 sessions revoked"])?;
+        assert_eq!(of_phase(&ns, Phase::Revoked).await?.len(), 2);
+
+        ns.api::<Pod>().delete_collection(&DeleteParams::default(), &Default::default()).await?;
+        wait_for("the next pods are held off", 120, async || {
+            let waiting = of_phase(&ns, Phase::Pending).await?;
+            let held =
+                waiting.iter().filter(|s| s.status.as_ref().and_then(|s| s.reason.as_deref()) == Some("Held")).count();
+            ensure!(held == 2, "{held} are");
+            Ok(())
+        })
+        .await?;
+        ends(
+            &within(&ns, &["explain", "deployment", "fleet"]).await?,
+            DENIED,
+            &["hold", "drill", "kubectl exeat release"],
+        )?;
+        let holds: Value = serde_json::from_str(&within(&ns, &["holds", "-o", "json"]).await?.ok()?)?;
+        let ours = holds["items"]
+            .as_array()
+            .and_then(|all| all.iter().find(|hold| hold["spec"]["namespace"] == ns.name.as_str()).cloned());
+        let name = ours.as_ref().and_then(|hold| hold["metadata"]["name"].as_str()).unwrap_or_default().to_owned();
+        ends(&within(&ns, &["release", &name]).await?, 0, &["is released"])?;
+        wait_for("they may go on", 60, async || {
+            ensure!(of_phase(&ns, Phase::Active).await?.len() == 2, "not yet");
+            Ok(())
+        })
+        .await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn explain_passes_what_works_and_names_what_does_not() -> Result {
+    in_namespace("cli-explain", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        ns.start(agent("agent", "pods")).await?;
+        ns.session("agent", 1, Phase::Active, 20).await?;
+        let call = |action: &'static str| [&["explain", "pod/agent", "--action", action, "--resource"][..]].concat();
+        let resource = format!("{}/", ns.name);
+        ends(
+            &within(&ns, &["explain", "pod", "agent"]).await?,
+            0,
+            &["ok    policy Ready", "ok    pod", "ok    session", "ok    admission policies"],
+        )?;
+        ends(&within(&ns, &[&call("list pods")[..], &[&resource]].concat()).await?, 0, &["ok    call"])?;
+        ends(
+            &within(&ns, &[&call("delete pods")[..], &[&resource]].concat()).await?,
+            DENIED,
+            &["FAIL  call", "maxActions"],
+        )?;
+        ends(&within(&ns, &["explain", "pod", "nobody"]).await?, 1, &["there is no pod \"nobody\""])?;
+
+        let mut plain = script("plain", "pods", "sleep 86400");
+        plain.metadata.annotations = None;
+        ns.create(&plain).await?;
+        ends(&within(&ns, &["explain", "pod", "plain"]).await?, DENIED, &["FAIL  annotation", "exeat.dev/policy"])
+    })
+    .await
+}
+
+#[tokio::test]
+async fn explain_finds_why_a_workload_has_no_pods() -> Result {
+    in_namespace("cli-creation", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        let found = async |words: &[&str]| {
+            wait_for("explain finds it", 60, async || ends(&within(&ns, &["explain", "deployment", "fleet"]).await?, DENIED, words)).await
+        };
+        ns.create(&fleet(1, "sleep 86400")?).await?;
+        wait_for("the deployment has its pod", 120, async || {
+            ensure!(of_phase(&ns, Phase::Active).await?.len() == 1, "not yet");
+            Ok(())
+        })
+        .await?;
+        // Each change makes a new ReplicaSet, and the old pod would hide that its pods are refused.
+        let change = async |patch: Value| -> Result {
+            let api = ns.api::<Deployment>();
+            let stop = json!({"spec": {"replicas": 0}});
+            api.patch("fleet", &PatchParams::default(), &Patch::Merge(&stop)).await?;
+            wait_for("its pods are gone", 90, async || {
+                let left = ns.api::<Pod>().list(&Default::default()).await?.items;
+                ensure!(left.is_empty(), "{} are there", left.len());
+                Ok(())
+            })
+            .await?;
+            api.patch("fleet", &PatchParams::default(), &Patch::Merge(&patch)).await?;
+            Ok(())
+        };
+        change(json!({"spec": {"replicas": 1, "template": {"spec": {"serviceAccountName": "default"}}}})).await?;
+        found(&["FAIL  subjects", "PodNotCovered", "spec.serviceAccountName"]).await?;
+        change(json!({"spec": {"replicas": 1, "template": {"spec": {"serviceAccountName": "agent", "hostNetwork": true}}}})).await?;
+        found(&["FAIL  pod", "spec.hostNetwork", "remove it"]).await?;
+        change(json!({"spec": {"replicas": 1, "template": {"spec": {"hostNetwork": null, "securityContext": {"runAsNonRoot": null, "runAsUser": 0}}}}})).await?;
+        found(&["FAIL  creation", "PodSecurity", "securityContext"]).await?;
+        ns.create(&serde_json::from_value::<ResourceQuota>(json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}}))?).await?;
+        change(json!({"spec": {"replicas": 1, "template": {"spec": {"securityContext": {"runAsNonRoot": true, "runAsUser": 1000}}}}})).await?;
+        found(&["FAIL  creation", "Quota", "exceeded quota: small"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn doctor_looks_at_every_part() -> Result {
+    in_namespace("cli-doctor", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        ns.start(agent("agent", "pods")).await?;
+        let output = within(&ns, &["doctor", "-o", "json", "--probe-pod", "agent"]).await?;
+        let checks: Vec<Value> =
+            serde_json::from_str(&output.stdout).map_err(|e| exeat_e2e::Failure::new(format!("{e}: {output}")))?;
+        let level = |name: &str| checks.iter().find(|check| check["check"] == name).map(|check| check["level"].clone());
+        for check in [
+            "Kubernetes",
+            "clock",
+            "definitions",
+            "controller",
+            "issuer",
+            "webhook",
+            "mutating webhook",
+            "validating webhook",
+            "issuer's root",
+            "admission policies",
+            "provider e2e-kubernetes",
+        ] {
+            assert_eq!(level(check), Some(json!("ok")), "{check}: {output}");
+        }
+        assert!(level("node metadata").is_some() && level("may impersonate").is_some(), "{output}");
+        let pods = format!("may create pods in {}", ns.name);
+        assert_eq!(level(&pods), Some(json!("ok")), "{output}");
+        let elsewhere = exeat(&["doctor", "--system-namespace", "default"]).await?;
+        ends(&elsewhere, 1, &["FAIL  controller", "there is no Deployment exeat-controller in namespace default"])
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_happened_is_told_and_a_log_that_was_changed_is_found() -> Result {
+    in_namespace("cli-audit", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        ns.start(agent("agent", "pods")).await?;
+        let session = ns.session("agent", 1, Phase::Active, 20).await?.name_any();
+        wait_for("what happened is told", 30, async || {
+            ends(&within(&ns, &["audit", "recent", "--since", "10m"]).await?, 0, &["SessionCreated", "CredentialsIssued", "issuer", &session])
+        })
+        .await?;
+        ends(&within(&ns, &["audit", "show", &session]).await?, 0, &["SessionActivated", "CredentialsIntended"])?;
+        ends(&within(&ns, &["audit", "show", "nobody"]).await?, 1, &["nothing is recorded"])?;
+
+        let program = exeat_program()?;
+        let script = format!(
+            r#"
+            folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; cd "$folder"
+            for program in controller issuer; do
+              kubectl -n {system} get secret exeat-audit-key-$program --output=jsonpath='{{.data.key}}' | base64 -d >$program.key
+              kubectl -n {system} logs --tail=-1 --max-log-requests=20 -l app.kubernetes.io/component=$program >$program.log
+            done
+            verify() {{ {exeat} audit verify --partial --key-file controller=controller.key --key-file issuer=issuer.key "$@"; }}
+            verify controller.log issuer.log || exit 10
+            {exeat} audit export -o csv issuer.log | grep -q {session} || exit 11
+            sed 's/"session":"{session}"/"session":"another"/' issuer.log >forged.log
+            verify forged.log && exit 12
+            verify forged.log | grep -q '^Changed'
+            "#,
+            system = system_namespace(),
+            exeat = program.display(),
+        );
+        shell(&script).await?.ok()?;
+        Ok(())
+    })
+    .await
+}
