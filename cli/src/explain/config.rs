@@ -245,6 +245,7 @@ fn pod(facts: &Facts) -> Vec<Gate> {
         provider: facts.provider.found(),
         settings,
         issuer_ca: "",
+        requester: None,
     };
     let of_pod = |problem: &&Refused| {
         matches!(problem.reason, Reason::PodUnsuitable | Reason::CredentialsShadowed)
