@@ -3,7 +3,7 @@
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, shell, wait_for,
+    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, refused, script, shell, wait_for,
 };
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -71,9 +71,13 @@ async fn only_image_is(ns: &Scope, tag: &str, other: &str) -> Result {
         let sidecar = sidecar.map(|c| Container { image: Some(image.replace(tag, other)), volume_mounts: None, ..c });
         spec.init_containers = Some(sidecar.into_iter().collect());
     });
-    let refusal = ns.expect_refused(&by_hand).await?;
-    ensure!(refusal.contains("initContainers[name=exeat-sidecar].image"), "{refusal}");
-    Ok(())
+    // The API server takes up a changed policy once a second.
+    wait_for("the other image is refused", 10, async || {
+        let refusal = refused("by-hand", ns.api::<Pod>().create(&dry_run, &by_hand).await)?.message;
+        ensure!(refusal.contains("initContainers[name=exeat-sidecar].image"), "{refusal}");
+        Ok(())
+    })
+    .await
 }
 
 /// A new pod works, with the sidecar of the release that stands now.
@@ -132,7 +136,8 @@ async fn agents_do_not_notice_an_upgrade_and_its_rollback() -> Result {
         Ok(())
     })
     .await;
-    if outcome.is_err() {
+    if let Err(error) = &outcome {
+        eprintln!("{error}");
         shell("helm rollback exeat 1 --namespace exeat-system --wait --timeout 3m").await?.ok()?;
     }
     outcome
