@@ -7,7 +7,7 @@ use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalRequest, ApprovalSpec};
 use exeat_crds::{Approval, condition};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, wait_for};
@@ -64,6 +64,25 @@ impl Scope {
         Ok(())
     }
 
+    /// Somebody with the cluster role exeat-approver in this namespace.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn approver(&self, user: &str, groups: &[&str]) -> Result<Actor> {
+        self.bind(user, "ClusterRole", "exeat-approver").await?;
+        let actor = Actor::new("approver", user, groups).await?;
+        self.may_read(&actor).await?;
+        Ok(actor)
+    }
+
+    async fn may_read(&self, actor: &Actor) -> Result {
+        wait_for(&format!("{} may read approvals", actor.user), 20, async || {
+            actor.approvals(self).list(&ListParams::default()).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Six who would like to write an approval: the agent's own account (bound to exeat-approver by mistake), a team editor, an admin who
     /// may do everything in the namespace, two approvers of different groups, and a reader.
     ///
@@ -88,11 +107,7 @@ impl Scope {
             six.push(Actor::new(role, user, groups).await?);
         }
         for actor in &six {
-            wait_for(&format!("{} may read approvals", actor.user), 20, async || {
-                actor.approvals(self).list(&Default::default()).await?;
-                Ok(())
-            })
-            .await?;
+            self.may_read(actor).await?;
         }
         Ok(six)
     }

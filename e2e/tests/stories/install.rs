@@ -65,7 +65,7 @@ async fn no_role_has_a_wildcard() -> Result {
 async fn each_program_may_what_it_needs_and_no_more() -> Result {
     connect().await?;
     let system = system_namespace();
-    let questions: [(&str, &str, &[&str], &str); 9] = [
+    let questions: [(&str, &str, &[&str], &str); 14] = [
         ("controller", "no", &["get", "secrets"], system),
         ("controller", "no", &["create", "serviceaccounts/token"], names::GRANTS_NAMESPACE),
         ("controller", "yes", &["create", "credentialsessions.exeat.dev"], "default"),
@@ -73,6 +73,11 @@ async fn each_program_may_what_it_needs_and_no_more() -> Result {
         ("issuer", "no", &["get", "secrets"], "default"),
         ("issuer", "no", &["create", "pods"], system),
         ("issuer", "yes", &["create", "serviceaccounts/token"], names::GRANTS_NAMESPACE),
+        ("controller", "yes", &["patch", "approvals.exeat.dev", "--subresource=status"], "default"),
+        ("controller", "no", &["create", "credentialholds.exeat.dev"], "default"),
+        ("issuer", "no", &["patch", "approvals.exeat.dev", "--subresource=status"], "default"),
+        ("issuer", "no", &["patch", "approvals.exeat.dev"], "default"),
+        ("webhook", "no", &["patch", "approvals.exeat.dev"], "default"),
         ("webhook", "no", &["list", "secrets"], system),
         ("webhook", "no", &["get", "pods"], "default"),
     ];

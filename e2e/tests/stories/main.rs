@@ -2,6 +2,8 @@
 
 mod admission;
 mod approvals_admission;
+mod approvals_lines;
+mod authors;
 mod aws;
 mod canary;
 mod expiry;
