@@ -6,8 +6,8 @@ use exeat_crds::approval::digest;
 use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalRequest, ApprovalSpec};
 use exeat_crds::{Approval, condition};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Client;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, wait_for};
@@ -136,6 +136,18 @@ impl Scope {
         let controller = connect_as(CONTROLLER, &["system:serviceaccounts", "system:authenticated"]).await?;
         let approval = Approval::new(name, ApprovalSpec { request, decisions });
         Ok(Api::namespaced(controller, &self.name).create(&PostParams::default(), &approval).await?)
+    }
+
+    /// Writes an approval's status, as the controller.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn settle(&self, approval: &Approval, status: Value) -> Result {
+        let controller = connect_as(CONTROLLER, &["system:serviceaccounts", "system:authenticated"]).await?;
+        let api: Api<Approval> = Api::namespaced(controller, &self.name);
+        let body = Patch::Merge(json!({"status": status}));
+        api.patch_status(&approval.name_any(), &PatchParams::default(), &body).await?;
+        Ok(())
     }
 
     /// An approval that [`DECIDED`] of `security` has approved.

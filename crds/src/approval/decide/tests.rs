@@ -70,7 +70,8 @@ fn others_stay_and_ones_own_yes_may_become_a_no() {
     let now = "2026-01-01T14:00:00Z";
     let expected = ApprovalDecision { uid: Some("u-1".into()), time: Some(now.into()), ..denies.clone() };
     assert_eq!(by("alice", &old, &with(&[bob.clone(), denies]), now), one(1, expected));
-    let added = by("alice", &with(&[bob.clone()]), &with(&[written("alice", Deny), bob]), NOW).unwrap();
+    let added =
+        by("alice", &with(std::slice::from_ref(&bob)), &with(&[written("alice", Deny), bob.clone()]), NOW).unwrap();
     assert!(matches!(added, Decided::One { index: 0, decision } if decision.decision == Deny));
 }
 
