@@ -2,7 +2,9 @@
 
 mod admission;
 mod approvals_admission;
+mod approvals_lines;
 mod audit;
+mod authors;
 mod aws;
 mod canary;
 mod cli;
