@@ -73,8 +73,9 @@ fn facts_of(policy: AgentCredentialPolicy, provider: CredentialProvider) -> Fact
         provider: Some(&provider),
         settings: facts.settings.as_ref().unwrap(),
         issuer_ca: "ca",
+        requester: None,
     };
-    facts.pod = exeat_webhook::inject(&pod(), &context).unwrap();
+    facts.pod = exeat_webhook::inject(&pod(), &context).unwrap().pod;
     facts.pod.status = Some(of(json!({"phase": "Running", "initContainerStatuses": [
         {"name": "exeat-sidecar", "image": IMAGE, "imageID": "i", "ready": true, "restartCount": 0, "started": true, "state": {"running": {}}}]})));
     (facts.policy, facts.provider) = (Look::Found(policy), Look::Found(provider));

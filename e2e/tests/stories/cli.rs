@@ -262,3 +262,57 @@ async fn what_happened_is_told_and_a_log_that_was_changed_is_found() -> Result {
     })
     .await
 }
+
+#[tokio::test]
+async fn people_decide_by_the_command_line() -> Result {
+    in_namespace("cli-people", async |ns| {
+        let mut policy = kubernetes_policy("pods", &ns.name, &["list pods"]);
+        let rules =
+            json!([{"name": "lists", "actions": ["list pods"], "required": [{"group": "security", "count": 1}]}]);
+        policy.spec.approval_rules = serde_json::from_value(rules)?;
+        policy.spec.owners = serde_json::from_value(json!([{"user": "olga"}]))?;
+        ns.ready(policy).await?;
+        ns.create(&fleet(1, "sleep 86400")?).await?;
+        let name = wait_for("people are asked", 60, async || {
+            let list: Value = serde_json::from_str(&within(&ns, &["approvals", "-o", "json"]).await?.ok()?)?;
+            let name = list["items"][0]["metadata"]["name"].as_str().map(str::to_owned);
+            name.ok_or_else(|| exeat_e2e::Failure::new("nothing waits"))
+        })
+        .await?;
+        ends(&within(&ns, &["approvals"]).await?, 0, &[&name, "Deployment/fleet", "1 of security", "first"])?;
+        let explain = ["explain", "deployment", "fleet"];
+        ends(
+            &within(&ns, &explain).await?,
+            DENIED,
+            &["NobodyCanApprove", "--clusterrole=exeat-approver --group=security"],
+        )?;
+
+        let decide = async |user: &str, group: &str, verb: &str| {
+            within(&ns, &["--as", user, "--as-group", group, verb, &name, "-m", "as planned", "--yes"]).await
+        };
+        ns.bind("ann", "ClusterRole", "exeat-approver").await?;
+        ns.bind("olga", "ClusterRole", "exeat-approver").await?;
+        ns.bind("vera", "ClusterRole", "view").await?;
+        wait_for("a viewer is told which verb is missing", 30, async || {
+            ends(&decide("vera", "security", "approve").await?, DENIED, &["lack the verb approve"])
+        })
+        .await?;
+        ends(&decide("ann", "team", "approve").await?, DENIED, &["in none of the groups that are asked: security"])?;
+        ends(&decide("olga", "security", "approve").await?, DENIED, &["somebody else approves"])?;
+        let yes = decide("ann", "security", "approve").await?;
+        ends(&yes, 0, &["list pods on", "approved by ann"])?;
+        wait_for("the session opens", 60, async || {
+            ensure!(of_phase(&ns, Phase::Active).await?.len() == 1, "not yet");
+            Ok(())
+        })
+        .await?;
+        ends(&decide("ann", "security", "approve").await?, DENIED, &["you have said so already"])?;
+        ends(&decide("ann", "security", "deny").await?, 0, &["denied by ann"])?;
+        wait_for("what rests on it ends", 60, async || {
+            ensure!(of_phase(&ns, Phase::Active).await?.is_empty(), "it is active");
+            ends(&within(&ns, &["approvals", "--all"]).await?, 0, &[&name, "Withdrawn"])
+        })
+        .await
+    })
+    .await
+}
