@@ -39,12 +39,8 @@ pub fn describe(approval: &Approval, now: Timestamp) -> String {
     lines.list(
         "Decided",
         decisions.map(|d| {
-            format!(
-                "{} by {}{}",
-                format!("{:?}", d.decision),
-                d.approver,
-                d.comment.as_ref().map(|c| format!(": {c}")).unwrap_or_default()
-            )
+            let comment = d.comment.as_ref().map(|c| format!(": {c}")).unwrap_or_default();
+            format!("{:?} by {}{comment}", d.decision, d.approver)
         }),
     );
     lines.field("Deadline", format!("{} ({})", request.deadline, time::until_text(Some(&request.deadline), now)));

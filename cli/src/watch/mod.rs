@@ -21,6 +21,7 @@ use view::View;
 /// How often the view is drawn again: often enough for the eye, seldom enough for a storm of changes.
 const TICK: Duration = Duration::from_millis(500);
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 enum Seen {
     Session(watcher::Event<CredentialSession>),
     Approval(watcher::Event<Approval>),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exeat_runtime::clock::ManualClock;
-use exeat_sidecar::args::Provider;
+use exeat_sidecar::args::{Provider, Wait};
 use exeat_sidecar::guard::Guard;
 use exeat_sidecar::machine::{Event, Held, Machine};
 use exeat_sidecar::metrics::Metrics;
@@ -99,6 +99,7 @@ async fn start(provider: Provider) -> Result<Server, String> {
         clock: Arc::new(ManualClock::new(now)),
         metrics: Arc::new(Metrics::new().map_err(|error| told(&error))?),
         provider,
+        wait: Wait::Decision,
     };
     let listener = server::bind(0).await.map_err(|error| told(&error))?;
     let port = listener.local_addr().map_err(|error| told(&error))?.port();
