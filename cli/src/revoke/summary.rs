@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_plan_is_bounded() {
         let one = session("a", "Active");
-        let text = plan(&vec![&one; 25], true);
+        let text = plan(&[&one; 25], true);
         assert!(
             text.starts_with("25 open sessions match, and new ones would be held off:\n  agents/a  pod a-pod"),
             "{text}"

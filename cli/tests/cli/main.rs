@@ -1,4 +1,5 @@
 //! The real program, on files alone: what it says, and how it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod audit;
 mod line;
