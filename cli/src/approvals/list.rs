@@ -1,6 +1,6 @@
 //! The queue as a table.
 
-use super::phase;
+use super::{missing, phase};
 use crate::output::{Cell, Table, Tone, time};
 use exeat_crds::Approval;
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest};
@@ -49,7 +49,7 @@ pub fn table(approvals: &[Approval], all: bool, now: Timestamp) -> Table {
             request.policy_ref.name.as_str().into(),
             whose(request).into(),
             Cell::new(phase.as_str()).tone(tone(phase)),
-            if waits { status.missing.join(", ") } else { String::new() }.into(),
+            missing(approval, now).join(", ").into(),
             changed.into(),
             if waits { time::until_text(Some(&request.deadline), now) } else { String::new() }.into(),
             approval.creation_timestamp().map(|t| time::age(t.0, now)).unwrap_or_default().into(),
