@@ -74,6 +74,7 @@ mod tests {
         let now = "2026-01-01T13:00:00Z".parse().unwrap();
         let mut changed = approval();
         changed.spec.request.changes = Some(vec!["+ allow x on y".into()]);
+        changed.spec.request.digest = exeat_crds::approval::digest(&changed.spec.request);
         let text = table(&[approval(), changed], false, now).render(false, Paint(false));
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("Deployment/reports   Pending   1 of security   first     3h"), "{text}");
