@@ -87,7 +87,7 @@ async fn rounds(
         let open: Vec<CredentialSession> = found.into_iter().filter(|session| todo(session) != Todo::Nothing).collect();
         let before = done.failed.len();
         pass(cluster, args, &open, &mut done, out).await?;
-        let ended = args.no_wait || wait(&api, filter, &done, deadline, out).await?;
+        let ended = args.no_wait || wait(&api, filter, &mut done, deadline, out).await?;
         if !args.deny_new || done.failed.len() > before || !ended {
             return Ok((done, ended));
         }
@@ -170,13 +170,19 @@ fn may_pass(error: &kube::Error) -> bool {
 async fn wait(
     api: &Api<CredentialSession>,
     filter: &Filter,
-    done: &Done,
+    done: &mut Done,
     deadline: Instant,
     out: &mut Out<'_>,
 ) -> Result<bool, Error> {
     let mut told = usize::MAX;
     loop {
         let now = fetch(api, filter).await?;
+        // Its end brings the promise forward where the provider ends access at once.
+        for known in &mut done.revoked {
+            if let Some(newer) = now.iter().find(|s| s.uid() == known.uid()) {
+                known.clone_from(newer);
+            }
+        }
         let left = done
             .revoked
             .iter()
