@@ -1,6 +1,7 @@
 //! Approvals as the controller makes them, and the people who decide on them or attack them.
 
 mod forgery;
+mod people;
 
 use exeat_crds::approval::digest;
 use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalRequest, ApprovalSpec};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, wait_for};
 
 pub use forgery::{Part, forge_each_field, forge_stamps};
+pub use people::{OWNER, approval_phase, lists, rule, told};
 
 const CONTROLLER: &str = "system:serviceaccount:exeat-system:exeat-controller";
 /// Who may not approve.
