@@ -169,7 +169,8 @@ async fn asked_anew(ns: &Scope, old: &CredentialSession) -> Result<CredentialSes
     assert_eq!(pod_of(&waiting), pod_of(old), "the same pod");
     let revoked = ns.session(pod_of(old), old.spec.request.number, Phase::Revoked, 5).await?;
     assert_eq!(told(&revoked).0, "AuthorityChanged");
-    let name = waiting.status.as_ref().and_then(|s| s.approval_ref.as_ref()).map(|r| r.name.clone()).unwrap_or_default();
+    let name =
+        waiting.status.as_ref().and_then(|s| s.approval_ref.as_ref()).map(|r| r.name.clone()).unwrap_or_default();
     ns.sdk_says(pod_of(old), &["ApprovalPending", &name]).await?;
     let issued = system::audit(&ns.client, "issuer", &waiting.name_any()).await?;
     ensure!(issued.iter().all(|line| line["event"] != "CredentialsIntended"), "minted before the yes: {issued:?}");
