@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod controller;
 pub mod events;
+mod https;
 pub mod issuer;
 mod limiter;
 pub mod metrics;

@@ -3,7 +3,7 @@
 pub mod decide;
 mod write;
 
-pub(super) use write::{consume, create};
+pub(super) use write::{consume, create, notified};
 
 use super::context::{Context, Outcome};
 use super::error::Error;
