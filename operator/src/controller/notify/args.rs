@@ -41,7 +41,7 @@ pub struct NotifyArgs {
     pub notify_interval: Duration,
 
     /// What messages tell of.
-    #[arg(long, env = "EXEAT_NOTIFY_EVENTS", value_enum, value_delimiter = ',', default_value = "pending,reminder")]
+    #[arg(long, env = "EXEAT_NOTIFY_EVENTS", value_enum, value_delimiter = ',', default_values_t = [EventKind::Pending, EventKind::Reminder])]
     pub notify_events: Vec<EventKind>,
 
     /// PEM file with the only roots that are trusted for messages about approvals [default: the system's].

@@ -80,7 +80,8 @@ async fn http_is_for_those_who_say_so() {
 async fn a_url_that_can_not_be_used_is_named_and_not_repeated() {
     let receiver = Receiver::start("notify-wrong").await;
     let long = format!("https://localhost/hush{}", "x".repeat(MAX_URL));
-    for wrong in ["", "hush", "/hush", "https://me:hush@localhost/", "ftp://localhost/hush", "https://a b/hush", &long]
+    for wrong in
+        ["", "hush", "/hush", "https://me:hush@localhost/", "ftp://localhost/hush", "https://a b/hush", long.as_str()]
     {
         let sender = sender(&receiver, wrong, true);
         let error = sender.post(b"{}".to_vec()).await.unwrap_err();
