@@ -58,8 +58,8 @@ class Api:
                 self.send(method, path, payload, [("Content-Type", kind), *headers])
                 answer = self.local.connection.getresponse()
                 return answer.status, answer.read().decode()
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-                # A kept connection that the server has closed meanwhile.
+            except (http.client.HTTPException, OSError):
+                # A kept connection that the server has closed meanwhile (OpenSSL reports that in several ways).
                 self.local.connection = None
                 if fresh or attempt == 2:
                     raise

@@ -7,8 +7,8 @@ use exeat_crds::approval::digest;
 use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalRequest, ApprovalSpec};
 use exeat_crds::{Approval, condition};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, wait_for};
@@ -66,6 +66,25 @@ impl Scope {
         Ok(())
     }
 
+    /// Somebody with the cluster role exeat-approver in this namespace.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn approver(&self, user: &str, groups: &[&str]) -> Result<Actor> {
+        self.bind(user, "ClusterRole", "exeat-approver").await?;
+        let actor = Actor::new("approver", user, groups).await?;
+        self.may_read(&actor).await?;
+        Ok(actor)
+    }
+
+    async fn may_read(&self, actor: &Actor) -> Result {
+        wait_for(&format!("{} may read approvals", actor.user), 20, async || {
+            actor.approvals(self).list(&ListParams::default()).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Six who would like to write an approval: the agent's own account (bound to exeat-approver by mistake), a team editor, an admin who
     /// may do everything in the namespace, two approvers of different groups, and a reader.
     ///
@@ -90,11 +109,7 @@ impl Scope {
             six.push(Actor::new(role, user, groups).await?);
         }
         for actor in &six {
-            wait_for(&format!("{} may read approvals", actor.user), 20, async || {
-                actor.approvals(self).list(&Default::default()).await?;
-                Ok(())
-            })
-            .await?;
+            self.may_read(actor).await?;
         }
         Ok(six)
     }
@@ -123,6 +138,18 @@ impl Scope {
         let controller = connect_as(CONTROLLER, &["system:serviceaccounts", "system:authenticated"]).await?;
         let approval = Approval::new(name, ApprovalSpec { request, decisions });
         Ok(Api::namespaced(controller, &self.name).create(&PostParams::default(), &approval).await?)
+    }
+
+    /// Writes an approval's status, as the controller.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn settle(&self, approval: &Approval, status: Value) -> Result {
+        let controller = connect_as(CONTROLLER, &["system:serviceaccounts", "system:authenticated"]).await?;
+        let api: Api<Approval> = Api::namespaced(controller, &self.name);
+        let body = Patch::Merge(json!({"status": status}));
+        api.patch_status(&approval.name_any(), &PatchParams::default(), &body).await?;
+        Ok(())
     }
 
     /// An approval that [`DECIDED`] of `security` has approved.

@@ -177,17 +177,14 @@ async fn wait(
     let mut told = usize::MAX;
     loop {
         let now = fetch(api, filter).await?;
-        // Its end brings the promise forward where the provider ends access at once.
+        // The end of access is known once a session has ended: what was read before only knew that of its credential.
+        let mut left = 0;
         for known in &mut done.revoked {
-            if let Some(newer) = now.iter().find(|s| s.uid() == known.uid()) {
+            if let Some(newer) = now.iter().find(|session| session.uid() == known.uid()) {
                 known.clone_from(newer);
+                left += usize::from(todo(newer) != Todo::Nothing);
             }
         }
-        let left = done
-            .revoked
-            .iter()
-            .filter(|known| now.iter().any(|s| s.uid() == known.uid() && todo(s) != Todo::Nothing))
-            .count();
         if left == 0 {
             return Ok(true);
         }

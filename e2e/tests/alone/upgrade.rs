@@ -3,7 +3,7 @@
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, shell, wait_for,
+    AgentPod, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, refused, script, shell, wait_for,
 };
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -24,30 +24,33 @@ fn sidecar_image(pod: &Pod) -> Option<String> {
     init.iter().find(|c| c.name == names::SIDECAR)?.image.clone()
 }
 
-/// Installs another release while new pods are asked for all the time, of which none may be refused. Gives the sidecars' images.
-async fn while_pods_are_created(ns: &Scope, command: &str) -> Result<BTreeSet<String>> {
+/// Installs another release while new pods are asked for all the time, until one has the sidecar of that release: none may be refused.
+async fn while_pods_are_created(ns: &Scope, command: &str, tag: &str) -> Result {
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let installing = shell(command);
-    let mut installing = std::pin::pin!(installing);
+    let mut installing = std::pin::pin!(shell(command));
     let (mut images, mut created, mut refusals) = (BTreeSet::new(), 0, Vec::new());
-    loop {
-        match tokio::time::timeout(Duration::from_millis(50), installing.as_mut()).await {
-            Ok(installed) => {
-                installed?.ok()?;
-                break;
+    let mut create = async || {
+        match ns.api::<Pod>().create(&dry_run, &agent("asked-for", "pods")).await {
+            Ok(pod) => {
+                created += 1;
+                images.extend(sidecar_image(&pod));
             }
-            Err(_) => match ns.api::<Pod>().create(&dry_run, &agent("asked-for", "pods")).await {
-                Ok(pod) => {
-                    created += 1;
-                    images.extend(sidecar_image(&pod));
-                }
-                Err(error) => refusals.push(error.to_string()),
-            },
+            Err(error) => refusals.push(error.to_string()),
+        }
+        ensure!(images.iter().any(|image| image.ends_with(tag)), "the images are {images:?}");
+        Ok(())
+    };
+    loop {
+        let _ = create().await;
+        if let Ok(installed) = tokio::time::timeout(Duration::from_millis(50), installing.as_mut()).await {
+            installed?.ok()?;
+            break;
         }
     }
+    wait_for("a pod has the sidecar of this release", 60, create).await?;
     println!("{created} pods were admitted meanwhile, with {images:?}");
-    ensure!(created > 0 && refusals.is_empty(), "{created} admitted, {} refused: {refusals:?}", refusals.len());
-    Ok(images)
+    ensure!(images.len() == 2 && refusals.is_empty(), "{images:?}; {} were refused: {refusals:?}", refusals.len());
+    Ok(())
 }
 
 /// Only one image counts as the sidecar's once no replica of the other release is left; a pod with the other one by hand is refused.
@@ -68,9 +71,13 @@ async fn only_image_is(ns: &Scope, tag: &str, other: &str) -> Result {
         let sidecar = sidecar.map(|c| Container { image: Some(image.replace(tag, other)), volume_mounts: None, ..c });
         spec.init_containers = Some(sidecar.into_iter().collect());
     });
-    let refusal = ns.expect_refused(&by_hand).await?;
-    ensure!(refusal.contains("initContainers[name=exeat-sidecar].image"), "{refusal}");
-    Ok(())
+    // The API server takes up a changed policy once a second.
+    wait_for("the other image is refused", 10, async || {
+        let refusal = refused("by-hand", ns.api::<Pod>().create(&dry_run, &by_hand).await)?.message;
+        ensure!(refusal.contains("initContainers[name=exeat-sidecar].image"), "{refusal}");
+        Ok(())
+    })
+    .await
 }
 
 /// A new pod works, with the sidecar of the release that stands now.
@@ -107,13 +114,13 @@ async fn agents_do_not_notice_an_upgrade_and_its_rollback() -> Result {
         ns.ready(policy).await?;
         ns.start(script("agent", "pods", EACH_SECOND)).await?;
         shell(TAG).await?.ok()?;
-        let images = while_pods_are_created(&ns, UPGRADE).await?;
-        assert_eq!(images.len(), 2, "{images:?}");
+        while_pods_are_created(&ns, UPGRADE, ":next").await?;
         only_image_is(&ns, ":next", ":dev").await?;
         labels_can_change(&ns, "agent", "upgraded").await?;
         newcomer(&ns, "upgraded", ":next").await?;
 
-        while_pods_are_created(&ns, "helm rollback exeat --namespace exeat-system --wait --timeout 3m").await?;
+        let back = "helm rollback exeat --namespace exeat-system --wait --timeout 3m";
+        while_pods_are_created(&ns, back, ":dev").await?;
         only_image_is(&ns, ":dev", ":next").await?;
         labels_can_change(&ns, "upgraded", "rolled-back").await?;
         newcomer(&ns, "rolled-back", ":dev").await?;
@@ -129,7 +136,8 @@ async fn agents_do_not_notice_an_upgrade_and_its_rollback() -> Result {
         Ok(())
     })
     .await;
-    if outcome.is_err() {
+    if let Err(error) = &outcome {
+        eprintln!("{error}");
         shell("helm rollback exeat 1 --namespace exeat-system --wait --timeout 3m").await?.ok()?;
     }
     outcome
