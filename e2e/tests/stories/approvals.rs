@@ -6,7 +6,8 @@ use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalScope, Phase, Verdict};
 use exeat_crds::{Approval, CredentialSession};
 use exeat_e2e::approvals::{Actor, OWNER, lists, rule};
 use exeat_e2e::{
-    AgentPod, Failure, Result, Scope, agent, deployment, ensure, holds_for, in_namespace, kubectl, script, system, wait_for,
+    AgentPod, Failure, Result, Scope, agent, deployment, ensure, holds_for, in_namespace, kubectl, script, system,
+    wait_for,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
@@ -122,9 +123,8 @@ async fn one_yes_serves_the_jobs_of_a_cron_job() -> Result {
         let job = json!({"spec": {"backoffLimit": 0, "template": template}});
         let spec = json!({"schedule": "0 3 * * *", "suspend": true, "jobTemplate": job});
         ns.create(&serde_json::from_value::<CronJob>(json!({"metadata": {"name": "nightly"}, "spec": spec}))?).await?;
-        let run = async |name: &str| {
-            kubectl(&["-n", &ns.name, "create", "job", name, "--from=cronjob/nightly"]).await?.ok()
-        };
+        let run =
+            async |name: &str| kubectl(&["-n", &ns.name, "create", "job", name, "--from=cronjob/nightly"]).await?.ok();
         run("first").await?;
         let approval = ns.question().await?;
         assert_eq!(approval.spec.request.workload.as_ref().map(|w| w.kind.as_str()), Some("CronJob"));
@@ -272,7 +272,9 @@ async fn what_people_were_asked_and_said_is_on_record() -> Result {
             let log = system::log(&ns.client, "controller").await?;
             let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
             let of = |event: &str| {
-                let ours = |l: &&Value| l["event"] == event && l["approval"] == approval.name_any() && l["namespace"] == ns.name;
+                let ours = |l: &&Value| {
+                    l["event"] == event && l["approval"] == approval.name_any() && l["namespace"] == ns.name
+                };
                 lines.iter().filter(ours).collect::<Vec<_>>()
             };
             for event in ["ApprovalRequested", "ApprovalDecided", "ApprovalSettled"] {

@@ -129,7 +129,7 @@ async fn what_nobody_decided_in_time_ends_the_wait() -> Result {
         ns.started(pod_of(&denied)).await?;
         ns.sdk_says(pod_of(&denied), &["ApprovalExpired", &name]).await?;
         let said = ann.says(&ns, &approval, Verdict::Approve, "late").await?.failed()?;
-        ensure!(said.contains("people could decide until"), "{said}");
+        ensure!(said.contains("its time is over; the next session that needs it asks again"), "{said}");
         let said = ann.exeat(&ns, &["approve", &name, "-m", "late", "--yes"]).await?.failed()?;
         ensure!(said.contains("a new pod asks again"), "{said}");
 
@@ -149,15 +149,18 @@ async fn a_yes_that_is_used_up_is_asked_for_anew_and_nothing_has_changed() -> Re
         let first = ns.question().await?;
         ann.approves(&ns, &first).await?;
         let active = one(&ns, Phase::Active, 30).await?;
-        replaced(&ns, &active, Phase::AwaitingApproval).await?;
+        let waiting = replaced(&ns, &active, Phase::AwaitingApproval).await?;
         let second = ns.question().await?;
         assert_ne!(second.name_any(), first.name_any());
         assert_eq!(second.spec.request.changes, Some(vec![]), "nothing has changed since the last yes");
         ann.approves(&ns, &second).await?;
-        one(&ns, Phase::Active, 30).await?;
-        for approval in ns.approvals().await? {
-            assert_eq!(approval.status.unwrap_or_default().used, 1);
-        }
+        wait_for("each has opened one session", 30, async || {
+            let used: Vec<_> = ns.approvals().await?.into_iter().map(|a| a.status.unwrap_or_default().used).collect();
+            ensure!(used == [1, 1], "{used:?}");
+            Ok(())
+        })
+        .await?;
+        ns.session(pod_of(&waiting), 1, Phase::Active, 20).await?;
         Ok(())
     })
     .await
@@ -169,7 +172,8 @@ async fn asked_anew(ns: &Scope, old: &CredentialSession) -> Result<CredentialSes
     assert_eq!(pod_of(&waiting), pod_of(old), "the same pod");
     let revoked = ns.session(pod_of(old), old.spec.request.number, Phase::Revoked, 5).await?;
     assert_eq!(told(&revoked).0, "AuthorityChanged");
-    let name = waiting.status.as_ref().and_then(|s| s.approval_ref.as_ref()).map(|r| r.name.clone()).unwrap_or_default();
+    let name =
+        waiting.status.as_ref().and_then(|s| s.approval_ref.as_ref()).map(|r| r.name.clone()).unwrap_or_default();
     ns.sdk_says(pod_of(old), &["ApprovalPending", &name]).await?;
     let issued = system::audit(&ns.client, "issuer", &waiting.name_any()).await?;
     ensure!(issued.iter().all(|line| line["event"] != "CredentialsIntended"), "minted before the yes: {issued:?}");

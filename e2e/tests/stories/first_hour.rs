@@ -49,10 +49,19 @@ async fn a_provider_that_is_not_ready() -> Result {
 async fn a_role_that_does_not_trust_the_issuer() -> Result {
     in_namespace("first-trust", async |ns| {
         let mut policy = aws_policy("reports", MINISTACK, reads());
-        policy.spec.principal = format!("arn:aws:iam::{AWS_ACCOUNT}:role/agents/agents/no-such-role");
+        policy.spec.principal = format!("arn:aws:iam::{AWS_ACCOUNT}:role/agents/agents/untrusting");
         ns.create(&policy).await?;
         ns.create(&deployment("fleet", &agent("x", "reports"), 1)?).await?;
-        finds(&ns, "deployment/fleet", &["FAIL  policy Ready", "no-such-role", "trust policy"]).await
+        finds(
+            &ns,
+            "deployment/fleet",
+            &[
+                "FAIL  policy Ready",
+                "AssumeRoleDenied",
+                "trust policy of arn:aws:iam::000000000000:role/agents/agents/untrusting",
+            ],
+        )
+        .await
     })
     .await
 }
@@ -111,7 +120,8 @@ async fn nodes_of_another_kind_and_images_that_are_not_there() -> Result {
         };
         ns.create(&agent("arm", "pods").with(arm)).await?;
         finds(&ns, "arm", &["FAIL  start-up", "Unschedulable", "linux/arm64"]).await?;
-        let image = |c: &mut k8s_openapi::api::core::v1::Container| c.image = Some("registry.invalid/agent:1".to_owned());
+        let image =
+            |c: &mut k8s_openapi::api::core::v1::Container| c.image = Some("registry.invalid/agent:1".to_owned());
         ns.create(&agent("image", "pods").with_agent(image)).await?;
         finds(&ns, "image", &["FAIL  start-up", "name an image that the node can pull"]).await
     })
@@ -124,10 +134,14 @@ async fn an_approval_that_nobody_can_give() -> Result {
         ns.guarded(vec![rule("lists", &["list pods"], &[("security", 1)])?]).await?;
         ns.create(&deployment("fleet", &agent("x", "pods"), 1)?).await?;
         ns.in_phase(Phase::AwaitingApproval, 1, 60).await?;
-        let fix = format!("kubectl -n {} create rolebinding exeat-approvers --clusterrole=exeat-approver --group=security", ns.name);
+        let fix = format!(
+            "kubectl -n {} create rolebinding exeat-approvers --clusterrole=exeat-approver --group=security",
+            ns.name
+        );
         finds(&ns, "deployment/fleet", &["FAIL  approval", "NobodyCanApprove", &fix]).await?;
         exeat_e2e::shell(&fix).await?.ok()?;
-        finds(&ns, "deployment/fleet", &["FAIL  approval", "ApprovalPending", "1 of security", "kubectl exeat approve"]).await
+        finds(&ns, "deployment/fleet", &["FAIL  approval", "ApprovalPending", "1 of security", "kubectl exeat approve"])
+            .await
     })
     .await
 }

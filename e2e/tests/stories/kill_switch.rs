@@ -58,13 +58,15 @@ async fn each_selector_stops_what_it_names_and_nothing_else() -> Result {
             (vec!["--all-in-namespace"], vec!["b", "e"]),
         ] {
             let arguments = [&["revoke", "--yes", "-m", "drill"], &arguments[..]].concat();
-            let output = if arguments.contains(&"-A") { exeat(&arguments).await? } else { within(&ns, &arguments).await? };
+            let output =
+                if arguments.contains(&"-A") { exeat(&arguments).await? } else { within(&ns, &arguments).await? };
             says(&output, &[&format!("{} sessions revoked", next.len()), "Immediate: access ends by"])?;
             gone.extend(next);
             gone.sort_unstable();
             assert_eq!(revoked(&ns).await?, gone, "{arguments:?}");
             // Again: nothing is left to do, and nothing is done.
-            let again = if arguments.contains(&"-A") { exeat(&arguments).await? } else { within(&ns, &arguments).await? };
+            let again =
+                if arguments.contains(&"-A") { exeat(&arguments).await? } else { within(&ns, &arguments).await? };
             says(&again, &["nothing to revoke"])?;
         }
         Ok(())
