@@ -4,7 +4,7 @@ use exeat_crds::names;
 use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{NameRef, Phase};
 use exeat_crds::{CredentialProvider, condition};
-use exeat_e2e::approvals::{Actor, rule};
+use exeat_e2e::approvals::rule;
 use exeat_e2e::{
     AgentPod, Failure, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, Scope, agent, aws_policy, in_namespace,
     policy, provider, script, statement, system_namespace, wait_for,
@@ -190,7 +190,7 @@ async fn boto3_is_told_which_approval_it_waits_for() -> Result {
         let mut policy = aws_policy("reports", MINISTACK, read_reports());
         policy.spec.approval_rules = vec![rule("reads", &["s3:Get*"], &[("security", 1)])?];
         ns.ready(policy).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         ns.start(agent("agent", "reports")).await?;
         let approval = ns.question().await?;
         assert_eq!(approval.spec.request.rules, ["policy/reads"]);
