@@ -10,7 +10,7 @@ import sys
 import time
 
 import api as cluster
-from api import Api, in_parallel, kubernetes_allow, make_namespace, make_pod, namespaced, note, ours, quantiles, record, until
+from api import Api, in_parallel, kubernetes_allow, make_namespace, make_pod, namespaced, note, ours, quantiles, record, seconds_of, until
 
 ASKED = "bench-asked"
 # As many wait in one namespace at once, by default.
@@ -19,7 +19,7 @@ SCRIPT = """
 echo waiting
 until curl -sf -m 2 -o /dev/null -H "Authorization: Bearer $(cat /var/run/exeat/token)" http://127.0.0.1:9911/exeat/v1/credential
 do sleep 0.02; done
-date +%s.%N
+echo got
 sleep 86400
 """
 
@@ -85,16 +85,18 @@ def first_credentials(api, ann, samples):
         name = f"asked-{sample}"
         running_pod(api, ASKED, name)
 
-        def lines(name=name):
-            status, text = api.call("GET", namespaced(ASKED, f"pods/{name}/log?container=agent"))
-            return text.split() if status == 200 else []
+        def written(word, name=name):
+            """When the agent's container wrote this line, by the container runtime."""
+            status, text = api.call("GET", namespaced(ASKED, f"pods/{name}/log?container=agent&timestamps=true"))
+            lines = [line.split() for line in text.splitlines()] if status == 200 else []
+            return next((seconds_of(line[0]) for line in lines if line[1:] == [word]), None)
 
-        until(f"pod {name} runs", 120, lambda: "waiting" in lines())
+        until(f"pod {name} runs", 120, lambda: written("waiting"))
         approval = until(f"the approval of {name}", 60, lambda: waiting(api, ASKED))[0]
         sent = time.time()
         ann.approve(ASKED, approval)
         answered = time.time()
-        got = float(until(f"the credential of {name}", 60, lambda: lines()[1:])[0])
+        got = until(f"the credential of {name}", 60, lambda: written("got"))
         taken.append(got - sent)
         note(f"{name}: {got - sent:.2f} s, of which the write {answered - sent:.2f} s")
         api.call("DELETE", namespaced(ASKED, f"pods/{name}?gracePeriodSeconds=0"))
@@ -110,7 +112,7 @@ def decisions(api, ann, count):
     queue = []
     for namespace in spaces:
         wanted = min(QUEUE, count - len(queue))
-        open_ = until(f"{wanted} approvals in {namespace}", 120, lambda: (a := waiting(api, namespace)) and len(a) >= wanted and a)
+        open_ = until(f"{wanted} approvals in {namespace}", 240, lambda: (a := waiting(api, namespace)) and len(a) >= wanted and a)
         queue += [(namespace, approval) for approval in open_[:wanted]]
 
     def decide(item):
@@ -126,7 +128,7 @@ def decisions(api, ann, count):
         sessions = [s for n in spaces for s in api.get(ours(n, "credentialsessions"))["items"]]
         return sum(s.get("status", {}).get("phase") == "Active" for s in sessions) >= count
 
-    until(f"{count} sessions are Active", 120, active)
+    until(f"{count} sessions are Active", 240, active)
     opened = time.monotonic() - begun
     for namespace in spaces:
         cluster.remove_namespace(api, namespace)

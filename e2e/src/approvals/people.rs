@@ -44,21 +44,6 @@ pub fn told(session: &CredentialSession) -> (String, String) {
 }
 
 impl Actor {
-    /// Somebody of this name in these groups with the cluster role exeat-approver in the namespace, in force.
-    ///
-    /// # Errors
-    /// When it is not after 20 seconds.
-    pub async fn approver(ns: &Scope, user: &str, groups: &[&str]) -> Result<Self> {
-        ns.bind(user, "ClusterRole", "exeat-approver").await?;
-        let actor = Self::new("approver", user, groups).await?;
-        wait_for(&format!("{user} may read approvals"), 20, async || {
-            actor.approvals(ns).list(&ListParams::default()).await?;
-            Ok(())
-        })
-        .await?;
-        Ok(actor)
-    }
-
     fn as_me(&self, ns: &Scope) -> Vec<String> {
         let groups = self.groups.iter().map(|group| format!("--as-group={group}"));
         [format!("--as={}", self.user), format!("--namespace={}", ns.name)].into_iter().chain(groups).collect()

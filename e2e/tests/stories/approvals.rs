@@ -4,7 +4,7 @@ use exeat_crds::approval::digest;
 use exeat_crds::names;
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalScope, Phase, Verdict};
 use exeat_crds::{Approval, CredentialSession};
-use exeat_e2e::approvals::{Actor, OWNER, lists, rule};
+use exeat_e2e::approvals::{OWNER, lists, rule};
 use exeat_e2e::{
     AgentPod, Failure, Result, Scope, agent, deployment, ensure, holds_for, in_namespace, kubectl, script, system,
     wait_for,
@@ -36,8 +36,7 @@ async fn one(ns: &Scope, phase: Phase, seconds: u64) -> Result<CredentialSession
 async fn an_agent_waits_until_two_kinds_of_people_have_said_yes() -> Result {
     in_namespace("two-kinds", async |ns| {
         ns.guarded(vec![rule("lists", &["list pods"], &[("security", 1), ("data", 1)])?]).await?;
-        let (ann, ben) =
-            (Actor::approver(&ns, "ann", &["security"]).await?, Actor::approver(&ns, "ben", &["data"]).await?);
+        let (ann, ben) = (ns.approver("ann", &["security"]).await?, ns.approver("ben", &["data"]).await?);
         ns.create(&fleet(1)?).await?;
         let approval = ns.question().await?;
         let (name, request) = (approval.name_any(), &approval.spec.request);
@@ -81,7 +80,7 @@ async fn only(ns: &Scope, name: &str, used: i32) -> Result {
 async fn one_yes_serves_the_replicas_of_a_deployment_its_rollout_and_what_replaces_a_pod() -> Result {
     in_namespace("one-yes", async |ns| {
         ns.guarded(vec![lists()?]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         ns.create(&fleet(3)?).await?;
         ns.in_phase(Phase::AwaitingApproval, 3, 60).await?;
         let approval = ns.question().await?;
@@ -117,7 +116,7 @@ async fn one_yes_serves_the_replicas_of_a_deployment_its_rollout_and_what_replac
 async fn one_yes_serves_the_jobs_of_a_cron_job() -> Result {
     in_namespace("nightly", async |ns| {
         ns.guarded(vec![lists()?]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         let waits = script("x", "pods", "until kubectl get pods; do sleep 1; done");
         let template = json!({"metadata": {"annotations": waits.metadata.annotations}, "spec": waits.spec});
         let job = json!({"spec": {"backoffLimit": 0, "template": template}});
@@ -143,7 +142,7 @@ async fn a_rule_for_each_session_asks_for_each_pod() -> Result {
         let mut each = lists()?;
         each.scope = ApprovalScope::Session;
         ns.guarded(vec![each]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         ns.create(&fleet(2)?).await?;
         let open = ns.queue(2).await?;
         let for_one = |a: &Approval| a.spec.request.session_ref.is_some() && a.spec.request.uses == 1;
@@ -166,7 +165,7 @@ async fn who_asked_owns_or_edited_does_not_approve() -> Result {
         let [paula, owner, editor, ben] = ["paula", OWNER, "kubernetes-admin", "ben"];
         let mut people = Vec::new();
         for user in [paula, owner, editor, ben] {
-            people.push(Actor::approver(&ns, user, &["security"]).await?);
+            people.push(ns.approver(user, &["security"]).await?);
         }
         // A pod made by hand: who made it is who asks, and no workload's yes serves it.
         let pods = kube::api::Api::<Pod>::namespaced(people[0].client.clone(), &ns.name);
@@ -196,8 +195,7 @@ async fn who_asked_owns_or_edited_does_not_approve() -> Result {
 async fn where_nobody_is_known_to_answer_for_a_workload_two_people_approve() -> Result {
     in_namespace("nobodys", async |ns| {
         ns.guarded_by(vec![lists()?], &[]).await?;
-        let (ann, ben) =
-            (Actor::approver(&ns, "ann", &["security"]).await?, Actor::approver(&ns, "ben", &["security"]).await?);
+        let (ann, ben) = (ns.approver("ann", &["security"]).await?, ns.approver("ben", &["security"]).await?);
         ns.create(&fleet(1)?).await?;
         let approval = ns.question().await?;
         assert_eq!(approval.spec.request.minimum, 2);
@@ -220,7 +218,7 @@ async fn where_nobody_is_known_to_answer_for_a_workload_two_people_approve() -> 
 async fn containers_start_once_people_have_decided_where_the_pod_asks_for_that() -> Result {
     in_namespace("start-up", async |ns| {
         ns.guarded(vec![lists()?]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         let waits = agent("x", "pods").annotated(names::WAIT, "approval");
         ns.create(&deployment("fleet", &waits, 1)?).await?;
         let approval = ns.question().await?;
@@ -254,7 +252,7 @@ async fn containers_start_once_people_have_decided_where_the_pod_asks_for_that()
 async fn what_people_were_asked_and_said_is_on_record() -> Result {
     in_namespace("on-record", async |ns| {
         ns.guarded(vec![lists()?]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         ns.create(&fleet(1)?).await?;
         let approval = ns.question().await?;
         ann.says(&ns, &approval, Verdict::Approve, "ticket 4711").await?.ok()?;

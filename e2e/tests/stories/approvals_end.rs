@@ -2,7 +2,7 @@
 
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRule, Phase, Verdict};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
-use exeat_e2e::approvals::{Actor, lists, told};
+use exeat_e2e::approvals::{lists, told};
 use exeat_e2e::{Failure, Result, Scope, agent, deployment, ensure, in_namespace, now, system, wait_for};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -46,7 +46,7 @@ fn with(change: impl FnOnce(&mut ApprovalRule)) -> Result<Vec<ApprovalRule>> {
 async fn a_no_is_told_sticks_and_wears_off() -> Result {
     in_namespace("no", async |ns| {
         ns.guarded(with(|r| r.cool_down = Some("45s".to_owned()))?).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         fleet(&ns).await?;
         let approval = ns.question().await?;
         let name = approval.name_any();
@@ -82,7 +82,7 @@ async fn a_no_is_told_sticks_and_wears_off() -> Result {
 async fn a_yes_that_is_taken_back_ends_the_session_in_seconds() -> Result {
     in_namespace("taken-back", async |ns| {
         ns.guarded(vec![lists()?]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         fleet(&ns).await?;
         let approval = ns.question().await?;
         let name = approval.name_any();
@@ -118,7 +118,7 @@ async fn a_yes_that_is_taken_back_ends_the_session_in_seconds() -> Result {
 async fn what_nobody_decided_in_time_ends_the_wait() -> Result {
     in_namespace("deadline", async |ns| {
         ns.guarded(with(|r| r.deadline = Some("15s".to_owned()))?).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         fleet(&ns).await?;
         let approval = ns.question().await?;
         let name = approval.name_any();
@@ -129,7 +129,7 @@ async fn what_nobody_decided_in_time_ends_the_wait() -> Result {
         ns.started(pod_of(&denied)).await?;
         ns.sdk_says(pod_of(&denied), &["ApprovalExpired", &name]).await?;
         let said = ann.says(&ns, &approval, Verdict::Approve, "late").await?.failed()?;
-        ensure!(said.contains("people could decide until"), "{said}");
+        ensure!(said.contains("its time is over; the next session that needs it asks again"), "{said}");
         let said = ann.exeat(&ns, &["approve", &name, "-m", "late", "--yes"]).await?.failed()?;
         ensure!(said.contains("a new pod asks again"), "{said}");
 
@@ -144,20 +144,23 @@ async fn what_nobody_decided_in_time_ends_the_wait() -> Result {
 async fn a_yes_that_is_used_up_is_asked_for_anew_and_nothing_has_changed() -> Result {
     in_namespace("used-up", async |ns| {
         ns.guarded(with(|r| r.uses = Some(1))?).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         fleet(&ns).await?;
         let first = ns.question().await?;
         ann.approves(&ns, &first).await?;
         let active = one(&ns, Phase::Active, 30).await?;
-        replaced(&ns, &active, Phase::AwaitingApproval).await?;
+        let waiting = replaced(&ns, &active, Phase::AwaitingApproval).await?;
         let second = ns.question().await?;
         assert_ne!(second.name_any(), first.name_any());
         assert_eq!(second.spec.request.changes, Some(vec![]), "nothing has changed since the last yes");
         ann.approves(&ns, &second).await?;
-        one(&ns, Phase::Active, 30).await?;
-        for approval in ns.approvals().await? {
-            assert_eq!(approval.status.unwrap_or_default().used, 1);
-        }
+        wait_for("each has opened one session", 30, async || {
+            let used: Vec<_> = ns.approvals().await?.into_iter().map(|a| a.status.unwrap_or_default().used).collect();
+            ensure!(used == [1, 1], "{used:?}");
+            Ok(())
+        })
+        .await?;
+        ns.session(pod_of(&waiting), 1, Phase::Active, 20).await?;
         Ok(())
     })
     .await
@@ -181,7 +184,7 @@ async fn asked_anew(ns: &Scope, old: &CredentialSession) -> Result<CredentialSes
 async fn a_policy_that_changed_after_the_yes_is_asked_for_anew() -> Result {
     in_namespace("changed", async |ns| {
         ns.guarded(vec![lists()?]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         fleet(&ns).await?;
         ann.approves(&ns, &ns.question().await?).await?;
         let active = one(&ns, Phase::Active, 30).await?;
@@ -203,7 +206,7 @@ async fn a_policy_that_changed_after_the_yes_is_asked_for_anew() -> Result {
 async fn a_rule_that_a_provider_adds_stops_sessions_until_people_say_yes() -> Result {
     in_namespace("new-rule", async |ns| {
         let policy = ns.guarded(vec![]).await?;
-        let ann = Actor::approver(&ns, "ann", &["security"]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
         fleet(&ns).await?;
         let active = one(&ns, Phase::Active, 60).await?;
         ns.started(pod_of(&active)).await?;

@@ -3,8 +3,8 @@
 use exeat_crds::CredentialSession;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, MINISTACK, Output, Result, Scope, agent, aws_policy, ensure, exeat, exeat_program, in_namespace,
-    kubernetes_policy, script, shell, statement, system_namespace, wait_for,
+    AgentPod, MINISTACK, Output, Result, Scope, agent, aws_policy, deployment, ensure, exeat, exeat_program,
+    in_namespace, kubernetes_policy, script, shell, statement, system_namespace, wait_for,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
@@ -65,11 +65,7 @@ async fn sessions_are_listed_shown_and_revoked() -> Result {
 }
 
 fn fleet(replicas: i32, command: &str) -> Result<Deployment> {
-    let mut pod = serde_json::to_value(script("x", "pods", command))?;
-    pod["spec"]["restartPolicy"] = "Always".into();
-    let template = json!({"metadata": {"labels": {"app": "fleet"}, "annotations": pod["metadata"]["annotations"]}, "spec": pod["spec"]});
-    let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "fleet"}}, "template": template});
-    Ok(serde_json::from_value(json!({"metadata": {"name": "fleet"}, "spec": spec}))?)
+    deployment("fleet", &script("x", "pods", command), replicas)
 }
 
 async fn of_phase(ns: &Scope, phase: Phase) -> Result<Vec<CredentialSession>> {

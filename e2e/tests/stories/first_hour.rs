@@ -49,10 +49,19 @@ async fn a_provider_that_is_not_ready() -> Result {
 async fn a_role_that_does_not_trust_the_issuer() -> Result {
     in_namespace("first-trust", async |ns| {
         let mut policy = aws_policy("reports", MINISTACK, reads());
-        policy.spec.principal = format!("arn:aws:iam::{AWS_ACCOUNT}:role/agents/agents/no-such-role");
+        policy.spec.principal = format!("arn:aws:iam::{AWS_ACCOUNT}:role/agents/agents/untrusting");
         ns.create(&policy).await?;
         ns.create(&deployment("fleet", &agent("x", "reports"), 1)?).await?;
-        finds(&ns, "deployment/fleet", &["FAIL  policy Ready", "no-such-role", "trust policy"]).await
+        finds(
+            &ns,
+            "deployment/fleet",
+            &[
+                "FAIL  policy Ready",
+                "AssumeRoleDenied",
+                "trust policy of arn:aws:iam::000000000000:role/agents/agents/untrusting",
+            ],
+        )
+        .await
     })
     .await
 }

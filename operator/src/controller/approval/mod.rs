@@ -56,7 +56,12 @@ async fn apply(approval: &Approval, decision: &Decision, context: &Context, now:
         return Ok(Outcome::Unchanged);
     }
     context.gate.check()?;
-    write::status(approval, &decision.status, context).await?;
+    match write::status(approval, &decision.status, context).await {
+        Ok(_) => {}
+        // Somebody else's word or use came first, and the watch brings it.
+        Err(kube::Error::Api(status)) if status.code == 409 => return Ok(Outcome::Unchanged),
+        Err(error) => return Err(error.into()),
+    }
     announce(approval, decision, context, now).await;
     Ok(Outcome::Changed)
 }
