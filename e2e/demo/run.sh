@@ -117,7 +117,7 @@ look() {
 
 # told WORD COMMAND...: shows the first refusal that says so; what leads to it takes a moment to arrive.
 told() {
-  local word=$1 out end=$((SECONDS + 30)); shift
+  local word=$1 out end=$((SECONDS + 60)); shift
   shown "$@"
   until ! out=$("$@" 2>&1) && grep -q "$word" <<<"$out"; do
     ((SECONDS < end)) || { indent <<<"$out"; fail "no word of $word"; }
@@ -126,7 +126,7 @@ told() {
 }
 # soon COMMAND...: shows the first success; what leads to it takes a moment to arrive.
 soon() {
-  local out end=$((SECONDS + 30))
+  local out end=$((SECONDS + 60))
   shown "$@"
   until out=$("$@" 2>&1); do ((SECONDS < end)) || { indent <<<"$out"; fail "this should have worked"; }; done
   indent <<<"$out"
@@ -159,7 +159,7 @@ scene_people() {
   workload=$(kubectl -n agents get deployment cleanup-agent -o 'jsonpath={.metadata.uid}')
   approval=$(kubectl -n agents get approvals -o "jsonpath={.items[?(@.spec.request.workload.uid=='$workload')].metadata.name}")
   say "alice may not approve what she wrote herself, though she be in the group; bob may. What he says yes to is shown to him in full."
-  refused kubectl exeat approve "$approval" -n agents -m "it is fine" --yes "${alice[@]}" --as-group security
+  told "somebody else approves" kubectl exeat approve "$approval" -n agents -m "it is fine" --yes "${alice[@]}" --as-group security
   run kubectl exeat approve "$approval" -n agents -m "INC-42, until tonight" --yes "${bob[@]}"
   say "And the agent's call works:"
   soon agent deployment/cleanup-agent kubectl delete pod stuck --wait=false
