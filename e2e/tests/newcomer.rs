@@ -44,14 +44,16 @@ fn applied(command: &str) -> impl Iterator<Item = &str> {
 fn yaml_lines(commands: &[&String]) -> Result<usize> {
     let mut lines = 0;
     for file in commands.iter().flat_map(|command| applied(command)) {
-        let text = std::fs::read_to_string(format!("{ROOT}/{file}")).map_err(|e| Failure::new(format!("{file}: {e}")))?;
+        let text =
+            std::fs::read_to_string(format!("{ROOT}/{file}")).map_err(|e| Failure::new(format!("{file}: {e}")))?;
         lines += text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).count();
     }
     Ok(lines)
 }
 
 fn says(command: &str, output: &Output, words: &[&str]) -> Result {
-    let missing: Vec<_> = words.iter().filter(|w| !output.stdout.contains(**w) && !output.stderr.contains(**w)).collect();
+    let missing: Vec<_> =
+        words.iter().filter(|w| !output.stdout.contains(**w) && !output.stderr.contains(**w)).collect();
     ensure!(missing.is_empty(), "{command}: {missing:?} is not said: {output}");
     Ok(())
 }
@@ -73,7 +75,10 @@ async fn from_nothing_to_an_explained_denial_in_seven_commands() -> Result {
     };
     let all: Vec<&String> = start.iter().chain(look).collect();
     assert!(all.len() <= COMMANDS, "{} commands: {all:#?}", all.len());
-    assert!(all[0].starts_with("helm install ") && all[all.len() - 1].starts_with("kubectl exeat explain "), "{all:#?}");
+    assert!(
+        all[0].starts_with("helm install ") && all[all.len() - 1].starts_with("kubectl exeat explain "),
+        "{all:#?}"
+    );
     let lines = yaml_lines(&all)?;
     assert!((20..=YAML_LINES).contains(&lines), "{lines} lines of YAML");
 
@@ -93,7 +98,8 @@ async fn from_nothing_to_an_explained_denial_in_seven_commands() -> Result {
     };
     println!("{} commands, {lines} lines of YAML, {} s", all.len(), began.elapsed().as_secs());
     if outcome.is_err() {
-        let seen = shell("kubectl get pods -A; kubectl -n agents describe pods; kubectl get cprov,acp,cses -A -o yaml").await?;
+        let seen = shell("kubectl get pods -A; kubectl -n agents describe pods; kubectl get cprov,acp,cses -A -o yaml")
+            .await?;
         eprintln!("{seen}");
     }
     let left = leave(leaving).await?;
@@ -134,10 +140,12 @@ async fn stopped(stop: &[String]) -> Result {
 }
 
 async fn nothing_is_left() -> Result {
-    let kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,\
-                 validatingwebhookconfigurations,validatingadmissionpolicies,validatingadmissionpolicybindings";
-    let names = kubectl(&["get", kinds, "-o", "name"]).await?.ok()?;
-    let ours: Vec<&str> = names.lines().filter(|name| name.contains("exeat") || name.ends_with("/agents")).collect();
-    ensure!(ours.is_empty(), "{ours:?}");
+    let kinds = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations,\
+                 validatingadmissionpolicies,validatingadmissionpolicybindings";
+    let ours = kubectl(&["get", kinds, "-l", "app.kubernetes.io/name=exeat", "-o", "name"]).await?.ok()?;
+    let all = kubectl(&["get", "namespaces,customresourcedefinitions", "-o", "name"]).await?.ok()?;
+    let is_ours = |name: &&str| name.ends_with(".exeat.dev") || name.contains("/exeat-") || name.ends_with("/agents");
+    let left: Vec<&str> = ours.lines().chain(all.lines().filter(is_ours)).collect();
+    ensure!(left.is_empty(), "{left:?}");
     Ok(())
 }

@@ -109,7 +109,8 @@ fn the_samples_are_as_they_should_be_and_say_whom_they_ask() {
         assert!(code == 0 && out.lines().filter(|line| line.starts_with("ok ")).count() == 2, "{name}: {out}{err}");
     }
     let (policy, provider) = (sample("policy-approvals"), sample("provider-approvals"));
-    let base = ["policy", "test", &policy, "--provider", &provider, "--action", "delete pods", "--resource", "agents/a"];
+    let base =
+        ["policy", "test", &policy, "--provider", &provider, "--action", "delete pods", "--resource", "agents/a"];
     let (code, out, _) = said(&base);
     assert!(code == 0 && out.contains("people must approve the grant: rule provider/deletes: 1 of security"), "{out}");
 }

@@ -33,7 +33,8 @@ async fn remove(client: &Client) -> Result {
     const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws rbac-kubernetes";
     shell("kubectl get credentialholds -o name | grep /cleanup-agent- | xargs -r kubectl delete").await?;
     for sample in SAMPLES.split(' ') {
-        let _ = shell(&format!("kubectl delete --ignore-not-found --wait=false -f config/samples/{sample}.yaml")).await?;
+        let _ =
+            shell(&format!("kubectl delete --ignore-not-found --wait=false -f config/samples/{sample}.yaml")).await?;
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());
     wait_for("namespace agents is gone", 120, async || {
@@ -108,7 +109,8 @@ async fn approvals_samples(client: &Client) -> Result {
     let hold = holds.split_whitespace().find(|word| word.starts_with("cleanup-agent-")).unwrap_or_default();
     assert!(holds.contains("dave"), "{holds}");
     shell("kubectl -n agents delete pod --selector app=cleanup-agent --wait=false").await?.ok()?;
-    refused("kubectl exeat explain deployment cleanup-agent -n agents", &format!("kubectl exeat release {hold}")).await?;
+    refused("kubectl exeat explain deployment cleanup-agent -n agents", &format!("kubectl exeat release {hold}"))
+        .await?;
     done(&format!("kubectl exeat release {hold} {DAVE}")).await?;
     // The yes is good for ten sessions: nobody is asked again.
     refused(delete, "pods \"no-such-pod\" not found").await
