@@ -15,11 +15,12 @@ if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
 scene() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 say() { printf '\n%s\n' "$*"; }
 shown() { # what is run, and where: inside of an agent, in its Python, or beside it
-  local text
+  local text words=() word
+  for word; do if [[ $word == *" "* ]]; then words+=("'$word'"); else words+=("$word"); fi; done
   case $1 in
-    agent) text="$2: \$ ${*:3}" ;;
+    agent) text="$2: \$ ${words[*]:2}" ;;
     boto3) text="$2: >>> $3" ;;
-    *) text="\$ $*" ;;
+    *) text="\$ ${words[*]}" ;;
   esac
   printf '%s  %s%s\n' "$dim" "$text" "$plain"
 }
