@@ -130,8 +130,10 @@ class Template(unittest.TestCase):
     def test_samples_are_whole(self):
         samples = {p.name: parse(p.read_text()) for p in (ROOT / "config/samples").glob("*.yaml")}
         names = {(o["kind"], o["metadata"]["name"]) for s in samples.values() for o in s}
-        for name in ("aws", "kubernetes"):
-            [policy], [pod] = samples[f"policy-{name}.yaml"], samples[f"pod-{name}.yaml"]
+        for name, agent in (("aws", "pod"), ("kubernetes", "pod"), ("approvals", "deployment")):
+            [policy], [pod] = samples[f"policy-{name}.yaml"], samples[f"{agent}-{name}.yaml"]
+            if agent == "deployment":
+                pod = {"metadata": {**pod["metadata"], **pod["spec"]["template"]["metadata"]}, "spec": pod["spec"]["template"]["spec"]}
             self.assertIn(("CredentialProvider", policy["spec"]["providerRef"]["name"]), names)
             self.assertEqual(pod["metadata"]["annotations"]["exeat.dev/policy"], policy["metadata"]["name"])
             self.assertIn(pod["spec"]["serviceAccountName"], policy["spec"]["subjects"]["serviceAccounts"])
