@@ -76,7 +76,8 @@ async fn announce(approval: &Approval, decision: &Decision, context: &Context, n
     }
     for word in &decision.news {
         let said = if word.verdict == Verdict::Approve { "approves" } else { "says no" };
-        let message = format!("{} {said}: {}", word.approver, word.comment);
+        let why = if word.comment.is_empty() { String::new() } else { format!(": {}", word.comment) };
+        let message = format!("{} {said}{why}", word.approver);
         let mut event =
             AuditEvent::of_approval(approval, EventName::ApprovalDecided, &format!("{:?}", word.verdict), &message);
         event.approver = Some(word.approver.clone());
