@@ -21,7 +21,11 @@ trap finish EXIT
 stage_fmt() { cargo fmt --all --check; }
 stage_shell() { git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x; }
 stage_pins() { scripts/check-pins.sh; }
-stage_clippy() { cargo clippy --locked --workspace --all-targets --features exeat-e2e/cluster -- -D warnings; }
+stage_clippy() {
+  cargo clippy --locked --workspace --all-targets --features exeat-e2e/cluster -- -D warnings
+  # The workspace turns on what kubectl-exeat is installed without: the webhook's server.
+  cargo check --locked -p exeat-cli
+}
 stage_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace; }
 stage_generated() {
   cargo run --locked -q -p exeat-crds --bin exeat-crdgen -- --check

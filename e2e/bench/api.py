@@ -48,21 +48,31 @@ class Api:
             file.write(base64.b64decode(source[f"{name}-data"]))
         return path
 
-    def call(self, method, path, body=None, kind="application/json"):
+    def call(self, method, path, body=None, kind="application/json", headers=()):
         payload = json.dumps(body) if body is not None else None
         for attempt in (1, 2):
             fresh = getattr(self.local, "connection", None) is None
             if fresh:
                 self.local.connection = http.client.HTTPSConnection(self.host, context=self.tls, timeout=60)
             try:
-                self.local.connection.request(method, path, payload, {"Content-Type": kind})
+                self.send(method, path, payload, [("Content-Type", kind), *headers])
                 answer = self.local.connection.getresponse()
                 return answer.status, answer.read().decode()
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-                # A kept connection that the server has closed meanwhile.
+            except (http.client.HTTPException, OSError):
+                # A kept connection that the server has closed meanwhile (OpenSSL reports that in several ways).
                 self.local.connection = None
                 if fresh or attempt == 2:
                     raise
+
+    def send(self, method, path, payload, headers):
+        """A header may stand there more than once: that of a group whom somebody impersonates."""
+        connection = self.local.connection
+        connection.putrequest(method, path)
+        for name, value in headers:
+            connection.putheader(name, value)
+        body = payload.encode() if payload is not None else b""
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
 
     def must(self, method, path, body=None, kind="application/json"):
         status, text = self.call(method, path, body, kind)

@@ -102,6 +102,8 @@ def sum_up(lines):
         "webhook": {str(c): found for c in (1, 16) if (found := compare(lines, "webhook", "webhook", c))} or None,
         "pods": pods(lines),
         "stop": stop(lines),
+        "approvals": plain(lines.one(part="approve")) if lines.one(part="approve") else None,
+        "decisions": plain(lines.one(part="decide")) if lines.one(part="decide") else None,
         "exposure": exposure(lines),
         "fairness": fairness(lines),
     }
@@ -179,6 +181,13 @@ def show(result):
     table(["aim", "measured", "aimed at", "met"], [[*row[:3], "yes" if row[3] else "**no**"] for row in aims(result)])
     if figures := result.get("stop"):
         show_stop(figures)
+    if figures := result.get("approvals"):
+        table(["from the yes to the agent's first credential, samples", "least s", "p50 s", "most s"],
+              [[figures["n"], *(f"{figures[key]:.2f}" for key in ("min", "p50", "max"))]])
+    if figures := result.get("decisions"):
+        each = [f"{figures['each'][key] * 1000:,.0f}" for key in ("p50", "p99", "max")]
+        table(["decisions", "a second", "each, p50 ms", "p99 ms", "most ms", "all sessions open after s"],
+              [[figures["decisions"], f"{figures['a_second']:.0f}", *each, f"{figures['all_active_seconds']:.1f}"]])
     if found := result.get("exposure"):
         rows = [[f["provider"], f["how"], f["n"], *(f"{f[q]:,.1f}" for q in ("p50", "max")), f"{f['least_left']:,.1f}"] for f in found]
         table(["stolen credential", "how", "samples", "works for s, p50", "most", "least left to effectiveBy, s"], rows)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The benchmarks: release builds, each figure beside what it is compared with. Writes target/bench/results.json, prints tables.
-#   run.sh [sidecar|webhook|pods|stop|fairness|exposure]...      all by default; the sidecar's part needs no cluster
-#   BENCH_ROUNDS=3 BENCH_SECONDS=10 BENCH_PODS=10 STOP_ONE=20 STOP_MANY=1000 FAIR_ROUNDS=4 FAIR_SECONDS=60 EXPOSURE_SAMPLES=20
+#   run.sh [sidecar|webhook|pods|stop|fairness|exposure|approvals]...      all by default; the sidecar's part needs no cluster
+#   BENCH_ROUNDS=3 BENCH_SECONDS=10 BENCH_PODS=10 STOP_ONE=20 STOP_MANY=1000 FAIR_NAMESPACES=50 FAIR_ROUNDS=4 FAIR_SECONDS=60 EXPOSURE_SAMPLES=20 BENCH_APPROVALS=10
+#   BENCH_DECISIONS=200
 #   BENCH_PROFILE=dev      debug builds, to try a part out
 # The cluster NAME (default: bench) is started and ended; one that runs already is used and left as it is, with our chart upgraded.
 set -euo pipefail
@@ -23,9 +24,9 @@ binaries=$target/$CARGO_BUILD_TARGET/$folder
 declare -A parts=()
 for part in "${@:-all}"; do
   case $part in
-    all) parts=([sidecar]=1 [webhook]=1 [pods]=1 [stop]=1 [fairness]=1 [exposure]=1) ;;
-    sidecar | webhook | pods | stop | fairness | exposure) parts[$part]=1 ;;
-    *) fail "usage: run.sh [sidecar|webhook|pods|stop|fairness|exposure]..." ;;
+    all) parts=([sidecar]=1 [webhook]=1 [pods]=1 [stop]=1 [fairness]=1 [exposure]=1 [approvals]=1) ;;
+    sidecar | webhook | pods | stop | fairness | exposure | approvals) parts[$part]=1 ;;
+    *) fail "usage: run.sh [sidecar|webhook|pods|stop|fairness|exposure|approvals]..." ;;
   esac
 done
 
@@ -76,7 +77,7 @@ if [[ -n ${parts[sidecar]:-} ]]; then
   timeout 600 unshare --net "$here/sidecar.sh" "$work" "$binaries/exeat-sidecar" "$binaries/exeat-bench" "$results"
 fi
 
-needs_cluster=${parts[webhook]:-}${parts[pods]:-}${parts[stop]:-}${parts[fairness]:-}${parts[exposure]:-}
+needs_cluster=${parts[webhook]:-}${parts[pods]:-}${parts[stop]:-}${parts[fairness]:-}${parts[exposure]:-}${parts[approvals]:-}
 if [[ -n $needs_cluster ]]; then
   if ! cluster_alive; then ours=1; "$cluster_dir/up.sh"; fi
   e2e/images/load.sh
@@ -104,6 +105,11 @@ if [[ -n ${parts[exposure]:-} ]]; then
   in_cluster timeout 1800 "$python" "$here/exposure.py" aws "$work" "$results" &
   stealing=$!
   in_cluster timeout 900 python3 "$here/exposure.py" kubernetes "$work" "$results"
+fi
+if [[ -n ${parts[approvals]:-} ]]; then
+  settle
+  step "from an approval to the first credential, and decisions a second"
+  in_cluster timeout 1200 python3 "$here/approvals.py" "$results"
 fi
 if [[ -n ${parts[stop]:-} ]]; then
   settle

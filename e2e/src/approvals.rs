@@ -1,18 +1,20 @@
 //! Approvals as the controller makes them, and the people who decide on them or attack them.
 
 mod forgery;
+mod people;
 
 use exeat_crds::approval::digest;
 use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalRequest, ApprovalSpec};
-use exeat_crds::{Approval, condition};
+use exeat_crds::{AgentCredentialPolicy, Approval, condition};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, wait_for};
+use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, policy, statement, wait_for};
 
 pub use forgery::{Part, forge_each_field, forge_stamps};
+pub use people::{OWNER, approval_phase, lists, rule, told};
 
 const CONTROLLER: &str = "system:serviceaccount:exeat-system:exeat-controller";
 /// Who may not approve.
@@ -64,6 +66,25 @@ impl Scope {
         Ok(())
     }
 
+    /// Somebody with the cluster role exeat-approver in this namespace.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn approver(&self, user: &str, groups: &[&str]) -> Result<Actor> {
+        self.bind(user, "ClusterRole", "exeat-approver").await?;
+        let actor = Actor::new("approver", user, groups).await?;
+        self.may_read(&actor).await?;
+        Ok(actor)
+    }
+
+    async fn may_read(&self, actor: &Actor) -> Result {
+        wait_for(&format!("{} may read approvals", actor.user), 20, async || {
+            actor.approvals(self).list(&ListParams::default()).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Six who would like to write an approval: the agent's own account (bound to exeat-approver by mistake), a team editor, an admin who
     /// may do everything in the namespace, two approvers of different groups, and a reader.
     ///
@@ -88,11 +109,7 @@ impl Scope {
             six.push(Actor::new(role, user, groups).await?);
         }
         for actor in &six {
-            wait_for(&format!("{} may read approvals", actor.user), 20, async || {
-                actor.approvals(self).list(&Default::default()).await?;
-                Ok(())
-            })
-            .await?;
+            self.may_read(actor).await?;
         }
         Ok(six)
     }
@@ -102,10 +119,11 @@ impl Scope {
     /// # Errors
     /// The API server's.
     pub async fn asked(&self, name: &str, decisions: Value) -> Result<Approval> {
+        let policy = self.unserved("writer").await?;
         let day = jiff::SignedDuration::from_hours(24);
         let deadline = condition::whole_seconds(now().saturating_add(day).unwrap_or_default());
         let mut request: ApprovalRequest = serde_json::from_value(json!({
-            "policyRef": {"name": "writer", "uid": "2c1f0a52-0000-4000-8000-000000000000"}, "providerRef": {"name": KUBERNETES},
+            "policyRef": {"name": "writer", "uid": policy}, "providerRef": {"name": KUBERNETES},
             "authorityHash": "h", "serviceAccount": "agent", "workload": {"kind": "Deployment", "name": "reports", "uid": "w"},
             "sessionRef": {"name": "s"}, "requester": {"username": EXCLUDED}, "justification": "why",
             "rules": ["provider/lists"], "principal": GRANTS, "duration": "1h", "validFor": "1h", "uses": 2, "coolDown": "1h",
@@ -121,6 +139,31 @@ impl Scope {
         let controller = connect_as(CONTROLLER, &["system:serviceaccounts", "system:authenticated"]).await?;
         let approval = Approval::new(name, ApprovalSpec { request, decisions });
         Ok(Api::namespaced(controller, &self.name).create(&PostParams::default(), &approval).await?)
+    }
+
+    /// A policy that nothing can be said of, since its provider is not there: people stay asked under it. Returns its UID.
+    async fn unserved(&self, name: &str) -> Result<String> {
+        let api = self.api::<AgentCredentialPolicy>();
+        let policy = match api.get_opt(name).await? {
+            Some(policy) => policy,
+            None => {
+                let allow = vec![statement(&["list pods"], &["x/*"])];
+                api.create(&PostParams::default(), &policy(name, "not-there", GRANTS, allow)).await?
+            }
+        };
+        Ok(policy.uid().unwrap_or_default())
+    }
+
+    /// Writes an approval's status, as the controller.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn settle(&self, approval: &Approval, status: Value) -> Result {
+        let controller = connect_as(CONTROLLER, &["system:serviceaccounts", "system:authenticated"]).await?;
+        let api: Api<Approval> = Api::namespaced(controller, &self.name);
+        let body = Patch::Merge(json!({"status": status}));
+        api.patch_status(&approval.name_any(), &PatchParams::default(), &body).await?;
+        Ok(())
     }
 
     /// An approval that [`DECIDED`] of `security` has approved.

@@ -6,11 +6,15 @@ use exeat_crds::v1alpha1::{
     NameRef, Subjects,
 };
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, Pod, PodSecurityContext, PodSpec, ResourceRequirements, SeccompProfile,
     SecurityContext,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde_json::json;
+
+use crate::Result;
 
 /// Provider of the cluster's own API.
 pub const KUBERNETES: &str = "e2e-kubernetes";
@@ -113,6 +117,20 @@ pub(crate) fn suite_providers() -> [CredentialProvider; 3] {
 /// A pod of the service account `agent` that sleeps.
 pub fn agent(name: &str, policy: &str) -> Pod {
     script(name, policy, "trap 'exit 143' TERM; sleep 86400 & wait")
+}
+
+/// A Deployment of pods like this one.
+///
+/// # Errors
+/// When it is none.
+pub fn deployment(name: &str, pod: &Pod, replicas: i32) -> Result<Deployment> {
+    let mut pod = serde_json::to_value(pod)?;
+    pod["spec"]["restartPolicy"] = "Always".into();
+    let template = json!({
+        "metadata": {"labels": {"app": name}, "annotations": pod["metadata"]["annotations"]}, "spec": pod["spec"],
+    });
+    let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template});
+    Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec}))?)
 }
 
 /// A pod of the service account `agent` that runs a shell script once. It fits the Restricted Pod Security standard.

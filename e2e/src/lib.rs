@@ -17,7 +17,7 @@ mod wait;
 
 pub use build::{
     AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, REPORT_WRITER, S3_MINIO, S3_MINISTACK, agent,
-    aws_policy, kubernetes_policy, policy, provider, script, statement,
+    aws_policy, deployment, kubernetes_policy, policy, provider, script, statement,
 };
 pub use cluster::{connect, connect_as, connect_with_token, is_for_tests, now, system_namespace};
 pub use failure::{Failure, Result, refused};

@@ -32,14 +32,13 @@ fn listed(refused: &[Refused]) -> String {
 }
 
 /// A text as a warning header can carry it: on one line and of bounded length.
-#[cfg(feature = "server")]
-pub(crate) fn header(text: &str) -> String {
+pub fn header(text: &str) -> String {
     const MOST: usize = 1024;
     exeat_crds::text::cut(&one_line(text), MOST).to_owned()
 }
 
 /// Tells the author of a pod that people will be asked, as a warning.
-pub(crate) fn asked(who: &str, needed: &Needed) -> String {
+pub fn asked(who: &str, needed: &Needed) -> String {
     let people = needed.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect::<Vec<_>>().join(", ");
     header(&format!(
         "people are asked before {who} gets credentials ({people}; rules {}): `kubectl get approvals` shows what they have said",

@@ -1,6 +1,6 @@
 //! The queue as a table.
 
-use super::phase;
+use super::{missing, phase};
 use crate::output::{Cell, Table, Tone, time};
 use exeat_crds::Approval;
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest};
@@ -49,7 +49,7 @@ pub fn table(approvals: &[Approval], all: bool, now: Timestamp) -> Table {
             request.policy_ref.name.as_str().into(),
             whose(request).into(),
             Cell::new(phase.as_str()).tone(tone(phase)),
-            if waits { status.missing.join(", ") } else { String::new() }.into(),
+            missing(approval, now).join(", ").into(),
             changed.into(),
             if waits { time::until_text(Some(&request.deadline), now) } else { String::new() }.into(),
             approval.creation_timestamp().map(|t| time::age(t.0, now)).unwrap_or_default().into(),
@@ -74,6 +74,7 @@ mod tests {
         let now = "2026-01-01T13:00:00Z".parse().unwrap();
         let mut changed = approval();
         changed.spec.request.changes = Some(vec!["+ allow x on y".into()]);
+        changed.spec.request.digest = exeat_crds::approval::digest(&changed.spec.request);
         let text = table(&[approval(), changed], false, now).render(false, Paint(false));
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("Deployment/reports   Pending   1 of security   first     3h"), "{text}");

@@ -11,6 +11,7 @@ use crate::error::{Error, Exit};
 use crate::output::Out;
 use clap::Args;
 use exeat_crds::Approval;
+use exeat_crds::approval::{State, state};
 use exeat_crds::v1alpha1::ApprovalPhase;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -44,6 +45,17 @@ pub struct DecideArgs {
 /// Where an approval is.
 pub fn phase(approval: &Approval) -> ApprovalPhase {
     approval.status.as_ref().and_then(|status| status.phase).unwrap_or_default()
+}
+
+/// Who is missing. Read from the decisions themselves: the status is behind by a moment.
+pub fn missing(approval: &Approval, now: Timestamp) -> Vec<String> {
+    if phase(approval) != ApprovalPhase::Pending {
+        return Vec::new();
+    }
+    match state(&approval.spec.request, &approval.spec.decisions, now) {
+        State::Open(missing) => missing,
+        State::Approved | State::Denied { .. } => Vec::new(),
+    }
 }
 
 /// `approvals`: what waits longest comes first.

@@ -10,7 +10,6 @@ use kube::ResourceExt;
 /// An approval in words: what is asked comes first, what is claimed last.
 pub fn describe(approval: &Approval, now: Timestamp) -> String {
     let request = &approval.spec.request;
-    let status = approval.status.clone().unwrap_or_default();
     let mut lines = Lines::default();
     lines.field(
         "Approval",
@@ -34,7 +33,7 @@ pub fn describe(approval: &Approval, now: Timestamp) -> String {
     }
     let required: Vec<String> = request.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
     lines.field("Required", format!("{}; {} people at least", required.join(" and "), request.minimum));
-    lines.field("Missing", status.missing.join(", "));
+    lines.field("Missing", super::missing(approval, now).join(", "));
     let decisions = approval.spec.decisions.iter();
     lines.list(
         "Decided",

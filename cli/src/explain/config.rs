@@ -245,7 +245,7 @@ fn pod(facts: &Facts) -> Vec<Gate> {
         provider: facts.provider.found(),
         settings,
         issuer_ca: "",
-        requester: None,
+        requester: facts.pod.annotations().get(names::REQUESTER).map(String::as_str),
     };
     let of_pod = |problem: &&Refused| {
         matches!(problem.reason, Reason::PodUnsuitable | Reason::CredentialsShadowed)

@@ -94,7 +94,7 @@ fn asked(approval: &Approval, facts: &Facts, now: Timestamp) -> Gate {
             Gate::fail(
                 GATE,
                 Reason::ApprovalPending.as_str(),
-                format!("{name} waits for {}; {left} left", status.missing.join(", ")),
+                format!("{name} waits for {}; {left} left", crate::approvals::missing(approval, now).join(", ")),
                 format!(
                     "somebody of them: `kubectl exeat approve {name} -n {} -m WHY` (not {})",
                     facts.namespace,

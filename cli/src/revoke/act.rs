@@ -87,7 +87,7 @@ async fn rounds(
         let open: Vec<CredentialSession> = found.into_iter().filter(|session| todo(session) != Todo::Nothing).collect();
         let before = done.failed.len();
         pass(cluster, args, &open, &mut done, out).await?;
-        let ended = args.no_wait || wait(&api, filter, &done, deadline, out).await?;
+        let ended = args.no_wait || wait(&api, filter, &mut done, deadline, out).await?;
         if !args.deny_new || done.failed.len() > before || !ended {
             return Ok((done, ended));
         }
@@ -170,18 +170,21 @@ fn may_pass(error: &kube::Error) -> bool {
 async fn wait(
     api: &Api<CredentialSession>,
     filter: &Filter,
-    done: &Done,
+    done: &mut Done,
     deadline: Instant,
     out: &mut Out<'_>,
 ) -> Result<bool, Error> {
     let mut told = usize::MAX;
     loop {
         let now = fetch(api, filter).await?;
-        let left = done
-            .revoked
-            .iter()
-            .filter(|known| now.iter().any(|s| s.uid() == known.uid() && todo(s) != Todo::Nothing))
-            .count();
+        // The end of access is known once a session has ended: what was read before only knew that of its credential.
+        let mut left = 0;
+        for known in &mut done.revoked {
+            if let Some(newer) = now.iter().find(|session| session.uid() == known.uid()) {
+                known.clone_from(newer);
+                left += usize::from(todo(newer) != Todo::Nothing);
+            }
+        }
         if left == 0 {
             return Ok(true);
         }

@@ -88,7 +88,7 @@ impl View {
     pub fn approval(&mut self, approval: Approval, now: Timestamp) -> Option<Change> {
         let key = key(&approval);
         let phase = approvals::phase(&approval);
-        let missing = approval.status.as_ref().map(|s| s.missing.join(", ")).unwrap_or_default();
+        let missing = approvals::missing(&approval, now).join(", ");
         let message = if phase == ApprovalPhase::Pending && !missing.is_empty() {
             format!("missing: {missing}")
         } else {

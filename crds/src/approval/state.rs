@@ -70,6 +70,10 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
     if matches!(old, ApprovalPhase::Denied | ApprovalPhase::Withdrawn) {
         return (status, None);
     }
+    // Whom nobody let in has nothing to lose by a late no.
+    if old == ApprovalPhase::Expired && status.used == 0 {
+        return (status, None);
+    }
     let deadline: Timestamp = request.deadline.parse().unwrap_or(Timestamp::MIN);
     let mut look_again = None;
     let (phase, reason, message) = match state(request, &approval.spec.decisions, now) {

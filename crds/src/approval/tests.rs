@@ -262,6 +262,9 @@ fn nobody_in_time_means_expired_and_late_words_revive_nothing() {
     assert_eq!(object.status.as_ref().unwrap().phase, Some(ApprovalPhase::Expired));
     object.spec.decisions = vec![says(&request, "alice", &["security"], Approve, LATER)];
     assert_eq!(status(&object, at("2026-01-01T16:00:02Z")).0.phase, Some(ApprovalPhase::Expired));
+    object.spec.decisions = vec![says(&request, "bob", &[], Deny, LATER)];
+    assert_eq!(status(&object, at("2026-01-01T16:00:02Z")).0.phase, Some(ApprovalPhase::Expired));
+    object.spec.decisions = vec![says(&request, "alice", &["security"], Approve, LATER)];
     object.status = None;
     assert_eq!(
         status(&object, at("2026-01-01T16:01:00Z")).0.phase,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
+use exeat_runtime::backoff::Backoff;
 use exeat_runtime::clock::{Clock, SystemClock};
 use exeat_wire::{CREDENTIAL_PATH, CredentialResponse, STREAM_PATH, StreamMessage};
 use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt, join_all};
@@ -22,10 +23,10 @@ use crate::client::{Issuers, Pod, Refused, Target, read_pods, refused};
 
 /// As a sidecar: two heartbeats were missed.
 const SILENCE: Duration = Duration::from_secs(25);
-/// Waits where nobody names one.
-const RETRY: Duration = Duration::from_secs(1);
-/// Sidecars of one storm start this far apart.
-const SPACING: Duration = Duration::from_millis(5);
+/// As a sidecar: waits between attempts, beyond what an issuer asks for.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(15));
+/// Sidecars start this far apart: a thousand in half a minute. On one small machine their handshakes would else time each other out.
+const SPACING: Duration = Duration::from_millis(30);
 /// A pause that no run is long enough for.
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -63,7 +64,7 @@ pub(crate) async fn play(play: Play) -> Result {
         let stage = Arc::clone(&stage);
         tokio::spawn(async move {
             sleep(SPACING * n).await;
-            Sidecar { stage, pod, held: None, fetching: Fuse::terminated() }.live().await;
+            Sidecar { stage, pod, held: None, fetching: Fuse::terminated(), failures: 0 }.live().await;
         })
     });
     join_all(all).await;
@@ -80,16 +81,19 @@ struct Sidecar {
     /// The session that is served.
     held: Option<String>,
     fetching: Fuse<BoxFuture<'static, Outcome>>,
+    failures: u32,
 }
 
 impl Sidecar {
     async fn live(mut self) {
+        let mut attempt = 0;
         loop {
-            let wait = match self.stage.issuers.call(Method::GET, STREAM_PATH, &self.pod).await {
+            let asked = match self.stage.issuers.call(Method::GET, STREAM_PATH, &self.pod).await {
                 Ok(response) if response.status() == StatusCode::OK => {
+                    attempt = 0;
                     self.note("opened", json!({}));
                     self.read(response.into_body()).await;
-                    RETRY
+                    Duration::ZERO
                 }
                 Ok(response) => {
                     let refused = refused(response).await;
@@ -97,7 +101,8 @@ impl Sidecar {
                 }
                 Err(error) => self.failed("no stream", &error.to_string()),
             };
-            sleep(wait + RETRY.mul_f64(rand::random())).await;
+            sleep(asked + BACKOFF.delay(attempt, rand::random())).await;
+            attempt = attempt.saturating_add(1);
         }
     }
 
@@ -160,6 +165,7 @@ impl Sidecar {
                 let new = self.held.as_ref() != Some(&response.session);
                 self.note(if new { "held" } else { "renewed" }, json!({"session": response.session, "ms": ms}));
                 self.held = Some(response.session);
+                self.failures = 0;
             }
             Ok(Err(refused)) => {
                 let wait = self.refused("no credential", &refused);
@@ -173,9 +179,10 @@ impl Sidecar {
     }
 
     /// Who holds something waits for its next turn.
-    fn again(&mut self, wait: Duration) {
+    fn again(&mut self, asked: Duration) {
         if self.held.is_none() {
-            self.fetch(wait + RETRY.mul_f64(rand::random()));
+            self.fetch(asked + BACKOFF.delay(self.failures, rand::random()));
+            self.failures = self.failures.saturating_add(1);
         }
     }
 
@@ -183,12 +190,12 @@ impl Sidecar {
         let refusal = refused.refusal.as_ref();
         let code = refusal.map_or_else(|| refused.status.to_string(), |r| r.code.clone());
         self.note(what, json!({"code": code}));
-        refusal.and_then(|r| r.retry_after_seconds).map_or(RETRY, Duration::from_secs)
+        refusal.and_then(|r| r.retry_after_seconds).map_or(Duration::ZERO, Duration::from_secs)
     }
 
     fn failed(&self, what: &str, error: &str) -> Duration {
         self.note(what, json!({"code": error}));
-        RETRY
+        Duration::ZERO
     }
 
     fn note(&self, what: &str, mut event: Value) {

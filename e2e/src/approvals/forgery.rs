@@ -3,7 +3,7 @@
 
 use exeat_crds::Approval;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, CustomResourceExt, ResourceExt};
 use serde_json::{Value, json};
 
 use super::Actor;
@@ -114,7 +114,15 @@ fn request(approval: &Approval) -> Result<Vec<Forgery>> {
     const WITH: &str = "spec.request: it is what people are asked";
     const WITHOUT: &str = "spec.request is immutable";
     let Value::Object(fields) = serde_json::to_value(&approval.spec.request)? else { return Ok(Vec::new()) };
-    ensure!(fields.len() >= 24, "the request holds {} fields: all should be set", fields.len());
+    let schema = serde_json::to_value(Approval::crd())?;
+    let all = schema.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/request/properties");
+    let missing: Vec<&String> = all
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(|all| all.keys())
+        .filter(|k| !fields.contains_key(*k))
+        .collect();
+    ensure!(all.is_some() && missing.is_empty(), "the request holds no {missing:?}: every field is to be forged");
     let forgeries = fields.into_iter().map(|(key, value)| {
         beside(&format!("spec.request.{key}"), WITH, WITHOUT, move |approval| {
             approval["spec"]["request"][&key] = other(&value);

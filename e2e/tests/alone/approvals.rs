@@ -49,7 +49,8 @@ async fn without_the_webhook_no_forged_decision_gets_in() -> Result {
             let fields = forge_each_field(&ns, &six, &approval, Part::PolicyAlone).await?;
             let stamps = forge_stamps(&ns, &six, &approval).await?;
             println!("{fields} forged fields and {stamps} forged stamps were refused without the webhook");
-            excluded(&ns).await
+            excluded(&ns).await?;
+            decided(&ns).await
         })
         .await
     })
@@ -81,6 +82,35 @@ async fn excluded(ns: &Scope) -> Result {
             Ok(())
         })
         .await?;
+    }
+    Ok(())
+}
+
+/// What is final takes no further word, but what has opened sessions can be withdrawn.
+async fn decided(ns: &Scope) -> Result {
+    let ann = ns.approver("ann", &["security"]).await?;
+    for (phase, used, decision, passes) in [
+        ("Denied", 0, "Deny", false),
+        ("Withdrawn", 1, "Deny", false),
+        ("Expired", 0, "Deny", false),
+        ("Expired", 1, "Approve", false),
+        ("Expired", 1, "Deny", true),
+    ] {
+        let name = format!("{phase}-{used}-{decision}").to_lowercase();
+        let approval = ns.asked(&name, json!([])).await?;
+        ns.settle(&approval, json!({"phase": phase, "used": used})).await?;
+        let digest = &approval.spec.request.digest;
+        let word = json!({"approver": "ann", "decision": decision, "digest": digest, "groups": ["security"], "time": "2026-01-01T00:00:00Z"});
+        let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+        let body = Patch::Merge(json!({"spec": {"decisions": [word]}}));
+        let patched = ann.approvals(ns).patch(&name, &dry, &body).await;
+        match passes {
+            true => drop(patched?),
+            false => {
+                let said = refused(&name, patched)?.message;
+                ensure!(said.contains(&format!("the approval is {phase}, which is final")), "{name}: {said}");
+            }
+        }
     }
     Ok(())
 }

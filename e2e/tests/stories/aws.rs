@@ -4,6 +4,7 @@ use exeat_crds::names;
 use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{NameRef, Phase};
 use exeat_crds::{CredentialProvider, condition};
+use exeat_e2e::approvals::rule;
 use exeat_e2e::{
     AgentPod, Failure, MINIO, MINISTACK, Result, S3_MINIO, S3_MINISTACK, Scope, agent, aws_policy, in_namespace,
     policy, provider, script, statement, system_namespace, wait_for,
@@ -178,6 +179,30 @@ async fn after_a_revocation_boto3_says_why() -> Result {
             status.expires_at,
             "an AWS credential can't be called back: the promise is the session's own end"
         );
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn boto3_is_told_which_approval_it_waits_for() -> Result {
+    in_namespace("awsasks", async |ns| {
+        let mut policy = aws_policy("reports", MINISTACK, read_reports());
+        policy.spec.approval_rules = vec![rule("reads", &["s3:Get*"], &[("security", 1)])?];
+        ns.ready(policy).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
+        ns.start(agent("agent", "reports")).await?;
+        let approval = ns.question().await?;
+        assert_eq!(approval.spec.request.rules, ["policy/reads"]);
+        let calls = calls(S3_MINISTACK);
+        let calls: Vec<&str> = calls.iter().map(String::as_str).collect();
+        let said = ns.exec("agent", &calls).await?.failed()?;
+        for word in ["CredentialRetrievalError", "ApprovalPending", &approval.name_any()] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        ann.approves(&ns, &approval).await?;
+        let said = wait_for("boto3 has its credential", 30, async || ns.exec("agent", &calls).await?.ok()).await?;
+        assert!(said.contains("get ok"), "{said}");
         Ok(())
     })
     .await

@@ -3,8 +3,8 @@
 use exeat_crds::CredentialSession;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    Output, Result, Scope, agent, ensure, exeat, exeat_program, in_namespace, kubernetes_policy, script, shell,
-    system_namespace, wait_for,
+    AgentPod, MINISTACK, Output, Result, Scope, agent, aws_policy, deployment, ensure, exeat, exeat_program,
+    in_namespace, kubernetes_policy, script, shell, statement, system_namespace, wait_for,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
@@ -48,12 +48,11 @@ async fn sessions_are_listed_shown_and_revoked() -> Result {
         ends(&within(&ns, &["session", "nobody"]).await?, 1, &["there is no session \"nobody\""])?;
 
         ends(&within(&ns, &["revoke", "--pod", "agent"]).await?, 2, &["add --yes"])?;
-        ends(
-            &within(&ns, &["revoke", &name, "-m", "looks odd"]).await?,
-            0,
-            &["1 sessions revoked", "e2e-kubernetes: 1 sessions; Immediate: access ends by"],
-        )?;
+        let stopped = within(&ns, &["revoke", &name, "-m", "looks odd"]).await?;
         let session = ns.session("agent", 1, Phase::Revoked, 5).await?;
+        let by = session.status.and_then(|s| s.revocation).map(|r| r.effective_by).unwrap_or_default();
+        let ends_by = format!("e2e-kubernetes: 1 sessions; Immediate: access ends by {by}");
+        ends(&stopped, 0, &["1 sessions revoked", &ends_by])?;
         assert_eq!(session.spec.revoke.map(|revoke| revoke.reason).as_deref(), Some("looks odd"));
         ends(&within(&ns, &["revoke", &name]).await?, 0, &["nothing to revoke"])?;
         ends(
@@ -66,11 +65,7 @@ async fn sessions_are_listed_shown_and_revoked() -> Result {
 }
 
 fn fleet(replicas: i32, command: &str) -> Result<Deployment> {
-    let mut pod = serde_json::to_value(script("x", "pods", command))?;
-    pod["spec"]["restartPolicy"] = "Always".into();
-    let template = json!({"metadata": {"labels": {"app": "fleet"}, "annotations": pod["metadata"]["annotations"]}, "spec": pod["spec"]});
-    let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "fleet"}}, "template": template});
-    Ok(serde_json::from_value(json!({"metadata": {"name": "fleet"}, "spec": spec}))?)
+    deployment("fleet", &script("x", "pods", command), replicas)
 }
 
 async fn of_phase(ns: &Scope, phase: Phase) -> Result<Vec<CredentialSession>> {
@@ -149,6 +144,31 @@ async fn explain_passes_what_works_and_names_what_does_not() -> Result {
         plain.metadata.annotations = None;
         ns.create(&plain).await?;
         ends(&within(&ns, &["explain", "pod", "plain"]).await?, DENIED, &["FAIL  annotation", "exeat.dev/policy"])
+    })
+    .await
+}
+
+#[tokio::test]
+async fn explain_sees_whether_an_sdk_takes_what_is_served() -> Result {
+    const ASK: &str =
+        "python3 -c 'import boto3; boto3.Session().get_credentials().get_frozen_credentials()'; sleep 86400";
+    in_namespace("cli-sdk", async |ns| {
+        let allow = vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])];
+        ns.ready(aws_policy("reports", MINISTACK, allow)).await?;
+        ns.create(&script("new", "reports", ASK)).await?;
+        let old = script("old", "reports", ASK).with_agent(|c| c.image = Some("exeat.test/agent-old:1".to_owned()));
+        ns.create(&old).await?;
+        for (pod, code, words) in [
+            ("new", 0, &["ok    use", "the agent has taken a credential"][..]),
+            ("old", DENIED, &["FAIL  use", "LoopbackSecretMissing", "exeat.dev/aws-token: Env"]),
+        ] {
+            ns.started(pod).await?;
+            wait_for(&format!("explain sees what pod {pod} asks for"), 60, async || {
+                ends(&within(&ns, &["explain", "pod", pod]).await?, code, words)
+            })
+            .await?;
+        }
+        Ok(())
     })
     .await
 }
@@ -259,6 +279,60 @@ async fn what_happened_is_told_and_a_log_that_was_changed_is_found() -> Result {
         );
         shell(&script).await?.ok()?;
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn people_decide_by_the_command_line() -> Result {
+    in_namespace("cli-people", async |ns| {
+        let mut policy = kubernetes_policy("pods", &ns.name, &["list pods"]);
+        let rules =
+            json!([{"name": "lists", "actions": ["list pods"], "required": [{"group": "security", "count": 1}]}]);
+        policy.spec.approval_rules = serde_json::from_value(rules)?;
+        policy.spec.owners = serde_json::from_value(json!([{"user": "olga"}]))?;
+        ns.ready(policy).await?;
+        ns.create(&fleet(1, "sleep 86400")?).await?;
+        let name = wait_for("people are asked", 60, async || {
+            let list: Value = serde_json::from_str(&within(&ns, &["approvals", "-o", "json"]).await?.ok()?)?;
+            let name = list["items"][0]["metadata"]["name"].as_str().map(str::to_owned);
+            name.ok_or_else(|| exeat_e2e::Failure::new("nothing waits"))
+        })
+        .await?;
+        ends(&within(&ns, &["approvals"]).await?, 0, &[&name, "Deployment/fleet", "1 of security", "first"])?;
+        let explain = ["explain", "deployment", "fleet"];
+        ends(
+            &within(&ns, &explain).await?,
+            DENIED,
+            &["NobodyCanApprove", "--clusterrole=exeat-approver --group=security"],
+        )?;
+
+        let decide = async |user: &str, group: &str, verb: &str| {
+            within(&ns, &["--as", user, "--as-group", group, verb, &name, "-m", "as planned", "--yes"]).await
+        };
+        ns.bind("ann", "ClusterRole", "exeat-approver").await?;
+        ns.bind("olga", "ClusterRole", "exeat-approver").await?;
+        ns.bind("vera", "ClusterRole", "view").await?;
+        wait_for("a viewer is told which verb is missing", 30, async || {
+            ends(&decide("vera", "security", "approve").await?, DENIED, &["lack the verb approve"])
+        })
+        .await?;
+        ends(&decide("ann", "team", "approve").await?, DENIED, &["in none of the groups that are asked: security"])?;
+        ends(&decide("olga", "security", "approve").await?, DENIED, &["somebody else approves"])?;
+        let yes = decide("ann", "security", "approve").await?;
+        ends(&yes, 0, &["list pods on", "approved by ann"])?;
+        wait_for("the session opens", 60, async || {
+            ensure!(of_phase(&ns, Phase::Active).await?.len() == 1, "not yet");
+            Ok(())
+        })
+        .await?;
+        ends(&decide("ann", "security", "approve").await?, DENIED, &["you have said so already"])?;
+        ends(&decide("ann", "security", "deny").await?, 0, &["denied by ann"])?;
+        wait_for("what rests on it ends", 60, async || {
+            ensure!(of_phase(&ns, Phase::Active).await?.is_empty(), "it is active");
+            ends(&within(&ns, &["approvals", "--all"]).await?, 0, &[&name, "Withdrawn"])
+        })
+        .await
     })
     .await
 }

@@ -70,7 +70,7 @@ async fn each_program_may_what_it_needs_and_no_more() -> Result {
     let webhook_root = format!("secrets/{}", names::WEBHOOK_ROOT_SECRET);
     let token = ["create", "serviceaccounts", "--subresource=token"];
     let images = format!("validatingadmissionpolicies/{}", names::SIDECAR_POLICY);
-    let questions: [(&str, &str, &[&str], &str); 29] = [
+    let questions: [(&str, &str, &[&str], &str); 34] = [
         ("controller", "no", &["get", "secrets"], system),
         ("controller", "no", &["get", &webhook_root], system),
         ("controller", "no", &["get", "secrets/exeat-issuer-root"], system),
@@ -93,6 +93,11 @@ async fn each_program_may_what_it_needs_and_no_more() -> Result {
         ("issuer", "no", &["create", "approvals.exeat.dev"], "default"),
         ("issuer", "no", &["patch", "validatingadmissionpolicies.admissionregistration.k8s.io"], "default"),
         ("issuer", "yes", &token, names::GRANTS_NAMESPACE),
+        ("controller", "yes", &["patch", "approvals.exeat.dev", "--subresource=status"], "default"),
+        ("controller", "no", &["create", "credentialholds.exeat.dev"], "default"),
+        ("issuer", "no", &["patch", "approvals.exeat.dev", "--subresource=status"], "default"),
+        ("issuer", "no", &["patch", "approvals.exeat.dev"], "default"),
+        ("webhook", "no", &["patch", "approvals.exeat.dev"], "default"),
         ("webhook", "no", &["list", "secrets"], system),
         ("webhook", "no", &["patch", &images], system),
         ("webhook", "no", &["get", "pods"], "default"),

@@ -1,14 +1,20 @@
 //! Stories that leave each other alone: they run side by side, each in a namespace of its own.
 
 mod admission;
+mod approvals;
 mod approvals_admission;
+mod approvals_end;
+mod approvals_lines;
 mod audit;
+mod authors;
 mod aws;
 mod canary;
 mod cli;
 mod expiry;
+mod first_hour;
 mod identity;
 mod install;
+mod kill_switch;
 mod kubernetes;
 mod lifecycle;
 mod refusals;

@@ -2,6 +2,7 @@
 //! a deleted pod or policy ends sessions.
 
 use super::caches::{Caches, prune};
+use super::session::gate::answers;
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, names};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -109,14 +110,15 @@ impl Triggers {
         }
     }
 
-    /// Whoever waits under its policy, or rests on it.
+    /// Whoever waits for it, or rests on it.
     fn on_approval(&self, approval: &Approval) {
         send(&self.approvals, ObjectRef::from_obj(approval));
         let (namespace, name) = (approval.namespace(), approval.name_any());
         let policy = &approval.spec.request.policy_ref.name;
         let concerned = |s: &CredentialSession| {
             let status = s.status.as_ref();
-            let waits = status.and_then(|s| s.phase) == Some(Phase::AwaitingApproval);
+            let waits =
+                status.and_then(|s| s.phase) == Some(Phase::AwaitingApproval) && answers(&approval.spec.request, s);
             let rests = status.and_then(|s| s.approval_ref.as_ref()).is_some_and(|r| r.name == name);
             s.namespace() == namespace && s.spec.request.policy_ref.name == *policy && (waits || rests)
         };

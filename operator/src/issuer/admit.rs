@@ -12,9 +12,11 @@ use crate::limiter::Limiter;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::Holder;
 use exeat_wire::Refusal;
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 /// Calls of one kind that one pod may make in a second, on average: a sidecar that waits asks every other second.
 const POD_RATE: u32 = 1;
@@ -25,11 +27,33 @@ const MINT_BURST: u32 = 5;
 /// Seconds after which a pod that has too many streams may try again: a stream over a cut network has ended by then.
 const RETRY_AFTER: u64 = 20;
 
+/// Requests that are under way at once: with more of them a slow API server would answer none before its caller has given up.
+const UNDER_WAY: usize = 48;
+/// Those of one namespace among them.
+pub(super) const UNDER_WAY_OF_NAMESPACE: usize = 8;
+/// So long a request waits for its turn: about half of what a sidecar waits for the whole call.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Seconds after which one that had no turn may try again.
+const TURN_AFTER: u64 = 2;
+
 /// What pods and namespaces may still ask for.
 pub(super) struct Shares {
     requests: Mutex<Share>,
     streams: Mutex<Share>,
     mints: Mutex<Limiter>,
+    turns: Turns,
+}
+
+/// Requests that are under way. Whoever waits gets his turn in the order of coming.
+struct Turns {
+    all: Arc<Semaphore>,
+    namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+/// One request's turn, until it is dropped.
+pub(super) struct Turn {
+    _of_namespace: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 /// Calls of one kind. A pod's share comes first, so that one pod alone does not use up its namespace's.
@@ -49,7 +73,39 @@ impl Shares {
     /// `rate`: requests of one namespace in a second, and as many streams.
     pub(super) fn new(rate: u32) -> Self {
         let share = || Mutex::new(Share { pods: Limiter::new(POD_RATE), namespaces: Limiter::new(rate) });
-        Self { requests: share(), streams: share(), mints: Mutex::new(Limiter::slow(MINT_PAUSE, MINT_BURST)) }
+        let mints = Mutex::new(Limiter::slow(MINT_PAUSE, MINT_BURST));
+        let turns = Turns { all: Arc::new(Semaphore::new(UNDER_WAY)), namespaces: Mutex::default() };
+        Self { requests: share(), streams: share(), mints, turns }
+    }
+}
+
+impl Turns {
+    async fn take(&self, pod: &PodIdentity) -> Result<Turn, Refusal> {
+        let of_namespace = self.of(&pod.namespace);
+        let taken = timeout(PATIENCE, async {
+            // A namespace's own turn first: who waits for it takes nothing from the others.
+            let namespace = of_namespace.acquire_owned().await?;
+            let all = Arc::clone(&self.all).acquire_owned().await?;
+            Ok::<_, tokio::sync::AcquireError>(Turn { _of_namespace: namespace, _of_all: all })
+        });
+        match taken.await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => {
+                let message = format!("too many requests of namespace {:?} are under way; wait", pod.namespace);
+                Err(refusal(Reason::RateLimited, message, Some(TURN_AFTER)))
+            }
+        }
+    }
+
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        namespaces.retain(|_, turns| turns.strong_count() > 0);
+        if let Some(turns) = namespaces.get(namespace).and_then(Weak::upgrade) {
+            return turns;
+        }
+        let turns = Arc::new(Semaphore::new(UNDER_WAY_OF_NAMESPACE));
+        namespaces.insert(namespace.to_owned(), Arc::downgrade(&turns));
+        turns
     }
 }
 
@@ -66,14 +122,15 @@ impl Share {
 }
 
 impl Desk {
-    /// Proves who asks for a credential.
+    /// Proves who asks for a credential. The turn is to be kept until the request is answered.
     ///
     /// # Errors
     /// [`Reason::RateLimited`] before the API server is asked; what [`super::authn`] refuses.
-    pub(super) async fn admit_request(&self, token: &str) -> Result<PodIdentity, Refusal> {
+    pub(super) async fn admit_request(&self, token: &str) -> Result<(PodIdentity, Turn), Refusal> {
         let claimed = self.authenticator.check(token).await?;
         Share::take(&self.shares.requests, claimed.pod(), "credentials", Instant::now())?;
-        Ok(self.authenticator.prove(token, claimed).await?)
+        let turn = self.shares.turns.take(claimed.pod()).await?;
+        Ok((self.authenticator.prove(token, claimed).await?, turn))
     }
 
     /// Whether a proved pod may have one more credential now.

@@ -80,7 +80,7 @@ impl From<AuthError> for Refusal {
 impl Desk {
     /// Serves one request for a credential. `key` is the fingerprint of the caller's holder key.
     pub(super) async fn serve(&self, token: &str, key: String) -> Result<CredentialResponse, Refusal> {
-        let identity = self.admit_request(token).await?;
+        let (identity, _turn) = self.admit_request(token).await?;
         let now = self.clock.now();
         let known = self.view.of_pod(&identity.pod_uid);
         let name = view::current(&known, now).map(|s| s.name_any()).ok_or_else(|| {

@@ -3,7 +3,7 @@
 pub mod decide;
 mod write;
 
-pub(super) use write::{consume, create};
+pub(super) use write::{consume, create, notified};
 
 use super::context::{Context, Outcome};
 use super::error::Error;
@@ -56,7 +56,12 @@ async fn apply(approval: &Approval, decision: &Decision, context: &Context, now:
         return Ok(Outcome::Unchanged);
     }
     context.gate.check()?;
-    write::status(approval, &decision.status, context).await?;
+    match write::status(approval, &decision.status, context).await {
+        Ok(_) => {}
+        // Somebody else's word or use came first, and the watch brings it.
+        Err(kube::Error::Api(status)) if status.code == 409 => return Ok(Outcome::Unchanged),
+        Err(error) => return Err(error.into()),
+    }
     announce(approval, decision, context, now).await;
     Ok(Outcome::Changed)
 }
@@ -71,7 +76,8 @@ async fn announce(approval: &Approval, decision: &Decision, context: &Context, n
     }
     for word in &decision.news {
         let said = if word.verdict == Verdict::Approve { "approves" } else { "says no" };
-        let message = format!("{} {said}: {}", word.approver, word.comment);
+        let why = if word.comment.is_empty() { String::new() } else { format!(": {}", word.comment) };
+        let message = format!("{} {said}{why}", word.approver);
         let mut event =
             AuditEvent::of_approval(approval, EventName::ApprovalDecided, &format!("{:?}", word.verdict), &message);
         event.approver = Some(word.approver.clone());
@@ -81,7 +87,10 @@ async fn announce(approval: &Approval, decision: &Decision, context: &Context, n
         let told = condition::get(&decision.status.conditions, "Decided");
         let (reason, message) = told.map_or(("", ""), |c| (c.reason.as_str(), c.message.as_str()));
         events.push(AuditEvent::of_approval(approval, EventName::ApprovalSettled, reason, message));
-        context.metrics.approval_settled(new.unwrap_or_default(), asked_for(approval, now));
+        // What was approved also expires when its time of use is over: that is no decision.
+        if old.is_none_or(|p| p == ApprovalPhase::Pending) {
+            context.metrics.approval_settled(new.unwrap_or_default(), asked_for(approval, now));
+        }
     }
     for event in events {
         context.audit.record(&event, now);

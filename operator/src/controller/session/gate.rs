@@ -1,9 +1,9 @@
 //! Whether people let a session open. Pure.
 
-use exeat_crds::Approval;
 use exeat_crds::approval::{self, Asked};
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest, ApprovalSpec, ApprovalStatus};
+use exeat_crds::{Approval, CredentialSession};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::sync::Arc;
@@ -53,8 +53,10 @@ pub struct Queue<'a> {
 pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
     let fresh = approval::request(asked, None, now);
     let key = approval::key(&fresh);
+    // A key takes a while to compute: of a long queue only for those that may be it.
+    let may_be = |a: &&Arc<Approval>| answers(&a.spec.request, asked.session);
     let mut same: Vec<&Arc<Approval>> =
-        queue.approvals.iter().filter(|a| approval::key(&a.spec.request) == key).collect();
+        queue.approvals.iter().filter(may_be).filter(|a| approval::key(&a.spec.request) == key).collect();
     same.sort_by_key(|a| number(a));
     let uid = asked.session.uid().unwrap_or_default();
     if let Some(closed) = same.iter().find_map(|a| denied(a, now)) {
@@ -77,6 +79,17 @@ pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
             ),
         },
         last => ask(asked, queue, last.map_or(0, |l| number(l)) + 1, now),
+    }
+}
+
+/// Whether an approval may be the one that a session needs: it is for this very session, or for its workload.
+pub fn answers(request: &ApprovalRequest, session: &CredentialSession) -> bool {
+    match (&request.session_ref, &request.workload) {
+        (Some(one), _) => one.name == session.name_any(),
+        (None, Some(workload)) => {
+            session.spec.request.agent.workload.as_ref().is_some_and(|own| own.uid == workload.uid)
+        }
+        (None, None) => false,
     }
 }
 

@@ -3,7 +3,7 @@ use exeat_crds::approval::Needed;
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::rules::Grant;
 use exeat_crds::v1alpha1::{ApprovalDecision, NameRef, Verdict};
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use serde_json::json;
 
 const NOW: &str = "2026-01-01T12:00:00Z";
@@ -153,4 +153,19 @@ fn a_namespace_with_a_full_queue_asks_nothing_more() {
     fixture.room = false;
     let Gate::Wait { name: None, look_again, .. } = fixture.judge(NOW) else { panic!("{:?}", fixture.judge(NOW)) };
     assert!(look_again.is_some());
+}
+
+#[test]
+fn only_approvals_of_the_same_session_or_workload_are_looked_at() {
+    let mut fixture = Fixture::new();
+    fixture.stand(&[], SOON);
+    let request = fixture.approvals[0].spec.request.clone();
+    assert!(answers(&request, &fixture.session));
+    let mut other = fixture.session.clone();
+    other.spec.request.agent.workload = None;
+    assert!(!answers(&request, &other), "a bare pod is not of the workload");
+    let one = ApprovalRequest { workload: None, session_ref: Some(NameRef { name: "pod-1".into() }), ..request };
+    assert!(answers(&one, &other) && answers(&one, &fixture.session));
+    other.metadata.name = Some("pod-2".into());
+    assert!(!answers(&one, &other));
 }

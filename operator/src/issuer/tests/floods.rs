@@ -1,7 +1,7 @@
 //! What a noisy tenant can make the API server do: nothing by tokens that are none, its share by tokens that are good.
 
 use super::world::{NAMESPACE_RATE, POD_UID, World, caller, session_name};
-use crate::issuer::admit::Admitted;
+use crate::issuer::admit::{Admitted, UNDER_WAY_OF_NAMESPACE};
 use crate::issuer::authn::signer::{Signer, claims};
 use crate::issuer::mint::Desk;
 use crate::issuer::streams::MAX_OF_POD;
@@ -9,7 +9,10 @@ use exeat_wire::{CredentialResponse, Refusal};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::advance;
 
 /// More than a namespace's burst.
@@ -151,6 +154,36 @@ async fn a_namespace_that_floods_with_good_tokens_costs_the_api_server_its_share
         let _ = ask(&desk, token).await;
     }
     assert_eq!(reviews() - before, 2 * NAMESPACE_RATE as usize, "and then at its rate");
+}
+
+/// The API server answers one request after the other: what the others of a namespace ask for stands before a quiet one's.
+#[tokio::test]
+async fn a_namespace_has_few_requests_under_way_so_that_another_one_is_answered() {
+    let world = World::new(1);
+    let answers = Arc::new(Semaphore::new(2));
+    let desk = Arc::new(world.desk(Some(Arc::clone(&answers))));
+    desk.authenticator.warm_up().await.unwrap();
+    let start = |token: String| {
+        let desk = Arc::clone(&desk);
+        tokio::spawn(async move { desk.serve(&token, "a".into()).await })
+    };
+    let noisy: Vec<_> = (0..3 * UNDER_WAY_OF_NAMESPACE / 2).map(|n| start(add_pod(&world, "noisy", n))).collect();
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    let quiet = start(add_pod(&world, "quiet", 0));
+    // A review and a look at the pod, of each that is under way and of the quiet one.
+    for _ in 0..2 * (UNDER_WAY_OF_NAMESPACE + 1) {
+        answers.add_permits(1);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+    }
+    assert!(quiet.is_finished());
+    answers.add_permits(100);
+    for request in noisy.into_iter().chain([quiet]) {
+        assert_eq!(request.await.unwrap().unwrap_err().code, "SessionNotFound", "each had its turn");
+    }
 }
 
 #[tokio::test(start_paused = true)]
