@@ -59,7 +59,8 @@ prepare() {
   e2e/install.sh
   # What an earlier run has left: its agents, and holds that it was cut off from releasing.
   kubectl delete credentialholds --all >/dev/null
-  kubectl -n agents delete deployment,pod --all --ignore-not-found --wait >/dev/null 2>&1 || true
+  kubectl -n agents delete deployment --all --cascade=foreground --ignore-not-found >/dev/null 2>&1 || true
+  kubectl -n agents delete pod --all --ignore-not-found >/dev/null 2>&1 || true
 }
 
 scene_kubernetes() {

@@ -82,7 +82,8 @@ async fn from_nothing_to_an_explained_denial_in_seven_commands() -> Result {
     let lines = yaml_lines(&all)?;
     assert!((20..=YAML_LINES).contains(&lines), "{lines} lines of YAML");
 
-    leave(leaving).await?; // whatever stood here before
+    leave(leaving).await?; // whatever stood here before; kubectl does not wait for the end of one where it has not found another
+    wait_for("nothing is left of what stood here before", 120, nothing_is_left).await?;
     shell(IMAGES).await?.ok()?;
     let began = Instant::now();
     let script = async {
