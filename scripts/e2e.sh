@@ -28,10 +28,10 @@ export EXEAT_BUILD_ALL=1
 archives=$(e2e/images/project.sh dev)
 mapfile -t archives <<<"$archives"
 messages=$(cargo test --locked --workspace --features exeat-e2e/cluster --no-run --message-format=json-render-diagnostics)
-# The stories of "alone" disturb others, and after "uninstall" there is nothing to tell: they come last.
+# The stories of "alone" disturb others; "uninstall" takes Exeat away, and "newcomer" installs it anew, so they come last.
 mapfile -t binaries < <(jq -r 'select(.profile.test == true and .executable != null and .target.kind == ["test"]
     and (.package_id | test("#exeat-e2e@")))
-  | "\({alone: 1, uninstall: 2}[.target.name] // 0)\t\(.executable)"' <<<"$messages" | sort | cut -f2)
+  | "\({alone: 1, uninstall: 2, newcomer: 3}[.target.name] // 0)\t\(.executable)"' <<<"$messages" | sort | cut -f2)
 ((${#binaries[@]})) || fail "there are no test binaries"
 trap finish EXIT
 trap 'exit 130' INT TERM

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The benchmarks: release builds, each figure beside what it is compared with. Writes target/bench/results.json, prints tables.
 #   run.sh [sidecar|webhook|pods|stop|fairness|exposure|approvals]...      all by default; the sidecar's part needs no cluster
-#   BENCH_ROUNDS=3 BENCH_SECONDS=10 BENCH_PODS=10 STOP_ONE=20 STOP_MANY=1000 FAIR_ROUNDS=4 FAIR_SECONDS=60 EXPOSURE_SAMPLES=20 BENCH_APPROVALS=10
+#   BENCH_ROUNDS=3 BENCH_SECONDS=10 BENCH_PODS=10 STOP_ONE=20 STOP_MANY=1000 FAIR_NAMESPACES=50 FAIR_ROUNDS=4 FAIR_SECONDS=60 EXPOSURE_SAMPLES=20 BENCH_APPROVALS=10
 #   BENCH_DECISIONS=200
 #   BENCH_PROFILE=dev      debug builds, to try a part out
 # The cluster NAME (default: bench) is started and ended; one that runs already is used and left as it is, with our chart upgraded.

@@ -61,7 +61,8 @@ stop_pid() { # stop_pid FILE [SECONDS]: asks, waits, then insists
   rm -f "$1"
 }
 
-# in_cluster COMMAND...: runs it in the cluster's network, mount and PID namespaces, with its programs and admin kubeconfig.
+# in_cluster COMMAND...: runs it in the cluster's network, mount and PID namespaces, with its programs (and those that somebody put into
+# RUN/plugins) and admin kubeconfig.
 in_cluster() {
   local pid
   if [[ ${EXEAT_INSIDE:-} == "$RUN" ]]; then "$@"; return; fi
@@ -69,7 +70,7 @@ in_cluster() {
   # nsenter changes the directory, and a proxy of the outer machine is out of reach in there.
   # shellcheck disable=SC2016  # expanded by the inner shell
   nsenter -t "$pid" -n -m -p env -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u http_proxy -u https_proxy -u all_proxy \
-    NAME="$NAME" EXEAT_RUN_DIR="$RUN" EXEAT_INSIDE="$RUN" KUBECONFIG="$RUN/admin.kubeconfig" PATH="$RUN/bin:$PATH" \
+    NAME="$NAME" EXEAT_RUN_DIR="$RUN" EXEAT_INSIDE="$RUN" KUBECONFIG="$RUN/admin.kubeconfig" PATH="$RUN/bin:$RUN/plugins:$PATH" \
     bash -c 'cd "$1" 2>/dev/null || cd /; shift; exec "$@"' enter "$PWD" "$@"
 }
 

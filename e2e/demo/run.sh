@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# The guided demo: a cluster of its own (NAME, default: demo), Exeat by its chart, and a story in two scenes. The cluster stays up.
+# The guided demo: a cluster of its own (NAME, default: demo), Exeat by its chart, and a story in three scenes. The cluster stays up.
 set -euo pipefail
 NAME=${NAME:-demo} VERSION=${VERSION:-dev}
-export NAME VERSION
+CARGO_BUILD_TARGET=${CARGO_BUILD_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+export NAME VERSION CARGO_BUILD_TARGET
 # shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,11 +15,12 @@ if [[ -t 1 ]]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; fi
 scene() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 say() { printf '\n%s\n' "$*"; }
 shown() { # what is run, and where: inside of an agent, in its Python, or beside it
-  local text
+  local text words=() word
+  for word; do if [[ $word == *" "* ]]; then words+=("'$word'"); else words+=("$word"); fi; done
   case $1 in
-    agent) text="$2: \$ ${*:3}" ;;
+    agent) text="$2: \$ ${words[*]:2}" ;;
     boto3) text="$2: >>> $3" ;;
-    *) text="\$ $*" ;;
+    *) text="\$ ${words[*]}" ;;
   esac
   printf '%s  %s%s\n' "$dim" "$text" "$plain"
 }
@@ -46,14 +48,18 @@ prepare() {
   scene "Getting ready (the first run builds Kubernetes and the rest from source: about half an hour on two cores)"
   # Built before the cluster starts: compilers and a starting control plane don't fit on a small machine together.
   local archives
-  archives=$(e2e/images/project.sh dev)
+  archives=$(EXEAT_PROGRAMS=cli e2e/images/project.sh dev)
   mapfile -t archives <<<"$archives"
   e2e/cluster/up.sh
+  mkdir -p "$RUN/plugins"
+  install -m 755 "${CARGO_TARGET_DIR:-target}/$CARGO_BUILD_TARGET/debug/kubectl-exeat" "$RUN/plugins/"
   e2e/images/load.sh
   e2e/images/load.sh "${archives[@]}"
   e2e/backends/up.sh ministack
   e2e/install.sh
-  kubectl -n agents delete pod --all --ignore-not-found --wait >/dev/null 2>&1 || true
+  # What an earlier run has left: its agents, and holds that it was cut off from releasing.
+  kubectl delete credentialholds --all >/dev/null
+  kubectl -n agents delete deployment,pod --all --ignore-not-found --wait >/dev/null 2>&1 || true
 }
 
 scene_kubernetes() {
@@ -110,22 +116,71 @@ look() {
   done
 }
 
-# told COMMAND...: shows the first refusal after a revocation, which takes a moment to arrive.
+# told WORD COMMAND...: shows the first refusal that says so; what leads to it takes a moment to arrive.
 told() {
-  local out end=$((SECONDS + 20))
+  local word=$1 out end=$((SECONDS + 60)); shift
   shown "$@"
-  until ! out=$("$@" 2>&1) && grep -q SessionRevoked <<<"$out"; do
-    ((SECONDS < end)) || { indent <<<"$out"; fail "the revocation did not arrive"; }
+  until ! out=$("$@" 2>&1) && grep -q "$word" <<<"$out"; do
+    ((SECONDS < end)) || { indent <<<"$out"; fail "no word of $word"; }
   done
-  grep SessionRevoked <<<"$out" | tail -n 1 | indent 400
+  grep "$word" <<<"$out" | tail -n 1 | indent 400
+}
+# soon COMMAND...: shows the first success; what leads to it takes a moment to arrive.
+soon() {
+  local out end=$((SECONDS + 60))
+  shown "$@"
+  until out=$("$@" 2>&1); do ((SECONDS < end)) || { indent <<<"$out"; fail "this should have worked"; }; done
+  indent <<<"$out"
 }
 
 revoke() {
   scene "The platform team ends it"
   run kubectl -n agents patch credentialsession "$session" --type=merge -p '{"spec":{"revoke":{"reason":"looks odd, see INC-42"}}}'
   say "The agent's next request for credentials is refused, and says why:"
-  told boto3 report-agent 's3.get_object(Bucket="reports", Key="q3.txt")'
+  told SessionRevoked boto3 report-agent 's3.get_object(Bucket="reports", Key="q3.txt")'
   run kubectl -n agents get credentialsessions -o wide
+}
+
+# People, as the API server knows them: who they are, and their groups. What each may do is in config/samples/rbac-*.yaml.
+alice=(--as alice --as-group agents-team) bob=(--as bob --as-group security) dave=(--as dave --as-group security-officers)
+
+scene_people() {
+  scene "Scene 3: an agent that deletes pods. Somebody must say yes."
+  say "The platform team: deletions only with a yes from the group security. alice of the team writes the policy and starts the agent."
+  for sample in rbac-team rbac-approvals provider-approvals; do run kubectl apply -f "config/samples/$sample.yaml"; done
+  soon kubectl apply -f config/samples/policy-approvals.yaml "${alice[@]}"
+  run kubectl -n agents wait --for=condition=Ready agentcredentialpolicy/pod-cleaner --timeout=60s
+  run kubectl apply -f config/samples/deployment-approvals.yaml "${alice[@]}"
+  run kubectl -n agents run stuck --image=exeat.test/agent:1 --restart=Never --command -- sleep infinity
+  run kubectl -n agents rollout status deployment/cleanup-agent --timeout=120s
+  say "It runs, and is told for which approval it waits:"
+  told "waits for" agent deployment/cleanup-agent kubectl delete pod stuck --wait=false
+  run kubectl exeat approvals -n agents
+  local workload approval
+  workload=$(kubectl -n agents get deployment cleanup-agent -o 'jsonpath={.metadata.uid}')
+  approval=$(kubectl -n agents get approvals -o "jsonpath={.items[?(@.spec.request.workload.uid=='$workload')].metadata.name}")
+  say "alice may not approve what she wrote herself, though she be in the group; bob may. What he says yes to is shown to him in full."
+  told "somebody else approves" kubectl exeat approve "$approval" -n agents -m "it is fine" --yes "${alice[@]}" --as-group security
+  run kubectl exeat approve "$approval" -n agents -m "INC-42, until tonight" --yes "${bob[@]}"
+  say "And the agent's call works:"
+  soon agent deployment/cleanup-agent kubectl delete pod stuck --wait=false
+}
+
+kill_switch() {
+  scene "The kill switch: a security officer ends it, and holds new ones off"
+  local hold
+  run kubectl exeat revoke --workload deployment/cleanup-agent -n agents --deny-new -m "INC-43: the wrong pods" --yes "${dave[@]}"
+  told SessionRevoked agent deployment/cleanup-agent kubectl get pods
+  say "A new pod gets nothing either, and one can find out why:"
+  run kubectl -n agents delete pod -l app=cleanup-agent
+  told "keeps new sessions off" kubectl exeat explain deployment cleanup-agent -n agents
+  run kubectl exeat sessions -n agents --policy pod-cleaner
+  run kubectl exeat holds "${dave[@]}"
+  say "False alarm. The hold is released; bob's yes is good for ten sessions within eight hours, so nobody is asked again."
+  hold=$(kubectl get credentialholds -o 'jsonpath={.items[0].metadata.name}')
+  run kubectl exeat release "$hold" "${dave[@]}"
+  run kubectl -n agents rollout status deployment/cleanup-agent --timeout=120s
+  soon agent deployment/cleanup-agent kubectl get pods
 }
 
 SECONDS=0
@@ -134,10 +189,12 @@ scene_kubernetes
 scene_aws
 look
 revoke
+scene_people
+kill_switch
 scene "The cluster stays up"
 cat <<END
-    NAME=$NAME e2e/cluster/enter.sh                       a shell in it, with kubectl and helm
-    NAME=$NAME e2e/cluster/enter.sh kubectl -n agents get credentialsessions -w
+    NAME=$NAME e2e/cluster/enter.sh                       a shell in it, with kubectl, kubectl exeat and helm
+    NAME=$NAME e2e/cluster/enter.sh kubectl exeat watch -n agents
     make demo-down                                      ends it and leaves nothing
 END
 printf '\n%s\n' "done in $SECONDS s"

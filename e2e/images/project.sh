@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the project's images from binaries that cargo builds here, into archives: target/images/exeat-{operator,webhook,sidecar}-VERSION.tar
 #   project.sh dev|release [--load]      VERSION (default: dev) is the tag; --load imports them into the cluster NAME
-# EXEAT_IMAGES="sidecar" builds some of them only. A release also writes, beside each archive, the image as an OCI archive
+# EXEAT_IMAGES="sidecar" builds some of them only; EXEAT_PROGRAMS="cli" builds what is in no image along with them (dev). A release also writes, beside each archive, the image as an OCI archive
 # (-VERSION.oci.tar), whose digest a registry keeps, and its bill of materials (-VERSION.cdx.json); and the digests of all as values
 # of the chart: digests-VERSION.yaml.
 set -euo pipefail
@@ -23,6 +23,7 @@ step "building the project's binaries ($profile)"
 read -ra images <<<"${EXEAT_IMAGES:-operator webhook sidecar}"
 packages=()
 for image in "${images[@]}"; do packages+=(-p "exeat-$image"); done
+for program in ${EXEAT_PROGRAMS:-}; do packages+=(-p "exeat-$program"); done
 if [[ $profile == release ]]; then
   # Built alone the sidecar gets by with fewer features of its dependencies: 1 MB less on disk, half a MiB less in memory.
   others=()

@@ -5,13 +5,13 @@ mod people;
 
 use exeat_crds::approval::digest;
 use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalRequest, ApprovalSpec};
-use exeat_crds::{Approval, condition};
+use exeat_crds::{AgentCredentialPolicy, Approval, condition};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
-use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, wait_for};
+use crate::{GRANTS, KUBERNETES, Result, Scope, connect_as, now, policy, statement, wait_for};
 
 pub use forgery::{Part, forge_each_field, forge_stamps};
 pub use people::{OWNER, approval_phase, lists, rule, told};
@@ -119,10 +119,11 @@ impl Scope {
     /// # Errors
     /// The API server's.
     pub async fn asked(&self, name: &str, decisions: Value) -> Result<Approval> {
+        let policy = self.unserved("writer").await?;
         let day = jiff::SignedDuration::from_hours(24);
         let deadline = condition::whole_seconds(now().saturating_add(day).unwrap_or_default());
         let mut request: ApprovalRequest = serde_json::from_value(json!({
-            "policyRef": {"name": "writer", "uid": "2c1f0a52-0000-4000-8000-000000000000"}, "providerRef": {"name": KUBERNETES},
+            "policyRef": {"name": "writer", "uid": policy}, "providerRef": {"name": KUBERNETES},
             "authorityHash": "h", "serviceAccount": "agent", "workload": {"kind": "Deployment", "name": "reports", "uid": "w"},
             "sessionRef": {"name": "s"}, "requester": {"username": EXCLUDED}, "justification": "why",
             "rules": ["provider/lists"], "principal": GRANTS, "duration": "1h", "validFor": "1h", "uses": 2, "coolDown": "1h",
@@ -138,6 +139,19 @@ impl Scope {
         let controller = connect_as(CONTROLLER, &["system:serviceaccounts", "system:authenticated"]).await?;
         let approval = Approval::new(name, ApprovalSpec { request, decisions });
         Ok(Api::namespaced(controller, &self.name).create(&PostParams::default(), &approval).await?)
+    }
+
+    /// A policy that nothing can be said of, since its provider is not there: people stay asked under it. Returns its UID.
+    async fn unserved(&self, name: &str) -> Result<String> {
+        let api = self.api::<AgentCredentialPolicy>();
+        let policy = match api.get_opt(name).await? {
+            Some(policy) => policy,
+            None => {
+                let allow = vec![statement(&["list pods"], &["x/*"])];
+                api.create(&PostParams::default(), &policy(name, "not-there", GRANTS, allow)).await?
+            }
+        };
+        Ok(policy.uid().unwrap_or_default())
     }
 
     /// Writes an approval's status, as the controller.

@@ -57,12 +57,21 @@ pub async fn connect_with_token(token: &str) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
+/// That the cluster which `KUBECONFIG` names is one for tests.
+///
+/// # Errors
+/// When nobody said so.
 #[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
-async fn config() -> Result<Config> {
+pub fn is_for_tests() -> Result {
     ensure!(
         std::env::var("EXEAT_E2E").is_ok_and(|v| v == "1"),
         "these tests need a cluster with Exeat installed: run `make test-e2e`, or set EXEAT_E2E=1 inside of e2e/cluster/enter.sh"
     );
+    Ok(())
+}
+
+async fn config() -> Result<Config> {
+    is_for_tests()?;
     // Another one may be installed already: there is one for a process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Config::infer().await?)

@@ -19,10 +19,10 @@ pub use build::{
     AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, REPORT_WRITER, S3_MINIO, S3_MINISTACK, agent,
     aws_policy, deployment, kubernetes_policy, policy, provider, script, statement,
 };
-pub use cluster::{connect, connect_as, connect_with_token, now, system_namespace};
+pub use cluster::{connect, connect_as, connect_with_token, is_for_tests, now, system_namespace};
 pub use failure::{Failure, Result, refused};
 pub use issuer::{Answer, Issuer};
-pub use pods::{Output, ROOT, exeat, exeat_program, kubectl, shell};
+pub use pods::{Output, ROOT, exeat, exeat_program, kubectl, shell, shell_within};
 pub use scope::{Scope, in_namespace};
 pub use sessions::phase;
 pub use wait::{holds_for, wait_for};

@@ -131,18 +131,33 @@ pub async fn exeat(arguments: &[&str]) -> Result<Output> {
     outside(Command::new(exeat_program()?).args(arguments)).await
 }
 
-/// A piece of shell in the checkout's root, outside of any pod, with all rights.
+/// A piece of shell in the checkout's root, outside of any pod, with all rights; `kubectl exeat` is at hand where it is built.
 ///
 /// # Errors
 /// When it can't be started, or does not end.
 pub async fn shell(script: &str) -> Result<Output> {
-    outside(Command::new("bash").args(["-c", script]).current_dir(ROOT)).await
+    shell_within(LIMIT, script).await
+}
+
+/// As [`shell`], for what may take another time.
+///
+/// # Errors
+/// As [`shell`].
+pub async fn shell_within(limit: Duration, script: &str) -> Result<Output> {
+    let program = exeat_program().ok();
+    let path = program.and_then(|program| Some(format!("PATH=$PATH:{}\n", program.parent()?.display())));
+    let script = format!("{}{script}", path.unwrap_or_default());
+    within(limit, Command::new("bash").args(["-c", &script]).current_dir(ROOT)).await
 }
 
 async fn outside(command: &mut Command) -> Result<Output> {
+    within(LIMIT, command).await
+}
+
+async fn within(limit: Duration, command: &mut Command) -> Result<Output> {
     let command = command.stdin(std::process::Stdio::null()).kill_on_drop(true);
     let output =
-        timeout(LIMIT, command.output()).await.map_err(|_| Failure::new(format!("{command:?} does not end")))??;
+        timeout(limit, command.output()).await.map_err(|_| Failure::new(format!("{command:?} does not end")))??;
     Ok(Output {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -19,6 +19,7 @@ pub struct ControllerMetrics {
     approvals_pending: IntGauge,
     approvals_oldest: Gauge,
     approvals: HistogramVec,
+    notifications: IntCounterVec,
 }
 
 /// From a minute to three days: people decide.
@@ -67,6 +68,11 @@ impl ControllerMetrics {
             .buckets(PATIENCE.to_vec()),
             &["phase"],
         )?;
+        let notifications = IntCounterVec::new(
+            Opts::new("exeat_notifications_total", "Messages to people about approvals, by what became of them."),
+            &["outcome"],
+        )?;
+        registry.register(Box::new(notifications.clone()))?;
         registry.register(Box::new(backstop.clone()))?;
         registry.register(Box::new(approvals_pending.clone()))?;
         registry.register(Box::new(approvals_oldest.clone()))?;
@@ -81,6 +87,7 @@ impl ControllerMetrics {
             approvals_pending,
             approvals_oldest,
             approvals,
+            notifications,
         })
     }
 
@@ -113,6 +120,11 @@ impl ControllerMetrics {
     pub fn set_open_approvals(&self, count: usize, oldest: f64) {
         self.approvals_pending.set(i64::try_from(count).unwrap_or(i64::MAX));
         self.approvals_oldest.set(oldest);
+    }
+
+    /// People were told what waits for them, or could not be.
+    pub fn notified(&self, outcome: &str) {
+        self.notifications.with_label_values(&[outcome]).inc();
     }
 
     /// Whether this replica leads.

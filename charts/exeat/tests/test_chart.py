@@ -130,8 +130,10 @@ class Template(unittest.TestCase):
     def test_samples_are_whole(self):
         samples = {p.name: parse(p.read_text()) for p in (ROOT / "config/samples").glob("*.yaml")}
         names = {(o["kind"], o["metadata"]["name"]) for s in samples.values() for o in s}
-        for name in ("aws", "kubernetes"):
-            [policy], [pod] = samples[f"policy-{name}.yaml"], samples[f"pod-{name}.yaml"]
+        for name, agent in (("aws", "pod"), ("kubernetes", "pod"), ("approvals", "deployment")):
+            [policy], [pod] = samples[f"policy-{name}.yaml"], samples[f"{agent}-{name}.yaml"]
+            if agent == "deployment":
+                pod = {"metadata": {**pod["metadata"], **pod["spec"]["template"]["metadata"]}, "spec": pod["spec"]["template"]["spec"]}
             self.assertIn(("CredentialProvider", policy["spec"]["providerRef"]["name"]), names)
             self.assertEqual(pod["metadata"]["annotations"]["exeat.dev/policy"], policy["metadata"]["name"])
             self.assertIn(pod["spec"]["serviceAccountName"], policy["spec"]["subjects"]["serviceAccounts"])
@@ -156,6 +158,11 @@ class Values(unittest.TestCase):
         "audit.http.url=http://audit.example.com": "does not match pattern",
         "audit.http.url=https://me:password@audit.example.com": "does not match pattern",
         "audit.spool.records=3": "minimum",
+        "approvals.notify.enabled=true": "minLength",
+        "approvals.notify.format=teams": "must be one of",
+        "approvals.notify.interval=soon": "does not match pattern",
+        "approvals.notify.events={all}": "must be one of",
+        "approvals.notify.url=https://hooks.slack.com/services/T0": "additional properties 'url' not allowed",
         "crds.install=maybe": "got string, want boolean",
         "webhook.certManager.issuer.name=corporate": "additional properties 'issuer' not allowed",
         "webhook.certManager.issuerRef.kind=ClusterIssuer": "'name' required",
@@ -348,6 +355,32 @@ class Pods(unittest.TestCase):
                     self.assertTrue(volume not in wanted or env[variable].startswith(mounts[volume]), variable)
                 if "audit-token" in volumes:
                     self.assertEqual(volumes["audit-token"]["secret"]["items"], [{"key": "bearer", "path": "token"}])
+
+    def test_the_controller_alone_can_tell_people_and_starts_without_the_secret(self):
+        for values, wanted in ((None, set()), ("digest.yaml", {"notify-url"}), ("irsa.yaml", {"notify-url", "notify-ca"})):
+            for name, deployment in of_kind("Deployment", values).items():
+                wanted_here = wanted if name == "exeat-controller" else set()
+                spec = deployment["spec"]["template"]["spec"]
+                [container] = spec["containers"]
+                env = {e["name"]: e.get("value") for e in container["env"] if e["name"].startswith("EXEAT_NOTIFY_")}
+                mounts = {m["name"]: m for m in container.get("volumeMounts", []) if m["name"].startswith("notify")}
+                volumes = {v["name"]: v for v in spec.get("volumes", []) if v["name"].startswith("notify")}
+                self.assertEqual((set(mounts), set(volumes)), (wanted_here, wanted_here), name)
+                self.assertEqual(bool(env), bool(wanted_here), name)
+                for variable, volume, file in (("EXEAT_NOTIFY_URL_FILE", "notify-url", "url"), ("EXEAT_NOTIFY_CA", "notify-ca", "ca.crt")):
+                    self.assertEqual(variable in env, volume in wanted_here)
+                    if volume not in wanted_here:
+                        continue
+                    self.assertEqual(env[variable], f"{mounts[volume]['mountPath']}/{file}")
+                    self.assertNotIn("subPath", mounts[volume], "kubelet never renews such a file")
+                    source = volumes[volume].get("secret") or volumes[volume]["configMap"]
+                    self.assertIs(source["optional"], True)
+                    self.assertEqual([i["path"] for i in source["items"]], [file])
+                if wanted_here:
+                    self.assertEqual("EXEAT_NOTIFY_ALLOW_HTTP" in env, values == "digest.yaml")
+        env = {e["name"]: e.get("value") for e in of_kind("Deployment", "irsa.yaml")["exeat-controller"]["spec"]["template"]["spec"]["containers"][0]["env"]}
+        self.assertEqual(
+            [env[f"EXEAT_NOTIFY_{name}"] for name in ("FORMAT", "INTERVAL", "EVENTS")], ["slack", "1m", "pending,reminder,decided"])
 
     def test_the_issuer_has_its_identity(self):
         account = of_kind("ServiceAccount", "irsa.yaml")["exeat-issuer"]

@@ -48,7 +48,7 @@ async fn one(
 ) -> Result<Exit, Error> {
     let approval = get(api, name, &cluster.namespace).await?;
     let me = me(cluster, &approval).await?;
-    out.note(&show::describe(&approval, clock::now()))?;
+    out.notes(&show::describe(&approval, clock::now()))?;
     if let Err(why) = precheck::check(&approval, &me, verdict, clock::now()) {
         out.note(&format!("{name}: not {}: {why}", past(verdict)))?;
         return Ok(Exit::Denied);

@@ -93,6 +93,14 @@ impl Out<'_> {
         Ok(writeln!(self.notes, "{}", exeat_crds::text::strip_hidden(text))?)
     }
 
+    /// Lines that were put together for people, and whose parts were cleaned there, beside what programs read.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub fn notes(&mut self, text: &str) -> Result<(), Error> {
+        Ok(writeln!(self.notes, "{}", text.trim_end())?)
+    }
+
     /// Asks on the terminal. Without one the answer is no.
     ///
     /// # Errors
@@ -106,5 +114,19 @@ impl Out<'_> {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer)?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_stays_one_line_and_notes_stay_several() {
+        let (mut to, mut notes) = (Vec::new(), Vec::new());
+        let mut out = Out { to: &mut to, notes: &mut notes, format: Format::Table, paint: Paint(false), asks: false };
+        out.note("denied: fine\nApproved by alice").unwrap();
+        out.notes("For:     x\nAccount: y\n").unwrap();
+        assert_eq!(String::from_utf8(notes).unwrap(), "denied: fineApproved by alice\nFor:     x\nAccount: y\n");
     }
 }

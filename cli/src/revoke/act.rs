@@ -64,7 +64,7 @@ fn agreed(args: &RevokeArgs, open: &[&CredentialSession], out: &mut Out<'_>) -> 
     if args.yes || args.session.is_some() {
         return Ok(true);
     }
-    out.note(&summary::plan(open, args.deny_new))?;
+    out.notes(&summary::plan(open, args.deny_new))?;
     if !out.asks {
         return Err(Error::Usage("this is no terminal to ask on: add --yes".to_owned()));
     }

@@ -99,3 +99,18 @@ fn a_call_is_tried_without_a_cluster() {
     assert!(said(&base).2.contains("give --namespace"));
     assert_eq!(said(&[&base[..], &["-n", "agents"]].concat()).0, 0);
 }
+
+#[test]
+fn the_samples_are_as_they_should_be_and_say_whom_they_ask() {
+    let sample = |name: &str| format!("{}/../config/samples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    for name in ["aws", "kubernetes", "approvals"] {
+        let (policy, provider) = (sample(&format!("policy-{name}")), sample(&format!("provider-{name}")));
+        let (code, out, err) = said(&["policy", "lint", &policy, &provider, "--provider", &provider]);
+        assert!(code == 0 && out.lines().filter(|line| line.starts_with("ok ")).count() == 2, "{name}: {out}{err}");
+    }
+    let (policy, provider) = (sample("policy-approvals"), sample("provider-approvals"));
+    let base =
+        ["policy", "test", &policy, "--provider", &provider, "--action", "delete pods", "--resource", "agents/a"];
+    let (code, out, _) = said(&base);
+    assert!(code == 0 && out.contains("people must approve the grant: rule provider/deletes: 1 of security"), "{out}");
+}

@@ -211,7 +211,7 @@ pub struct ApprovalStatus {
     /// Where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<ApprovalPhase>,
-    /// `Decided`.
+    /// `Decided`, and `Notified`: what people were told last (Pending, Reminder, or the phase that it came to).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -1,13 +1,14 @@
-//! config/samples as they are shipped; only what belongs to a real account is replaced by MiniStack's.
+//! config/samples as they are shipped; only what belongs to a real account is replaced by MiniStack's. Those of the quick start are in
+//! `newcomer.rs`, which runs the README's own lines.
 
 use exeat_crds::v1alpha1::{CredentialProvider, Phase};
 use exeat_crds::{AgentCredentialPolicy, condition};
 use exeat_e2e::{
-    AWS_ACCOUNT, AgentPod, Failure, MINISTACK, ROOT, Result, S3_MINISTACK, Scope, connect, ensure, provider, shell,
+    AWS_ACCOUNT, AgentPod, MINISTACK, Output, ROOT, Result, S3_MINISTACK, Scope, connect, ensure, provider, shell,
     wait_for,
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 
 const NAMESPACE: &str = "agents";
@@ -29,12 +30,14 @@ async fn policy_is_ready(client: &Client, name: &str) -> Result {
 }
 
 async fn remove(client: &Client) -> Result {
-    for provider in ["in-cluster", "aws-prod"] {
-        let _ = Api::<CredentialProvider>::all(client.clone()).delete(provider, &DeleteParams::default()).await;
+    const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws rbac-kubernetes";
+    shell("kubectl get credentialholds -o name | grep /cleanup-agent- | xargs -r kubectl delete").await?;
+    for sample in SAMPLES.split(' ') {
+        let _ =
+            shell(&format!("kubectl delete --ignore-not-found --wait=false -f config/samples/{sample}.yaml")).await?;
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let _ = namespaces.delete(NAMESPACE, &DeleteParams::default()).await;
-    wait_for("namespace agents is gone", 60, async || {
+    wait_for("namespace agents is gone", 120, async || {
         ensure!(namespaces.get_opt(NAMESPACE).await?.is_none(), "it is there");
         Ok(())
     })
@@ -45,45 +48,72 @@ async fn remove(client: &Client) -> Result {
 async fn samples_do_what_they_say() -> Result {
     let client = connect().await?;
     remove(&client).await?;
-    let outcome = quick_start().await;
-    let outcome = match outcome {
-        Ok(()) => aws_sample(&client).await,
+    shell("kubectl apply -f config/samples/rbac-kubernetes.yaml").await?.ok()?;
+    let outcome = match aws_sample(&client).await {
+        Ok(()) => approvals_samples(&client).await,
         failed => failed,
     };
     remove(&client).await?;
     outcome
 }
 
-/// The copy-paste blocks of a section of the README.
-fn blocks(section: &str) -> Result<Vec<String>> {
-    let readme = std::fs::read_to_string(format!("{ROOT}/README.md"))?;
-    let section = readme.split("\n## ").find(|s| s.starts_with(section)).unwrap_or_default();
-    Ok(section.split("```bash\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect())
+/// A line of shell that must succeed, within a minute: rights that were just bound take a moment.
+async fn done(line: &str) -> Result<Output> {
+    wait_for(line, 60, async || {
+        let output = shell(line).await?;
+        output.clone().ok()?;
+        Ok(output)
+    })
+    .await
 }
 
-/// The README's own lines, but for the installation, which e2e/install.sh has done.
-async fn quick_start() -> Result {
-    let blocks = blocks("Quick start on a cluster of yours")?;
-    let [start, look, stop, ..] = &blocks[..] else {
-        return Err(Failure::new(format!("{} blocks in the quick start", blocks.len())));
-    };
-    let start: Vec<&str> = start.lines().filter(|line| !line.starts_with("helm install ")).collect();
-    assert!(start.len() >= 5, "{start:?}");
-    shell(&format!("set -e\n{}", start.join("\n"))).await?.ok()?;
-    let seen = shell(look).await?;
-    for (text, expected) in
-        [(&seen.stdout, "pod-agent"), (&seen.stderr, "secrets is forbidden"), (&seen.stdout, "Active")]
-    {
-        assert!(text.contains(expected), "{expected:?} is not in {seen}");
-    }
-    shell(stop).await?;
-    let last = stop.trim_end().lines().last().unwrap_or_default();
-    wait_for("kubectl tells why", 15, async || {
-        let said = shell(last).await?.failed()?;
-        ensure!(said.contains("SessionRevoked") && said.contains("looks odd"), "{said}");
+/// A line of shell that must be refused in these words, within a minute.
+async fn refused(line: &str, words: &str) -> Result {
+    wait_for(line, 60, async || {
+        let said = shell(line).await?.failed()?;
+        ensure!(said.contains(words), "{words:?} is not said: {said}");
         Ok(())
     })
     .await
+}
+
+/// alice of the team writes the policy, bob of security says yes, dave the officer stops it: each by what the samples bind to their groups.
+async fn approvals_samples(client: &Client) -> Result {
+    const ALICE: &str = "--as alice --as-group agents-team";
+    const BOB: &str = "--as bob --as-group security";
+    const DAVE: &str = "--as dave --as-group security-officers";
+    for sample in ["rbac-team", "rbac-approvals", "provider-approvals"] {
+        done(&format!("kubectl apply -f config/samples/{sample}.yaml")).await?;
+    }
+    refused("kubectl apply -f config/samples/policy-approvals.yaml --as eve --as-group others", "forbidden").await?;
+    done(&format!("kubectl apply -f config/samples/policy-approvals.yaml {ALICE}")).await?;
+    policy_is_ready(client, "pod-cleaner").await?;
+    let warned = done(&format!("kubectl apply -f config/samples/deployment-approvals.yaml {ALICE}")).await?;
+    assert!(warned.stderr.contains("people are asked"), "{warned}");
+    done("kubectl -n agents rollout status deployment/cleanup-agent --timeout=60s").await?;
+
+    let name = shell("kubectl -n agents get approvals -o jsonpath='{.items[*].metadata.name}'").await?.ok()?;
+    let delete = "kubectl -n agents exec deploy/cleanup-agent -c agent -- kubectl delete pod no-such-pod";
+    refused(delete, &format!("approval {name} waits for")).await?;
+    let approve = format!("kubectl exeat approve {name} -n agents --yes -m INC-42");
+    refused(&format!("{approve} --as frank --as-group agents-team"), "lack the verb approve").await?;
+    refused(&format!("{approve} {ALICE} --as-group security"), "somebody else approves").await?;
+    done(&format!("{approve} {BOB}")).await?;
+    refused(delete, "pods \"no-such-pod\" not found").await?;
+
+    let revoke = "kubectl exeat revoke --workload deployment/cleanup-agent -n agents --deny-new --yes -m 'wrong pods'";
+    let told = done(&format!("{revoke} {DAVE}")).await?;
+    assert!(told.stdout.contains("Immediate: access ends by"), "{told}");
+    refused(delete, "SessionRevoked").await?;
+    let holds = shell(&format!("kubectl exeat holds {DAVE}")).await?.ok()?;
+    let hold = holds.split_whitespace().find(|word| word.starts_with("cleanup-agent-")).unwrap_or_default();
+    assert!(holds.contains("dave"), "{holds}");
+    shell("kubectl -n agents delete pod --selector app=cleanup-agent --wait=false").await?.ok()?;
+    refused("kubectl exeat explain deployment cleanup-agent -n agents", &format!("kubectl exeat release {hold}"))
+        .await?;
+    done(&format!("kubectl exeat release {hold} {DAVE}")).await?;
+    // The yes is good for ten sessions: nobody is asked again.
+    refused(delete, "pods \"no-such-pod\" not found").await
 }
 
 async fn aws_sample(client: &Client) -> Result {

@@ -1,3 +1,4 @@
+use super::notify::args::NotifyArgs;
 use crate::audit::command::VerifyArgs;
 use crate::process::ProcessArgs;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -85,6 +86,10 @@ pub struct Args {
     /// How many objects of a kind are reconciled at once.
     #[arg(long, env = "EXEAT_CONCURRENCY", default_value_t = 16)]
     pub concurrency: u16,
+
+    /// Whom to tell what waits for people.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
 
     /// As every program of ours.
     #[command(flatten)]

@@ -12,6 +12,7 @@ pub mod context;
 pub mod error;
 pub mod images;
 mod index;
+pub mod notify;
 pub mod pod;
 pub mod policy;
 pub mod provider;

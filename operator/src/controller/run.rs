@@ -7,7 +7,7 @@ use super::context::Context;
 use super::error::Error;
 use super::retention::Retention;
 use super::watches::{Queues, watches};
-use super::{approval, pod, policy, provider, session};
+use super::{approval, notify, pod, policy, provider, session};
 use crate::metrics::ControllerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
 use exeat_crds::names;
@@ -100,6 +100,7 @@ async fn lead(
             () = control("session", queues.sessions, c.caches.sessions.clone(), session::reconcile, &c, n) => {},
             () = control("pod", queues.pods, c.caches.pods.clone(), pod::reconcile, &c, n) => {},
             () = control("approval", queues.approvals, c.caches.approvals.clone(), approval::reconcile, &c, n) => {},
+            () = notify::keep(&c, &args.notify, &args.process.cluster_name) => {},
         }
         Err(RunError::PartEnded("a controller"))
     };

@@ -2,29 +2,15 @@
 //! arrives at least once, and its writer, boot and sequence tell a repetition.
 
 use super::{Entry, Sink, SinkError};
+use crate::https::{HttpsClient, Plain};
 use async_trait::async_trait;
 use bytes::Bytes;
 use exeat_runtime::dns::Resolver;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::timeout;
 use zeroize::Zeroizing;
-
-/// Time for a connection to stand.
-const CONNECT: Duration = Duration::from_secs(5);
-/// Time for a whole batch.
-const CALL: Duration = Duration::from_secs(15);
 
 /// What an HTTP sink is told.
 #[derive(Clone, Debug)]
@@ -43,12 +29,9 @@ pub enum HttpError {
     /// The address is none that tokens and records may go to. It is not repeated: it may hold a password.
     #[error("--audit-url (EXEAT_AUDIT_URL) must be an https URL with a host, without user name and password")]
     Url,
-    /// The roots can't be used.
-    #[error("--audit-ca (EXEAT_AUDIT_CA): {0}; it must hold one or more PEM certificates")]
-    Roots(String),
-    /// The TLS library refuses its settings.
-    #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    /// The roots can't be used, or none can be.
+    #[error("--audit-ca (EXEAT_AUDIT_CA): {0}")]
+    Tls(String),
     /// The token can't be read.
     #[error("--audit-token-file {}: {cause}", path.display())]
     Token {
@@ -77,7 +60,7 @@ pub enum HttpError {
 
 /// The sink.
 pub struct HttpSink {
-    client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    client: HttpsClient,
     settings: HttpSettings,
 }
 
@@ -91,13 +74,9 @@ impl HttpSink {
         if settings.url.scheme_str() != Some("https") || !plain {
             return Err(HttpError::Url);
         }
-        let mut http = HttpConnector::new_with_resolver(resolver);
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECT));
-        let tls = tls(settings.ca_file.as_deref())?;
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(http);
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), settings })
+        let client = HttpsClient::new(settings.ca_file.as_deref(), Plain::Refused, resolver);
+        let client = client.map_err(|error| HttpError::Tls(error.to_string()))?;
+        Ok(Self { client, settings })
     }
 
     async fn post(&self, body: Vec<u8>) -> Result<(), HttpError> {
@@ -111,13 +90,11 @@ impl HttpSink {
         if let Some(path) = &self.settings.token_file {
             request.headers_mut().insert(AUTHORIZATION, bearer(path)?);
         }
-        let answer = timeout(CALL, self.client.request(request)).await;
-        let answer = answer.map_err(|_| failed(format!("no answer within {} s", CALL.as_secs())))?;
-        let answer = answer.map_err(|error| failed(causes(&error)))?;
-        if answer.status().is_success() {
+        let status = self.client.send(request).await.map_err(failed)?;
+        if status.is_success() {
             return Ok(());
         }
-        Err(HttpError::Refused { url: shown(), status: answer.status() })
+        Err(HttpError::Refused { url: shown(), status })
     }
 }
 
@@ -140,37 +117,6 @@ fn bearer(path: &Path) -> Result<HeaderValue, HttpError> {
     let mut value = HeaderValue::from_str(&text).map_err(|_| failed("holds no token".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let Some(path) = ca_file else {
-        let system =
-            builder.with_native_roots().map_err(|error| HttpError::Roots(format!("the system's roots: {error}")))?;
-        return Ok(system.with_no_client_auth());
-    };
-    let unusable = |cause: &dyn std::fmt::Display| HttpError::Roots(format!("{}: {cause}", path.display()));
-    let pem = std::fs::read(path).map_err(|error| unusable(&error))?;
-    let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        store.add(certificate.map_err(|error| unusable(&error))?).map_err(|error| unusable(&error))?;
-    }
-    if store.is_empty() {
-        return Err(unusable(&"no certificate found"));
-    }
-    Ok(builder.with_root_certificates(store).with_no_client_auth())
-}
-
-/// The whole chain of causes in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -81,3 +81,18 @@ fn people_are_not_asked_for_what_nobody_can_use_any_more() {
         assert_eq!(decision.look_again.is_some(), phase == ApprovalPhase::Pending);
     }
 }
+
+#[test]
+fn what_people_were_told_stays_on_record() {
+    let mut object = approval();
+    object.status = Some(decide(&facts(&object), at(NOW)).status);
+    let status = object.status.as_mut().unwrap();
+    condition::set(&mut status.conditions, "Notified", true, "Pending", "", None, at(NOW));
+    assert_eq!(decide(&facts(&object), at(NOW)).status, *object.status.as_ref().unwrap());
+    object.spec.decisions.push(word(&object, "alice", Verdict::Approve));
+    let approved = decide(&facts(&object), at(NOW)).status;
+    let gone = decide(&Facts { policy_gone: true, ..facts(&object) }, at("2026-01-01T13:30:00Z")).status;
+    for status in [approved, gone] {
+        assert_eq!(condition::get(&status.conditions, "Notified").map(|c| c.reason.as_str()), Some("Pending"));
+    }
+}

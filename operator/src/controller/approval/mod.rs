@@ -3,7 +3,7 @@
 pub mod decide;
 mod write;
 
-pub(super) use write::{consume, create};
+pub(super) use write::{consume, create, notified};
 
 use super::context::{Context, Outcome};
 use super::error::Error;
@@ -86,7 +86,10 @@ async fn announce(approval: &Approval, decision: &Decision, context: &Context, n
         let told = condition::get(&decision.status.conditions, "Decided");
         let (reason, message) = told.map_or(("", ""), |c| (c.reason.as_str(), c.message.as_str()));
         events.push(AuditEvent::of_approval(approval, EventName::ApprovalSettled, reason, message));
-        context.metrics.approval_settled(new.unwrap_or_default(), asked_for(approval, now));
+        // What was approved also expires when its time of use is over: that is no decision.
+        if old.is_none_or(|p| p == ApprovalPhase::Pending) {
+            context.metrics.approval_settled(new.unwrap_or_default(), asked_for(approval, now));
+        }
     }
     for event in events {
         context.audit.record(&event, now);

@@ -1,7 +1,8 @@
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::notify::due::NOTIFIED;
 use exeat_crds::v1alpha1::ApprovalStatus;
-use exeat_crds::{Approval, approval, names};
+use exeat_crds::{Approval, approval, condition, names};
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -55,6 +56,32 @@ pub(in crate::controller) async fn consume(
         let used = approval::consume(&fresh.status.clone().unwrap_or_default(), session_uid);
         match status(&fresh, &used, context).await {
             Ok(_) => return Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// Puts on record what people were told last, whatever became of the approval meanwhile. Returns whether it is; of one that is gone nothing is to be kept.
+pub(in crate::controller) async fn notified(
+    approval: &Approval,
+    reason: &str,
+    context: &Context,
+) -> Result<bool, Error> {
+    let api: Api<Approval> = Api::namespaced(context.client.clone(), &approval.namespace().unwrap_or_default());
+    let now = context.clock.now();
+    let message = format!("sent at {}", condition::whole_seconds(now));
+    for _ in 0..ATTEMPTS {
+        context.gate.check()?;
+        let fresh = api.get_opt(&approval.name_any()).await?;
+        let Some(fresh) = fresh.filter(|f| f.uid() == approval.uid()) else { return Ok(true) };
+        let mut told = fresh.status.clone().unwrap_or_default();
+        let generation = fresh.metadata.generation;
+        condition::set(&mut told.conditions, NOTIFIED, true, reason, &message, generation, now);
+        match status(&fresh, &told, context).await {
+            Ok(_) => return Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(true),
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(error.into()),
         }

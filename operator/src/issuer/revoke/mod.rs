@@ -1,14 +1,15 @@
 //! Ends access at providers that can end it at once, as soon as a session is over. One replica does it: the one with the Lease. The
 //! controller lets go of the session (its finalizer) when it sees `status.issuance.revokedAt`.
 //!
-//! Access ends first, of all sessions that are over; what was made for them is removed afterwards, which takes several times as many calls.
-//! So a thousand sessions that end at once do not make the next one wait beyond what `status.revocation.effectiveBy` promises.
+//! Ending access and removing what was made for a session go on side by side: the latter takes several times as many calls, and nobody's
+//! access may wait for it beyond what `status.revocation.effectiveBy` promises.
 
-mod rounds;
+mod done;
 
 use super::mint::{Desk, session_id};
 use super::status::change_issuance;
 use crate::audit::{AuditEvent, EventName};
+use done::Done;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Issuance, Phase};
 use exeat_crds::{CredentialSession, names};
@@ -16,13 +17,14 @@ use exeat_providers::{Provider, ProviderError};
 use exeat_runtime::lease::WriteGate;
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
-use rounds::Rounds;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Sessions whose access is ended at once, and that are tidied up after at once.
-const CONCURRENCY: usize = 16;
+/// Sessions whose access is ended at once: one call each.
+const ENDED_AT_ONCE: usize = 32;
+/// Sessions that are tidied up after at once.
+const TIDIED_AT_ONCE: usize = 16;
 /// What failed is tried again after this long.
 const PERIOD: Duration = Duration::from_secs(2);
 /// Longest time for one revocation.
@@ -30,19 +32,26 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Revokes for as long as the gate is open to this replica.
 pub(super) async fn run(desk: Arc<Desk>, gate: WriteGate) {
-    let mut rounds = Rounds::default();
+    tokio::join!(
+        again_and_again(&desk, ENDED_AT_ONCE, async |session| end(&desk, &gate, session).await),
+        again_and_again(&desk, TIDIED_AT_ONCE, async |session| revoke(&desk, &gate, session).await),
+    );
+}
+
+/// Does something for each session that is due, until it is done for that session.
+async fn again_and_again(desk: &Desk, at_once: usize, act: impl AsyncFn(Arc<CredentialSession>) -> bool) {
+    let mut done = Done::default();
     loop {
         let changed = desk.view.changed.notified();
-        let due: Vec<_> = desk.view.sessions.state().into_iter().filter(|s| is_due(s)).collect();
-        let round = rounds.next(due);
-        let ended = stream::iter(round.end).map(|s| end(&desk, &gate, s)).buffer_unordered(CONCURRENCY);
-        rounds.ended(ended.filter_map(futures::future::ready).collect::<Vec<_>>().await);
-        let tidied = stream::iter(round.tidy).map(|s| revoke(&desk, &gate, s)).buffer_unordered(CONCURRENCY);
-        rounds.tidied(tidied.filter_map(futures::future::ready).collect::<Vec<_>>().await);
-        if round.last {
-            // An error is that of the time that has passed.
-            let _ = timeout(PERIOD, changed).await;
+        let due = desk.view.sessions.state().into_iter().filter(|s| is_due(s)).collect();
+        let acted = stream::iter(done.open(due))
+            .map(async |s| act(Arc::clone(&s)).await.then_some(s))
+            .buffer_unordered(at_once);
+        for session in acted.collect::<Vec<_>>().await.into_iter().flatten() {
+            done.add(&session);
         }
+        // An error is that of the time that has passed.
+        let _ = timeout(PERIOD, changed).await;
     }
 }
 
@@ -54,16 +63,20 @@ fn is_due(session: &CredentialSession) -> bool {
     over && held && status.and_then(|s| s.issuance.as_ref()).is_none_or(|i| i.revoked_at.is_none())
 }
 
-/// Ends a session's access, and no more. Its UID, if that is done; what failed is tried by [`revoke`] once more.
-async fn end(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) -> Option<String> {
-    gate.check().ok()?;
+/// Ends a session's access, and no more. Whether that is done.
+async fn end(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) -> bool {
+    if gate.check().is_err() {
+        return false;
+    }
     let ended = timeout(TIMEOUT, async { provider(desk, &session).await?.cut_off(&session_id(&session)).await }).await;
-    matches!(ended, Ok(Ok(()))).then(|| session.uid().unwrap_or_default())
+    matches!(ended, Ok(Ok(())))
 }
 
-/// Ends a session's access, removes what was made for it and puts that on record. Its UID, if all of it is done.
-async fn revoke(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) -> Option<String> {
-    gate.check().ok()?;
+/// Ends a session's access, removes what was made for it and puts that on record. Whether all of it is done.
+async fn revoke(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) -> bool {
+    if gate.check().is_err() {
+        return false;
+    }
     let started = Instant::now();
     let old = session.status.as_ref().and_then(|s| s.issuance.clone()).unwrap_or_default();
     let at_provider =
@@ -75,7 +88,7 @@ async fn revoke(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) 
     desk.metrics.revoked("kubernetes", outcome, started.elapsed().as_secs_f64());
     if let Err(error) = revoked {
         tracing::warn!(%error, session = %session.name_any(), "access could not be ended yet; it is tried again");
-        return None;
+        return false;
     }
     let now = desk.clock.now();
     let revoked = |i: &Issuance| Some(Issuance { revoked_at: Some(now.to_string()), ..i.clone() });
@@ -92,10 +105,10 @@ async fn revoke(desk: &Desk, gate: &WriteGate, session: Arc<CredentialSession>) 
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => {
             tracing::warn!(%error, session = %session.name_any(), "a revocation could not be recorded yet");
-            return None;
+            return false;
         }
     }
-    Some(session.uid().unwrap_or_default())
+    true
 }
 
 async fn provider(desk: &Desk, session: &CredentialSession) -> Result<Arc<dyn Provider>, ProviderError> {
