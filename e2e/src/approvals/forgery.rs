@@ -185,7 +185,7 @@ fn metadata() -> Vec<Forgery> {
 fn whole() -> Vec<Forgery> {
     let status = [
         ("phase", json!("Approved")),
-        ("used", json!(0)),
+        ("used", json!(7)),
         ("consumers", json!(["x"])),
         ("decidedAt", json!("2026-01-01T00:00:00Z")),
         ("validUntil", json!("2099-01-01T00:00:00Z")),
