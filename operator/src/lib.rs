@@ -12,3 +12,4 @@ pub mod issuer;
 mod limiter;
 pub mod metrics;
 pub mod process;
+mod revocation;

@@ -1,12 +1,32 @@
 //! In which order sessions that are over are dealt with. Pure.
 
+use crate::issuer::mint::session_id;
 use exeat_crds::CredentialSession;
-use kube::ResourceExt;
+use exeat_providers::SessionId;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Sessions that are tidied up after between two looks at whose access is to be ended.
 const BATCH: usize = 64;
+
+/// A session whose access is to be ended.
+#[derive(Clone, Debug)]
+pub(super) struct Over {
+    /// As its provider knows it.
+    pub(super) id: SessionId,
+    /// What helps to revoke it, where that is known.
+    pub(super) handle: Option<String>,
+    /// Its object as it is, or was last; `None` where it is gone and nobody saw it go.
+    pub(super) session: Option<Arc<CredentialSession>>,
+}
+
+impl Over {
+    /// By its object.
+    pub(super) fn of(session: Arc<CredentialSession>) -> Self {
+        let issuance = session.status.as_ref().and_then(|s| s.issuance.as_ref());
+        Self { id: session_id(&session), handle: issuance.and_then(|i| i.handle.clone()), session: Some(session) }
+    }
+}
 
 /// What was done of late, by UID: the cache of sessions is behind it.
 #[derive(Default)]
@@ -19,21 +39,21 @@ pub(super) struct Rounds {
 /// What to do now.
 pub(super) struct Round {
     /// First these sessions' access is ended.
-    pub(super) end: Vec<Arc<CredentialSession>>,
+    pub(super) end: Vec<Over>,
     /// Then these are revoked whole.
-    pub(super) tidy: Vec<Arc<CredentialSession>>,
+    pub(super) tidy: Vec<Over>,
     /// All that is due has been tried: the next round may wait for a change.
     pub(super) last: bool,
 }
 
-fn uid(session: &CredentialSession) -> String {
-    session.uid().unwrap_or_default()
+fn uid(over: &Over) -> String {
+    over.id.uid.clone()
 }
 
 impl Rounds {
     /// The next round, of all that is due. Each is tried once before any is tried again.
-    pub(super) fn next(&mut self, due: Vec<Arc<CredentialSession>>) -> Round {
-        let uids: HashSet<String> = due.iter().map(|s| uid(s)).collect();
+    pub(super) fn next(&mut self, due: Vec<Over>) -> Round {
+        let uids: HashSet<String> = due.iter().map(uid).collect();
         for known in [&mut self.ended, &mut self.tidied, &mut self.tried] {
             known.retain(|uid| uids.contains(uid));
         }
@@ -43,11 +63,16 @@ impl Rounds {
         let tidy: Vec<_> = untried.by_ref().take(BATCH).collect();
         let last = untried.next().is_none();
         drop(untried);
-        self.tried.extend(tidy.iter().map(|s| uid(s)));
+        self.tried.extend(tidy.iter().map(uid));
         if last {
             self.tried.clear();
         }
         Round { end, tidy, last }
+    }
+
+    /// Whether nothing is left to do for a session, by what was done of late.
+    pub(super) fn is_tidied(&self, uid: &str) -> bool {
+        self.tidied.contains(uid)
     }
 
     /// Access of these has ended.
@@ -66,7 +91,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn sessions(names: std::ops::Range<usize>) -> Vec<Arc<CredentialSession>> {
+    fn sessions(names: std::ops::Range<usize>) -> Vec<Over> {
         let session = |n: usize| {
             serde_json::from_value(json!({
                 "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": format!("s{n}"), "uid": n.to_string()},
@@ -74,11 +99,11 @@ mod tests {
                     "agent": {"serviceAccount": "sa", "pod": {"name": "a", "uid": "u"}}}}}))
             .unwrap()
         };
-        names.map(|n| Arc::new(session(n))).collect()
+        names.map(|n| Over::of(Arc::new(session(n)))).collect()
     }
 
-    fn uids(sessions: &[Arc<CredentialSession>]) -> Vec<String> {
-        sessions.iter().map(|s| uid(s)).collect()
+    fn uids(sessions: &[Over]) -> Vec<String> {
+        sessions.iter().map(uid).collect()
     }
 
     #[test]
@@ -119,7 +144,7 @@ mod tests {
         rounds.ended(uids(&round.end));
         rounds.tidied(uids(&round.tidy));
         let idle = rounds.next(sessions(0..3));
-        assert!(idle.end.is_empty() && idle.tidy.is_empty() && idle.last);
+        assert!(idle.end.is_empty() && idle.tidy.is_empty() && idle.last && rounds.is_tidied("0"));
         assert!(rounds.next(sessions(3..3)).last && rounds.ended.is_empty() && rounds.tidied.is_empty());
     }
 }
