@@ -14,3 +14,4 @@ pub mod issuer;
 mod limiter;
 pub mod metrics;
 pub mod process;
+mod revocation;

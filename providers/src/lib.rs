@@ -80,6 +80,15 @@ pub struct GrantProbe {
     pub packed_policy_percent: Option<i32>,
 }
 
+/// What a provider has made for one session and still keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The session, as far as the provider has it on record: at least its name and UID.
+    pub session: SessionId,
+    /// Since when it is there.
+    pub since: jiff::Timestamp,
+}
+
 /// One way to mint credentials.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
@@ -101,6 +110,12 @@ pub trait Provider: Send + Sync + 'static {
     /// Ends what was minted for the session. Idempotent: what is already gone is success. Needs nothing but the session;
     /// a handle helps where it is known.
     async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError>;
+
+    /// All that was made for sessions and is still there, by the provider's own record, so that [`Provider::revoke`] can end access of
+    /// sessions whose object is gone. Nothing, where there is no such record: [`needs_session`] says so of the kind.
+    async fn made(&self) -> Result<Vec<Made>, ProviderError> {
+        Ok(Vec::new())
+    }
 }
 
 /// What providers are built with.
@@ -148,6 +163,12 @@ pub fn validate(spec: &CredentialProviderSpec, grant: &Grant) -> Result<(), Prov
         (None, Some(_)) => kubernetes::rules_of(grant).map(drop),
         (None, None) => Err(not_implemented()),
     }
+}
+
+/// Whether access can be ended only as long as the session's object says what was minted, so that the object must not go before. Not so
+/// where [`Provider::made`] finds it.
+pub fn needs_session(spec: &CredentialProviderSpec) -> bool {
+    spec.kubernetes.is_none()
 }
 
 fn not_implemented() -> ProviderError {

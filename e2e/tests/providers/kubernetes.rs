@@ -143,6 +143,29 @@ async fn a_revoked_token_is_refused_within_seconds_and_nothing_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_is_found_and_revoked_without_its_sessions() {
+    in_place("made", async |place| {
+        let (provider, grant) = (kubernetes(&place).await, list_configmaps(&place));
+        place.make(&place.grants(), &ServiceAccount { metadata: named("stranger"), ..ServiceAccount::default() }).await;
+        let sessions = [place.session("g-1"), place.session("g-2")];
+        let minted = provider.mint(&request(&sessions[0], &grant, TTL)).await.unwrap();
+        provider.mint(&request(&sessions[1], &grant, TTL)).await.unwrap();
+        let mut made = provider.made().await.unwrap();
+        made.sort_by(|a, b| a.session.name.cmp(&b.session.name));
+        let found: Vec<_> = made.iter().map(|m| (&m.session.name, &m.session.uid, &m.session.namespace)).collect();
+        let wanted: Vec<_> = sessions.iter().map(|s| (&s.name, &s.uid, &s.namespace)).collect();
+        assert_eq!(found, wanted);
+
+        provider.revoke(&made[0].session, None).await.unwrap();
+        assert_eq!((left(&place, &sessions[0]).await, left(&place, &sessions[1]).await), (0, 4));
+        let agent = client(&place, &minted);
+        until("401", REVOKED_WITHIN, || async { list_code(&agent, &place.agents()).await == 401 }).await;
+        assert_eq!(provider.made().await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_api_server_holds_the_issuer_to_its_ceiling() {
     in_place("ceiling", async |place| {
         let (provider, session) = (kubernetes(&place).await, place.session("c-1"));

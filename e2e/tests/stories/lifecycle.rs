@@ -2,12 +2,16 @@
 
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, CredentialSession, names};
-use exeat_e2e::{Result, agent, ensure, in_namespace, kubernetes_policy, phase, script, statement, wait_for};
+use exeat_e2e::{
+    Failure, Result, agent, connect_with_token, ensure, in_namespace, kubernetes_policy, phase, script, statement,
+    system, wait_for,
+};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 fn template(policy: &str, command: &str) -> Value {
@@ -171,9 +175,34 @@ async fn a_namespace_with_live_sessions_goes_away() -> Result {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         ns.start(agent("agent", "pods")).await?;
         let session = ns.session("agent", 1, Phase::Active, 10).await?;
-        assert!(!session.finalizers().is_empty(), "there is something to revoke");
+        assert!(session.finalizers().is_empty(), "nothing of ours keeps it: {:?}", session.finalizers());
+        let token = ns.sh("agent", "cat /var/run/exeat/kubernetes/token").await?.ok()?;
+        // Whom the API server knows, whatever is left of his rights in a namespace that goes.
+        let thief: Api<SelfSubjectReview> = Api::all(connect_with_token(token.trim()).await?);
+        let ask = async || thief.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+        ask().await?;
         let namespaces: Api<Namespace> = Api::all(ns.client.clone());
         namespaces.delete(&ns.name, &DeleteParams::default()).await?;
+        wait_for("the session is gone", 60, async || {
+            let left = ns.api::<CredentialSession>().get_opt(&session.name_any()).await?;
+            ensure!(left.is_none(), "{left:?}");
+            Ok(())
+        })
+        .await?;
+        // As soon after its end as a session's promise says.
+        wait_for("the stolen token is refused", 15, async || match ask().await {
+            Err(kube::Error::Api(status)) if status.code == 401 => Ok(()),
+            other => Err(Failure::new(format!("{other:?}"))),
+        })
+        .await?;
+        let session = session.name_any();
+        let told = wait_for("the end of access is on record", 15, async || {
+            let lines = system::audit(&ns.client, "issuer", &session).await?;
+            ensure!(lines.iter().any(|line| line["event"] == "AccessRevoked"), "{lines:?}");
+            Ok(lines)
+        })
+        .await?;
+        assert!(told.iter().all(|line| line["namespace"] == ns.name.as_str()), "{told:?}");
         wait_for("the namespace is gone", 90, async || {
             let left = namespaces.get_opt(&ns.name).await?;
             ensure!(left.is_none(), "{:?}", left.and_then(|n| n.status));

@@ -181,6 +181,32 @@ impl AuditEvent {
         }
     }
 
+    /// Access was ended of a session that is gone, so that no more is known of it than what its provider had on record.
+    pub fn access_revoked(namespace: &str, session: &str, session_uid: &str) -> Self {
+        Self {
+            event: EventName::AccessRevoked,
+            reason: Reason::SessionRevoked.as_str().to_owned(),
+            message: "access was ended at the provider; its session was gone".to_owned(),
+            namespace: namespace.to_owned(),
+            session: session.to_owned(),
+            session_uid: session_uid.to_owned(),
+            policy: String::new(),
+            provider: String::new(),
+            service_account: String::new(),
+            pod: String::new(),
+            pod_uid: String::new(),
+            approval: None,
+            approval_digest: None,
+            approver: None,
+            grant_digest: None,
+            principal: None,
+            session_expires_at: None,
+            credential_id: None,
+            credential_expires_at: None,
+            claimed_justification: None,
+        }
+    }
+
     /// An event about an approval. It names a session only where it serves one alone.
     pub fn of_approval(approval: &Approval, event: EventName, reason: &str, message: &str) -> Self {
         let request = &approval.spec.request;

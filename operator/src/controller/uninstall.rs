@@ -2,6 +2,7 @@
 
 use super::args::Args;
 use crate::process::RunError;
+use crate::revocation::{is_held, is_outstanding};
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{CredentialSession, names};
 use kube::api::{Api, ListParams, Patch, PatchParams};
@@ -46,10 +47,6 @@ fn is_live(session: &CredentialSession) -> bool {
     !session.status.as_ref().and_then(|s| s.phase).is_some_and(Phase::is_terminal)
 }
 
-fn is_held(session: &CredentialSession) -> bool {
-    session.finalizers().iter().any(|f| f == names::REVOKE_FINALIZER)
-}
-
 async fn revoke_all(client: &Client) -> kube::Result<usize> {
     let live: Vec<_> = all(client).await?.into_iter().filter(|s| is_live(s) && s.spec.revoke.is_none()).collect();
     for session in &live {
@@ -62,7 +59,7 @@ async fn revoke_all(client: &Client) -> kube::Result<usize> {
 
 async fn wait(client: &Client, deadline: Instant) -> kube::Result<usize> {
     loop {
-        let left = all(client).await?.iter().filter(|s| is_live(s) || is_held(s)).count();
+        let left = all(client).await?.iter().filter(|s| is_live(s) || is_held(s) || is_outstanding(s)).count();
         if left == 0 || Instant::now() >= deadline {
             return Ok(left);
         }

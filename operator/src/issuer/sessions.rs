@@ -8,17 +8,20 @@ use kube::runtime::reflector::{Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
 /// How often the API server is asked whether it is there.
 const CONTACT_PERIOD: Duration = Duration::from_secs(5);
 /// After this long without an answer the view counts as stale.
 const FRESH: Duration = Duration::from_secs(20);
+
+/// Sessions that went and were not looked at yet; what is more, the next sweep finds.
+const MAX_GONE: usize = 4096;
 
 /// Watched objects.
 pub(super) struct View {
@@ -27,6 +30,9 @@ pub(super) struct View {
     pub(super) providers: Store<CredentialProvider>,
     /// Told of every change of any of them: the prober and the revoker look again.
     pub(super) changed: Notify,
+    /// How often the sessions were listed whole.
+    listed: watch::Sender<u64>,
+    gone: broadcast::Sender<Arc<CredentialSession>>,
     index: Mutex<HashMap<String, Pod>>,
     contact: Mutex<Instant>,
 }
@@ -48,6 +54,8 @@ impl View {
             policies,
             providers,
             changed: Notify::new(),
+            listed: watch::channel(0).0,
+            gone: broadcast::channel(MAX_GONE).0,
             index: Mutex::default(),
             contact: Mutex::new(Instant::now()),
         });
@@ -101,6 +109,24 @@ impl View {
         pod.listener.get_or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
+    /// The UIDs of all sessions that there are; `None` while that can't be said for sure.
+    pub(super) fn known(&self) -> Option<HashSet<String>> {
+        if *self.listed.borrow() == 0 || !self.is_fresh() {
+            return None;
+        }
+        Some(self.lock().values().flat_map(|pod| pod.sessions.values()).filter_map(|s| s.uid()).collect())
+    }
+
+    /// A receiver that changes whenever the sessions were listed whole: what went before that was told to nobody.
+    pub(super) fn listed(&self) -> watch::Receiver<u64> {
+        self.listed.subscribe()
+    }
+
+    /// A receiver of sessions that go from now on, as they were last.
+    pub(super) fn gone(&self) -> broadcast::Receiver<Arc<CredentialSession>> {
+        self.gone.subscribe()
+    }
+
     /// Whether the API server was reached lately: an issuer that is cut off must not look alive to its sidecars.
     pub(super) fn is_fresh(&self) -> bool {
         self.contact.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < FRESH
@@ -109,8 +135,15 @@ impl View {
     pub(super) fn on_session(&self, event: &watcher::Event<CredentialSession>) {
         match event {
             watcher::Event::Apply(session) => self.put(Arc::new(session.clone())),
-            watcher::Event::Delete(session) => self.remove(session),
-            watcher::Event::InitDone => self.replace_all(),
+            watcher::Event::Delete(session) => {
+                self.remove(session);
+                // Only the replica with the Lease listens.
+                let _ = self.gone.send(Arc::new(session.clone()));
+            }
+            watcher::Event::InitDone => {
+                self.replace_all();
+                self.listed.send_modify(|n| *n += 1);
+            }
             watcher::Event::Init | watcher::Event::InitApply(_) => return,
         }
         self.changed.notify_waiters();

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use exeat_crds::reason::Reason;
 use exeat_runtime::backoff::Backoff;
 
-use crate::{GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
+use crate::{GrantProbe, Identity, Made, MintRequest, Minted, Provider, ProviderError, SessionId};
 
 pub use breaker::{Breaker, BreakerSettings, Bucket, Pass};
 
@@ -88,6 +88,14 @@ impl Guarded {
         admitted.report(&result);
         result
     }
+
+    /// For what ends access: it does not wait for the provider's rest.
+    async fn run_at_once<T>(&self, call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+        let out = Call { guard: self, pass: Pass::Normal, reported: false };
+        let result = call.await;
+        out.report(&result);
+        result
+    }
 }
 
 /// A call that is out. Dropped without a report (its caller went away), it makes room for another.
@@ -134,17 +142,15 @@ impl Provider for Guarded {
     }
 
     async fn cut_off(&self, session: &SessionId) -> Result<(), ProviderError> {
-        let call = Call { guard: self, pass: Pass::Normal, reported: false };
-        let result = self.inner.cut_off(session).await;
-        call.report(&result);
-        result
+        self.run_at_once(self.inner.cut_off(session)).await
     }
 
     async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
-        let call = Call { guard: self, pass: Pass::Normal, reported: false };
-        let result = self.inner.revoke(session, handle).await;
-        call.report(&result);
-        result
+        self.run_at_once(self.inner.revoke(session, handle)).await
+    }
+
+    async fn made(&self) -> Result<Vec<Made>, ProviderError> {
+        self.run_at_once(self.inner.made()).await
     }
 }
 

@@ -5,6 +5,7 @@
 //! The API server itself holds the issuer to a ceiling: nobody can put more into a Role than he holds in that namespace.
 
 mod error;
+mod made;
 mod objects;
 mod probe;
 mod rules;
@@ -27,7 +28,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding};
 use kube::Client;
 use serde_json::json;
 
-use crate::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
+use crate::{Context, GrantProbe, Identity, Made, MintRequest, Minted, Provider, ProviderError, SessionId};
 use store::Store;
 
 pub use rules::{MAX_NAMESPACES, rules_of};
@@ -249,6 +250,10 @@ impl Provider for Kubernetes {
 
     async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
         within(self.revoke_now(session, handle)).await
+    }
+
+    async fn made(&self) -> Result<Vec<Made>, ProviderError> {
+        within(made::list(&self.client, &self.grants_namespace)).await
     }
 }
 

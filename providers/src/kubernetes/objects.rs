@@ -7,13 +7,13 @@ use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::SessionId;
+use crate::{Made, SessionId};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 /// Annotation on the account: the namespaces with a Role of the session, comma separated. It is written before the first Role, so
 /// that a revocation finds all of them even where nothing was recorded.
 const NAMESPACES_ANNOTATION: &str = "exeat.dev/target-namespaces";
-/// Annotation for people: the session as `namespace/name`.
+/// Annotation: the session as `namespace/name`.
 const SESSION_ANNOTATION: &str = "exeat.dev/session";
 
 /// Name of the session's Role and RoleBinding in each namespace.
@@ -85,6 +85,21 @@ pub(super) fn is_of(metadata: &ObjectMeta, session: &SessionId) -> bool {
     metadata.labels.as_ref().and_then(|labels| labels.get(SESSION_UID_LABEL)).is_some_and(|uid| *uid == session.uid)
 }
 
+/// The session that an account was made for, and when; `None` where the account was made for none.
+pub(super) fn made_of(account: &ObjectMeta) -> Option<Made> {
+    let uid = account.labels.as_ref()?.get(SESSION_UID_LABEL).filter(|uid| !uid.is_empty())?;
+    let origin =
+        account.annotations.as_ref().and_then(|all| all.get(SESSION_ANNOTATION)).and_then(|o| o.split_once('/'));
+    let session = SessionId {
+        name: account.name.clone()?,
+        uid: uid.clone(),
+        namespace: origin.map(|(namespace, _)| namespace.to_owned()).unwrap_or_default(),
+        service_account: String::new(),
+        policy: String::new(),
+    };
+    Some(Made { session, since: account.creation_timestamp.as_ref()?.0 })
+}
+
 /// What is recorded to revoke the session: `<namespace of grants>/<session>:<namespace>,<namespace>`.
 pub(super) fn handle<'a>(
     session: &SessionId,
@@ -138,6 +153,22 @@ mod tests {
         let other = SessionId { uid: "uid-2".into(), ..session() };
         assert!(!is_of(&account(&session(), "exeat-grants", []).metadata, &other));
         assert!(!is_of(&ObjectMeta::default(), &other));
+    }
+
+    #[test]
+    fn an_account_tells_whose_it_is_and_one_of_nobody_is_left_alone() {
+        let mut metadata = account(&session(), "exeat-grants", ["agents"]).metadata;
+        assert_eq!(made_of(&metadata), None, "it was not made yet");
+        let since: jiff::Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(since));
+        let made = made_of(&metadata).unwrap();
+        assert_eq!(made.since, since);
+        assert_eq!(made.session, SessionId { service_account: String::new(), policy: String::new(), ..session() });
+        assert!(is_of(&metadata, &made.session), "it is found again by what it tells");
+        for unlabelled in [Some(BTreeMap::from([(SESSION_UID_LABEL.to_owned(), String::new())])), None] {
+            metadata.labels = unlabelled;
+            assert_eq!(made_of(&metadata), None);
+        }
     }
 
     #[test]

@@ -16,9 +16,10 @@ type Need = (&'static str, &'static str, &'static str, &'static str);
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// What the issuer needs in the namespace of grants.
-pub(super) const IN_GRANTS: [Need; 8] = [
+pub(super) const IN_GRANTS: [Need; 9] = [
     ("create", "", "serviceaccounts", ""),
     ("get", "", "serviceaccounts", ""),
+    ("list", "", "serviceaccounts", ""),
     ("patch", "", "serviceaccounts", ""),
     ("delete", "", "serviceaccounts", ""),
     ("create", "", "serviceaccounts", "token"),

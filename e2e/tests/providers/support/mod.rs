@@ -97,6 +97,7 @@ impl Place {
             "accounts",
             vec![
                 rule("", &["serviceaccounts", "secrets"], &accounts),
+                rule("", &["serviceaccounts"], &["list"]),
                 rule("", &["serviceaccounts/token"], &["create"]),
             ],
         )

@@ -6,6 +6,7 @@ use crate::controller::approval;
 use crate::controller::context::{Context, Outcome};
 use crate::controller::error::Error;
 use crate::controller::retention;
+use crate::revocation::{is_held, is_outstanding};
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{CredentialSessionStatus, Phase, RevocationMode};
 use exeat_crds::{CredentialSession, names};
@@ -17,7 +18,7 @@ use serde_json::json;
 /// How long the issuer may try to end access before the session is let go of.
 const GIVE_UP: SignedDuration = SignedDuration::from_hours(1);
 
-/// Writes the status if it changed, the finalizer before that where there will be something to revoke, and says so.
+/// Writes the status if it changed, the finalizer before that where a revocation will need the session, and says so.
 pub(super) async fn apply(
     session: &CredentialSession,
     decision: &Decision,
@@ -30,7 +31,7 @@ pub(super) async fn apply(
     let new = without_issuance(decision.status.clone());
     let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
     // Whoever wrote the status: what may be minted must be revoked.
-    if new.phase == Some(Phase::Active) && is_revocable(&new) {
+    if new.phase == Some(Phase::Active) && is_revocable(&new) && needs_session(session, context) {
         set_finalizer(&api, session, true, context).await?;
     }
     if old == new {
@@ -74,14 +75,13 @@ pub(super) async fn retire(
         return Ok(Outcome::Unchanged);
     }
     let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
-    let held = session.finalizers().iter().any(|f| f == names::REVOKE_FINALIZER);
-    let revoked = session.status.as_ref().and_then(|s| s.issuance.as_ref()).is_some_and(|i| i.revoked_at.is_some());
-    if held && !revoked && !given_up(status, context.clock.now()) {
+    let outstanding = is_outstanding(session);
+    if outstanding && !given_up(status, context.clock.now()) {
         return Ok(Outcome::Unchanged);
     }
-    if held {
-        if !revoked {
-            tracing::error!(session = %session.name_any(), "access could not be ended at the provider in an hour; the credential ends at status.revocation.effectiveBy");
+    if is_held(session) {
+        if outstanding {
+            tracing::error!(session = %session.name_any(), "access could not be ended at the provider in an hour; the credential ends by itself");
         }
         set_finalizer(&api, session, false, context).await?;
     }
@@ -95,10 +95,16 @@ pub(super) async fn retire(
     Ok(if deleting { Outcome::Gone } else { Outcome::Unchanged })
 }
 
-/// A provider that is gone for good must not keep a namespace from terminating.
+/// A provider that is gone for good must not keep a session, and with a finalizer its namespace, for ever.
 fn given_up(status: &CredentialSessionStatus, now: Timestamp) -> bool {
     let ended: Option<Timestamp> = status.ended_at.as_ref().and_then(|t| t.parse().ok());
     ended.is_some_and(|at| now.duration_since(at) > GIVE_UP)
+}
+
+/// Where the provider finds what it made without the session, nothing of ours keeps the session, and its namespace, from going.
+fn needs_session(session: &CredentialSession, context: &Context) -> bool {
+    let provider = context.caches.provider(&session.spec.request.provider_ref.name);
+    provider.is_none_or(|p| exeat_providers::needs_session(&p.spec))
 }
 
 fn is_revocable(status: &CredentialSessionStatus) -> bool {
@@ -118,8 +124,7 @@ async fn set_finalizer(
     context: &Context,
 ) -> Result<(), Error> {
     let mut finalizers = session.finalizers().to_vec();
-    let has = finalizers.iter().any(|f| f == names::REVOKE_FINALIZER);
-    if has == wanted {
+    if is_held(session) == wanted {
         return Ok(());
     }
     if wanted {

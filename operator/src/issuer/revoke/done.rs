@@ -1,9 +1,7 @@
 //! What was done of late. Pure.
 
-use exeat_crds::CredentialSession;
-use kube::ResourceExt;
+use super::over::Over;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// Sessions for which nothing is left to do, by UID: the cache of sessions is behind it.
 #[derive(Default)]
@@ -11,41 +9,42 @@ pub(super) struct Done(HashSet<String>);
 
 impl Done {
     /// Those that are still to be done, of all that are due. What is no longer due is forgotten.
-    pub(super) fn open(&mut self, due: Vec<Arc<CredentialSession>>) -> Vec<Arc<CredentialSession>> {
-        let uids: HashSet<String> = due.iter().filter_map(|s| s.uid()).collect();
-        self.0.retain(|uid| uids.contains(uid));
-        due.into_iter().filter(|s| s.uid().is_none_or(|uid| !self.0.contains(&uid))).collect()
+    pub(super) fn open(&mut self, due: Vec<Over>) -> Vec<Over> {
+        let uids: HashSet<&str> = due.iter().map(|o| o.id.uid.as_str()).collect();
+        self.0.retain(|uid| uids.contains(uid.as_str()));
+        due.into_iter().filter(|o| !self.0.contains(&o.id.uid)).collect()
     }
 
     /// Nothing is left to do for this one.
-    pub(super) fn add(&mut self, session: &CredentialSession) {
-        self.0.extend(session.uid());
+    pub(super) fn add(&mut self, over: &Over) {
+        self.0.insert(over.id.uid.clone());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use exeat_providers::SessionId;
 
-    fn sessions(names: &[&str]) -> Vec<Arc<CredentialSession>> {
-        let session = |name: &&str| {
-            serde_json::from_value(json!({
-                "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": name, "uid": name},
-                "spec": {"request": {"policyRef": {"name": "p", "uid": "u"}, "providerRef": {"name": "here"}, "authorityHash": "h", "number": 1,
-                    "agent": {"serviceAccount": "sa", "pod": {"name": "a", "uid": "u"}}}}}))
-            .unwrap()
+    fn over(uid: &str) -> Over {
+        let id = SessionId {
+            name: uid.into(),
+            uid: uid.into(),
+            namespace: "agents".into(),
+            service_account: "sa".into(),
+            policy: "p".into(),
         };
-        names.iter().map(|name| Arc::new(session(name))).collect()
+        Over { id, handle: None, session: None }
     }
 
     #[test]
     fn what_is_done_is_not_done_again_while_the_cache_is_behind_and_then_forgotten() {
         let mut done = Done::default();
-        let open =
-            |done: &mut Done, due: &[&str]| done.open(sessions(due)).iter().map(|s| s.name_any()).collect::<Vec<_>>();
+        let open = |done: &mut Done, due: &[&str]| {
+            done.open(due.iter().map(|uid| over(uid)).collect()).into_iter().map(|o| o.id.uid).collect::<Vec<_>>()
+        };
         assert_eq!(open(&mut done, &["a", "b"]), ["a", "b"]);
-        done.add(&sessions(&["a"])[0]);
+        done.add(&over("a"));
         assert_eq!(open(&mut done, &["a", "b", "c"]), ["b", "c"]);
         assert!(open(&mut done, &[]).is_empty() && done.0.is_empty());
     }

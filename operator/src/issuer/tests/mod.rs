@@ -2,6 +2,7 @@
 
 mod approvals;
 mod floods;
+mod gone;
 mod holders;
 mod orphans;
 mod races;

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use exeat_crds::{authority, names};
-use exeat_providers::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
+use exeat_providers::{Context, GrantProbe, Identity, Made, MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::{Clock, ManualClock};
 use exeat_runtime::dns::Resolver;
 use exeat_wire::{Credential, KubernetesCredential, Secret};
@@ -80,6 +80,8 @@ pub(super) struct World {
     /// The keys that the API server signs tokens with and tells of.
     pub(super) signers: Arc<Mutex<Vec<Signer>>>,
     pub(super) clock: ManualClock,
+    /// What the provider has on record.
+    pub(super) made: Arc<Mutex<Vec<Made>>>,
 }
 
 pub(super) fn session_name(number: i32) -> String {
@@ -159,6 +161,7 @@ impl World {
             points: Arc::default(),
             signers: Arc::new(Mutex::new(vec![Signer::new("k1")])),
             clock: ManualClock::new(NOW.parse().unwrap()),
+            made: Arc::default(),
         }
     }
 
@@ -370,9 +373,16 @@ impl Provider for World {
         })
     }
 
-    async fn revoke(&self, _: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
-        assert_eq!(handle, Some("handle"));
+    async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
+        let mut made = self.made.lock().unwrap();
+        // Without a handle the session was found by what is on record.
+        assert!(handle.map_or_else(|| made.iter().any(|m| m.session == *session), |h| h == "handle"), "{handle:?}");
+        made.retain(|m| m.session != *session);
         self.say("revoke");
         Ok(())
+    }
+
+    async fn made(&self) -> Result<Vec<Made>, ProviderError> {
+        Ok(self.made.lock().unwrap().clone())
     }
 }
