@@ -6,7 +6,9 @@ use crate::controller::error::Error;
 use exeat_crds::authority::Authority;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::Phase;
-use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, authority};
+use exeat_crds::{
+    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, approval, authority,
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
@@ -47,9 +49,32 @@ pub(super) async fn gather(session: &CredentialSession, context: &Context) -> Re
     };
     let undecided = matches!(phase, None | Some(Phase::Pending | Phase::AwaitingApproval));
     let hold = if undecided { context.caches.hold(&namespace, request) } else { None };
-    let approvals = context.caches.approvals_of(&namespace, &request.policy_ref.name);
+    let approvals = approvals(session, context).await?;
     let room = !undecided || context.caches.open_approvals(&namespace) < context.max_open_approvals;
     Ok(Gathered { policy, provider, agent, pod, hold, approvals, room })
+}
+
+/// What people were asked under the session's policy. The use that opened a session is written before the session says so, but their
+/// watches are not in step: one that is not seen yet is read from the API server.
+async fn approvals(session: &CredentialSession, context: &Context) -> Result<Vec<Arc<Approval>>, Error> {
+    let namespace = session.namespace().unwrap_or_default();
+    let mut known = context.caches.approvals_of(&namespace, &session.spec.request.policy_ref.name);
+    if let Some(name) = unseen(session, &known) {
+        let api: Api<Approval> = Api::namespaced(context.client.clone(), &namespace);
+        let fresh = api.get_opt(&name).await?;
+        known.retain(|a| a.name_any() != name);
+        known.extend(fresh.map(Arc::new));
+    }
+    Ok(known)
+}
+
+/// The approval that an active session names, where what is known of it does not show that it opened this session.
+fn unseen(session: &CredentialSession, known: &[Arc<Approval>]) -> Option<String> {
+    let status = session.status.as_ref().filter(|s| s.phase == Some(Phase::Active))?;
+    let name = &status.approval_ref.as_ref()?.name;
+    let uid = session.uid().unwrap_or_default();
+    let seen = known.iter().any(|a| a.name_any() == *name && approval::opened(a, &uid));
+    (!seen).then(|| name.clone())
 }
 
 async fn judge_pod(
@@ -91,4 +116,38 @@ async fn find_agent(session: &CredentialSession, context: &Context) -> Result<(A
 
 fn pods(session: &CredentialSession, context: &Context) -> Api<Pod> {
     Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use exeat_crds::v1alpha1::{ApprovalSpec, ApprovalStatus};
+    use serde_json::json;
+
+    #[test]
+    fn a_use_that_the_watch_has_not_told_of_is_looked_up_and_no_other() {
+        let session = |phase: &str, approval: Option<&str>| -> CredentialSession {
+            serde_json::from_value(json!({
+                "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": "s-1", "uid": "s1"},
+                "spec": {"request": {"policyRef": {"name": "p", "uid": "u"}, "providerRef": {"name": "here"}, "authorityHash": "h", "number": 1,
+                    "agent": {"serviceAccount": "sa", "pod": {"name": "a", "uid": "u"}}}},
+                "status": {"phase": phase, "approvalRef": approval.map(|name| json!({"name": name}))}}))
+            .unwrap()
+        };
+        let approval = |name: &str, consumers: &[&str]| {
+            let mut approval = Approval::new(name, ApprovalSpec { request: Default::default(), decisions: vec![] });
+            let consumers = consumers.iter().map(|c| (*c).to_owned()).collect();
+            approval.status = Some(ApprovalStatus { consumers, ..ApprovalStatus::default() });
+            Arc::new(approval)
+        };
+        for (session, known, looked_up) in [
+            (session("Active", Some("a")), vec![approval("a", &["s1"])], None),
+            (session("Active", Some("a")), vec![approval("a", &["other"])], Some("a")),
+            (session("Active", Some("a")), vec![approval("b", &["s1"])], Some("a")),
+            (session("Active", None), vec![], None),
+            (session("AwaitingApproval", Some("a")), vec![approval("a", &[])], None),
+        ] {
+            assert_eq!(unseen(&session, &known).as_deref(), looked_up, "{known:?}");
+        }
+    }
 }
