@@ -5,6 +5,7 @@ mod attacks;
 mod backstop;
 mod faults;
 mod forged;
+mod notify;
 mod rotation;
 mod silence;
 mod storm;
