@@ -36,8 +36,8 @@ async fn sessions_are_written_by_our_accounts_only() -> Result {
         assert!(refused("another request", wider)?.message.contains("immutable"));
         let unlabelled = merge(json!({"metadata": {"labels": {names::POD_UID_LABEL: "another"}}})).await;
         assert!(refused("another label", unlabelled)?.message.contains("only spec.revoke"));
-        let unheld = merge(json!({"metadata": {"finalizers": null}})).await;
-        assert!(refused("no finalizer", unheld)?.message.contains("only spec.revoke"));
+        let held = merge(json!({"metadata": {"finalizers": ["team.example/keep"]}})).await;
+        assert!(refused("a finalizer", held)?.message.contains("only spec.revoke"));
         for status in [
             json!({"expiresAt": "2099-01-01T00:00:00Z"}),
             json!({"phase": "Pending"}),
