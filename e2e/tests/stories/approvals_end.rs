@@ -24,8 +24,9 @@ async fn one(ns: &Scope, phase: Phase, seconds: u64) -> Result<CredentialSession
 
 /// The first session of the pod that takes the place of this one's, once it is in a phase.
 async fn replaced(ns: &Scope, session: &CredentialSession, wanted: Phase) -> Result<CredentialSession> {
-    ns.api::<Pod>().delete(pod_of(session), &DeleteParams::default()).await?;
+    // Listed before the pod goes: its successor's session may be there before the deletion is answered.
     let known: Vec<_> = ns.api::<CredentialSession>().list(&ListParams::default()).await?.items;
+    ns.api::<Pod>().delete(pod_of(session), &DeleteParams::default()).await?;
     let is_new = |s: &CredentialSession| known.iter().all(|k| k.uid() != s.uid());
     wait_for(&format!("a new pod's session is {wanted:?}"), 60, async || {
         let all = ns.api::<CredentialSession>().list(&ListParams::default()).await?.items;
