@@ -190,13 +190,13 @@ def ready_policy(api, namespace):
     until(f"policy work in {namespace}", 120, ready)
 
 
-def make_pod(api, namespace, name):
-    """A pod with the genuine injection that no node ever runs: a gate keeps the scheduler off it."""
+def make_pod(api, namespace, name, annotations=None):
+    """A pod that no node ever runs, as a rule with the genuine injection: a gate keeps the scheduler off it."""
     container = {"name": "agent", "image": "exeat.test/agent:1", "command": ["sleep", "infinity"], "securityContext": RESTRICTED}
     body = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "annotations": {"exeat.dev/policy": "work"}},
+        "metadata": {"name": name, "annotations": {"exeat.dev/policy": "work"} if annotations is None else annotations},
         "spec": {
             "serviceAccountName": "agent",
             "schedulingGates": [{"name": "bench.exeat.test/never"}],

@@ -1,10 +1,13 @@
 """What one noisy namespace costs the others: fairness.py BENCH WORK RESULTS.
 
 Each of the others has a sidecar that asks for a credential every few seconds. In alternating rounds the noisy one is silent, floods, or
-(as a control for what the load generator itself takes from the machine) floods a server that is not Exeat at the same rates.
-FAIR_NAMESPACES namespaces in all, FAIR_ROUNDS rounds of each kind, FAIR_SECONDS long.
+(as a control for what the load generator itself takes from the machine) floods a server that is not Exeat at the same rates, with pods that
+ask for no credentials.
+FAIR_NAMESPACES namespaces in all, FAIR_ROUNDS rounds of each kind, FAIR_SECONDS long. FAIR_KINDS names other kinds of rounds, to find what costs:
+`bad`, `good`, `streams` and `pods` each flood with one of them alone.
 """
 
+import collections
 import json
 import os
 import re
@@ -36,6 +39,7 @@ from api import (
 
 QUIET = int(os.environ.get("FAIR_NAMESPACES", "50")) - 1
 NOISY = "bench-fair-noisy"
+PLAIN = "bench-fair-plain"
 NOISY_PODS = 40
 # Fewer than the credentials that a pod may be given.
 EVERY = 12
@@ -43,33 +47,45 @@ RATES = {"bad": 60, "good": 60, "streams": 30}
 PODS_A_SECOND = 3
 # The first seconds of a round still feel the last one.
 SETTLE = 5
+# What the noisy one does in each kind of round.
+KINDS = {
+    "quiet": (),
+    "flood": ("bad", "good", "streams", "pods"),
+    "elsewhere": ("bad", "good", "streams", "pods"),
+    "bad": ("bad",),
+    "good": ("good",),
+    "streams": ("streams",),
+    "pods": ("pods",),
+}
 COUNTED = re.compile(r"^apiserver_request_total\{(?P<labels>[^}]*)\} (?P<count>\S+)$", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def requests(api):
-    """Requests that the API server has answered: all, and token reviews."""
-    counts = {"all": 0.0, "tokenreviews": 0.0}
+    """Requests that the API server has answered, by verb and resource."""
+    counts = collections.Counter()
     for found in COUNTED.finditer(api.must("GET", "/metrics")):
-        if 'verb="WATCH"' in found["labels"]:
+        labels = dict(LABEL.findall(found["labels"]))
+        if labels["verb"] == "WATCH":
             continue
-        counts["all"] += float(found["count"])
-        if 'resource="tokenreviews"' in found["labels"]:
-            counts["tokenreviews"] += float(found["count"])
+        resource = "/".join(filter(None, (labels["resource"], labels["subresource"])))
+        counts[f"{labels['verb']} {resource}"] += float(found["count"])
     return counts
 
 
 class Crowd(threading.Thread):
-    """Annotated pods of the noisy namespace that come and go, and sessions with them."""
+    """Pods that come and go: annotated ones of the noisy namespace, and sessions with them, or plain ones."""
 
-    def __init__(self, api):
+    def __init__(self, api, namespace):
         super().__init__(daemon=True)
-        self.api, self.over, self.made = api, threading.Event(), 0
+        self.api, self.namespace, self.over, self.made = api, namespace, threading.Event(), 0
+        self.annotations = {} if namespace == PLAIN else None
 
     def run(self):
         names = []
         while not self.over.wait(1 / PODS_A_SECOND):
             names.append(f"crowd-{time.time_ns()}")
-            make_pod(self.api, NOISY, names[-1])
+            make_pod(self.api, self.namespace, names[-1], self.annotations)
             self.made += 1
             if len(names) > 30:
                 self.remove(names.pop(0))
@@ -77,7 +93,7 @@ class Crowd(threading.Thread):
             self.remove(name)
 
     def remove(self, name):
-        self.api.call("DELETE", namespaced(NOISY, f"pods/{name}") + "?gracePeriodSeconds=0")
+        self.api.call("DELETE", namespaced(self.namespace, f"pods/{name}") + "?gracePeriodSeconds=0")
 
 
 class Fairness:
@@ -99,23 +115,24 @@ class Fairness:
 
         pods = in_parallel(quiet, names, 4)
         quiet(NOISY)
+        make_namespace(self.api, PLAIN)
         write_pods(self.noisy_file, make_sidecars(self.api, NOISY, NOISY_PODS, "noisy"))
         return names, pods
 
-    def flood(self, seconds, target):
-        rates = [f"--{kind}={rate}" for kind, rate in RATES.items()]
+    def flood(self, seconds, target, rates):
         command = [self.bench, "flood", *target, f"--seconds={seconds}", *rates]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def round(self, sidecars, kind, seconds):
         before, began = requests(self.api), time.time()
         crowd = flood = None
-        if kind == "flood":
-            crowd = Crowd(self.api)
+        if "pods" in KINDS[kind]:
+            crowd = Crowd(self.api, PLAIN if kind == "elsewhere" else NOISY)
             crowd.start()
-            flood = self.flood(seconds, self.issuers.arguments(self.noisy_file))
-        elif kind == "elsewhere":
-            flood = self.flood(seconds, [*self.elsewhere, "--pods", self.noisy_file])
+        rates = [f"--{what}={rate}" for what, rate in RATES.items() if what in KINDS[kind]]
+        if rates:
+            there = [*self.elsewhere, "--pods", self.noisy_file] if kind == "elsewhere" else self.issuers.arguments(self.noisy_file)
+            flood = self.flood(seconds, there, rates)
         time.sleep(max(0.0, began + seconds - time.time()))
         after, end = requests(self.api), time.time()
         answers = json.loads(flood.communicate(timeout=60)[0]) if flood else {}
@@ -125,16 +142,17 @@ class Fairness:
         asked = [e for e in sidecars.since(began + SETTLE, "renewed") if e["at"] <= end]
         failed = [e for e in sidecars.since(began + SETTLE, "no credential") if e["at"] <= end]
         figures = quantiles([e["ms"] for e in asked])
-        counted = {key: round((after[key] - before[key]) / (end - began), 1) for key in after}
+        counted = collections.Counter({key: round((after[key] - before[key]) / (end - began), 1) for key in after})
         line = {k: round(v, 1) for k, v in figures.items()} | {"failed": len(failed), "pods": crowd.made if crowd else 0}
-        line |= {"api_requests_per_second": counted["all"], "token_reviews_per_second": counted["tokenreviews"]}
+        line |= {"api_requests_per_second": round(counted.total(), 1), "token_reviews_per_second": counted["POST tokenreviews"]}
+        note(", ".join(f"{rate} {what}" for what, rate in counted.most_common(12)))
         record(self.results, part="fairness", kind=kind, seconds=seconds, answers=answers, **line)
         note(f"{kind}: {line} {answers}")
         return [e["ms"] for e in asked]
 
     def run(self, rounds, seconds):
         names, pods = self.prepare()
-        kinds = ("quiet", "flood", "elsewhere")
+        kinds = os.environ.get("FAIR_KINDS", "quiet flood elsewhere").split()
         taken = {kind: [] for kind in kinds}
         with Sidecars(self.bench, self.issuers, self.work, pods, every=EVERY) as sidecars:
             sidecars.wait("all credentials", "held", QUIET)
@@ -149,7 +167,7 @@ class Fairness:
                 for q in ("p50", "p90", "p99")
             }
             record(self.results, part="fairness-all", kind=kind, ratios=ratios, **{k: round(v, 1) for k, v in pooled.items()})
-        in_parallel(lambda name: remove_namespace(self.api, name), [*names, NOISY], 4)
+        in_parallel(lambda name: remove_namespace(self.api, name), [*names, NOISY, PLAIN], 4)
 
 
 def main():

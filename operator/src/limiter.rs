@@ -30,6 +30,15 @@ impl Limiter {
 
     /// Takes a token, or says how long to wait for one.
     pub(crate) fn take(&mut self, name: &str, now: Instant) -> Result<(), Duration> {
+        self.ready(name, now)?;
+        if let Some((tokens, _)) = self.buckets.get_mut(name) {
+            *tokens -= 1.0;
+        }
+        Ok(())
+    }
+
+    /// Whether there is a token to take, or how long to wait for one.
+    pub(crate) fn ready(&mut self, name: &str, now: Instant) -> Result<(), Duration> {
         let full = self.full;
         if self.buckets.len() >= MAX_BUCKETS {
             let rate = self.rate;
@@ -39,7 +48,6 @@ impl Limiter {
         *tokens = (*tokens + now.duration_since(*at).as_secs_f64() * self.rate).min(full);
         *at = now;
         if *tokens >= 1.0 {
-            *tokens -= 1.0;
             return Ok(());
         }
         Err(Duration::from_secs_f64((1.0 - *tokens) / self.rate))
@@ -59,6 +67,16 @@ mod tests {
         let wait = limiter.take("noisy", start).unwrap_err();
         assert!(limiter.take("noisy", start + wait).is_ok());
         assert!(limiter.take("noisy", start + wait).is_err());
+    }
+
+    #[test]
+    fn a_look_takes_nothing() {
+        let start = Instant::now();
+        let mut limiter = Limiter::slow(Duration::from_secs(10), 1);
+        assert!((0..5).all(|_| limiter.ready("one", start).is_ok()));
+        assert!(limiter.take("one", start).is_ok());
+        assert_eq!(limiter.ready("one", start), Err(Duration::from_secs(10)));
+        assert!(limiter.ready("two", start).is_ok());
     }
 
     #[test]

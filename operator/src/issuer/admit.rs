@@ -2,7 +2,7 @@
 //! API server.
 //!
 //! Shares are taken from the pod that the *checked* token names: who can't sign for a namespace can't use its share up either. Requests for
-//! credentials and openings of streams have shares of their own, so that neither starves the other.
+//! credentials, openings of streams and credentials themselves have shares of their own, so that none starves the other.
 
 use super::authn::PodIdentity;
 use super::hold::Caller;
@@ -13,24 +13,30 @@ use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::Holder;
 use exeat_wire::Refusal;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-/// Calls of one kind that one pod may make in a second, on average: a sidecar that waits asks every other second.
+/// Requests that one pod may make in a second, on average: a sidecar that waits asks every other second.
 const POD_RATE: u32 = 1;
+/// A pod's streams: one in this time, after a few at once. A sidecar keeps its own for ten minutes, and waits longer from one failure to the
+/// next.
+const STREAM_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const STREAM_BURST: u32 = 6;
 /// A pod's credentials, which cost several times as much as a refusal: one in this time, which is more often than the shortest needs to be
 /// renewed, after a few at once.
 const MINT_PAUSE: Duration = Duration::from_secs(10);
 const MINT_BURST: u32 = 5;
+/// Those credentials, to people.
+const NEW_ONES: &str = "new credentials instead of its last one";
 /// Seconds after which a pod that has too many streams may try again: a stream over a cut network has ended by then.
 const RETRY_AFTER: u64 = 20;
 
 /// Requests that are under way at once: with more of them a slow API server would answer none before its caller has given up.
 const UNDER_WAY: usize = 48;
-/// Those of one namespace among them.
-pub(super) const UNDER_WAY_OF_NAMESPACE: usize = 8;
+/// Those of one namespace among them: what is answered one after the other leaves the API server to the others in between.
+pub(super) const UNDER_WAY_OF_NAMESPACE: usize = 3;
 /// So long a request waits for its turn: about half of what a sidecar waits for the whole call.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// Seconds after which one that had no turn may try again.
@@ -40,8 +46,17 @@ const TURN_AFTER: u64 = 2;
 pub(super) struct Shares {
     requests: Mutex<Share>,
     streams: Mutex<Share>,
-    mints: Mutex<Limiter>,
+    mints: Mutex<Share>,
     turns: Turns,
+}
+
+/// What one namespace may ask one replica for in a second, on average; ten times as much in a burst.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rates {
+    /// Requests, and as many streams.
+    pub(super) calls: u32,
+    /// Credentials.
+    pub(super) mints: u32,
 }
 
 /// Requests that are under way. Whoever waits gets his turn in the order of coming.
@@ -70,12 +85,14 @@ pub(super) struct Admitted {
 }
 
 impl Shares {
-    /// `rate`: requests of one namespace in a second, and as many streams.
-    pub(super) fn new(rate: u32) -> Self {
-        let share = || Mutex::new(Share { pods: Limiter::new(POD_RATE), namespaces: Limiter::new(rate) });
-        let mints = Mutex::new(Limiter::slow(MINT_PAUSE, MINT_BURST));
-        let turns = Turns { all: Arc::new(Semaphore::new(UNDER_WAY)), namespaces: Mutex::default() };
-        Self { requests: share(), streams: share(), mints, turns }
+    pub(super) fn new(rates: Rates) -> Self {
+        let share = |pods, rate| Mutex::new(Share { pods, namespaces: Limiter::new(rate) });
+        Self {
+            requests: share(Limiter::new(POD_RATE), rates.calls),
+            streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), rates.calls),
+            mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), rates.mints),
+            turns: Turns { all: Arc::new(Semaphore::new(UNDER_WAY)), namespaces: Mutex::default() },
+        }
     }
 }
 
@@ -110,42 +127,49 @@ impl Turns {
 }
 
 impl Share {
-    fn take(share: &Mutex<Self>, pod: &PodIdentity, what: &str, now: Instant) -> Result<(), Refusal> {
-        let mut share = share.lock().unwrap_or_else(PoisonError::into_inner);
-        let limited = |who: &str, name: &str, wait: Duration| {
-            let message = format!("{who} {name:?} asks for {what} too often; wait");
-            refusal(Reason::RateLimited, message, Some(wait.as_secs() + 1))
-        };
-        share.pods.take(&pod.pod_uid, now).map_err(|wait| limited("pod", &pod.pod, wait))?;
-        share.namespaces.take(&pod.namespace, now).map_err(|wait| limited("namespace", &pod.namespace, wait))
+    /// Whether the pod may make one more call.
+    fn ready(&mut self, pod: &PodIdentity, what: &str, now: Instant) -> Result<(), Refusal> {
+        self.namespaces.ready(&pod.namespace, now).map_err(|wait| limited("namespace", &pod.namespace, what, wait))?;
+        self.pods.ready(&pod.pod_uid, now).map_err(|wait| limited("pod", &pod.pod, what, wait))
     }
+
+    /// Counts one call of the pod, if it may make one more; else nothing of either share is used up.
+    fn take(&mut self, pod: &PodIdentity, what: &str, now: Instant) -> Result<(), Refusal> {
+        self.ready(pod, what, now)?;
+        let taken = self.pods.take(&pod.pod_uid, now).and_then(|()| self.namespaces.take(&pod.namespace, now));
+        taken.map_err(|wait| limited("namespace", &pod.namespace, what, wait))
+    }
+}
+
+fn limited(who: &str, name: &str, what: &str, wait: Duration) -> Refusal {
+    let message = format!("{who} {name:?} asks for {what} too often; wait");
+    refusal(Reason::RateLimited, message, Some(wait.as_secs() + 1))
+}
+
+fn lock(share: &Mutex<Share>) -> MutexGuard<'_, Share> {
+    share.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Desk {
     /// Proves who asks for a credential. The turn is to be kept until the request is answered.
     ///
     /// # Errors
-    /// [`Reason::RateLimited`] before the API server is asked; what [`super::authn`] refuses.
+    /// [`Reason::RateLimited`] before the API server is asked, also where no credential could be given for now; what [`super::authn`] refuses.
     pub(super) async fn admit_request(&self, token: &str) -> Result<(PodIdentity, Turn), Refusal> {
         let claimed = self.authenticator.check(token).await?;
-        Share::take(&self.shares.requests, claimed.pod(), "credentials", Instant::now())?;
-        let turn = self.shares.turns.take(claimed.pod()).await?;
+        let (pod, now) = (claimed.pod(), Instant::now());
+        lock(&self.shares.requests).take(pod, "credentials", now)?;
+        lock(&self.shares.mints).ready(pod, NEW_ONES, now)?;
+        let turn = self.shares.turns.take(pod).await?;
         Ok((self.authenticator.prove(token, claimed).await?, turn))
     }
 
-    /// Whether a proved pod may have one more credential now.
+    /// Counts one more credential of a proved pod.
     ///
     /// # Errors
     /// [`Reason::RateLimited`].
     pub(super) fn admit_mint(&self, pod: &PodIdentity) -> Result<(), Refusal> {
-        let taken = self.shares.mints.lock().unwrap_or_else(PoisonError::into_inner).take(&pod.pod_uid, Instant::now());
-        taken.map_err(|wait| {
-            let message = format!(
-                "pod {:?} has been given {MINT_BURST} credentials of late; it goes on with its last one",
-                pod.pod
-            );
-            refusal(Reason::RateLimited, message, Some(wait.as_secs() + 1))
-        })
+        lock(&self.shares.mints).take(pod, NEW_ONES, Instant::now())
     }
 
     /// Proves who asks for a stream. `key` is the fingerprint of its holder key.
@@ -160,7 +184,7 @@ impl Desk {
                 format!("pod {:?} has {MAX_OF_POD} streams at this issuer already; close one of them", pod.pod);
             refusal(Reason::RateLimited, message, Some(RETRY_AFTER))
         })?;
-        Share::take(&self.shares.streams, pod, "streams", Instant::now())?;
+        lock(&self.shares.streams).take(pod, "streams", Instant::now())?;
         let caller = Caller { pod: self.authenticator.prove(token, claimed).await?, key };
         let holder = self.may_stream(&caller).await?;
         Ok(Admitted { caller, holder, place })

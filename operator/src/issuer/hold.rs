@@ -30,7 +30,7 @@ pub(super) struct Caller {
     pub(super) key: String,
 }
 
-/// A key, judged against a fresh read of the record.
+/// A key, judged against a fresh read of the record: of the pod's first session.
 struct Judged {
     first: CredentialSession,
     recorded: Option<Holder>,
@@ -57,13 +57,19 @@ pub(super) fn recorded(session: &CredentialSession) -> Option<&Holder> {
 }
 
 impl Desk {
-    /// Binds the caller's key to its pod, or finds it bound. Nothing may be minted before.
+    /// Binds the caller's key to its pod, or finds it bound. Nothing may be minted before. `session` was read just now.
     ///
     /// # Errors
     /// [`Reason::HolderConflict`] while another key is bound, which is reported.
     pub(super) async fn hold(&self, caller: &Caller, session: &CredentialSession) -> Result<Holder, Refusal> {
+        // On a pod's first session the record has just been read.
+        let mut read = Some(session.clone()).filter(|s| s.spec.request.number == 1);
         for _ in 0..ATTEMPTS {
-            let Judged { first, recorded, sidecar, decision } = self.judge(caller, session).await?;
+            let first = match read.take() {
+                Some(first) => first,
+                None => self.first_of(caller, session).await?,
+            };
+            let Judged { first, recorded, sidecar, decision } = self.judge(caller, first).await?;
             match (decision, recorded) {
                 (Decision::Accept, Some(recorded)) => return Ok(recorded),
                 (Decision::Conflict, recorded) => {
@@ -89,7 +95,7 @@ impl Desk {
     /// As [`Desk::hold`]; without any record every key may.
     pub(super) async fn may_stream(&self, caller: &Caller) -> Result<Option<Holder>, Refusal> {
         let Some(session) = self.current_of(caller) else { return Ok(None) };
-        let judged = self.judge(caller, &session).await?;
+        let judged = self.judge(caller, self.first_of(caller, &session).await?).await?;
         match judged.decision {
             Decision::Conflict => Err(self.conflict("stream", caller, &session, judged.recorded).await),
             Decision::Accept | Decision::Rebind => Ok(judged.recorded),
@@ -99,7 +105,8 @@ impl Desk {
     /// Whether an open stream goes on although another key is bound. A stream of a sidecar that is gone is no conflict.
     pub(super) async fn stream_goes_on(&self, caller: &Caller) -> bool {
         let Some(session) = self.current_of(caller) else { return true };
-        matches!(self.judge(caller, &session).await, Ok(judged) if judged.decision != Decision::Conflict)
+        let Ok(first) = self.first_of(caller, &session).await else { return false };
+        matches!(self.judge(caller, first).await, Ok(judged) if judged.decision != Decision::Conflict)
     }
 
     /// Whether the caller's key is still the bound one. `session` was read just now.
@@ -128,8 +135,7 @@ impl Desk {
         view::current(&self.view.of_pod(&caller.pod.pod_uid), self.clock.now()).cloned()
     }
 
-    async fn judge(&self, caller: &Caller, session: &CredentialSession) -> Result<Judged, Refusal> {
-        let first = self.first_of(caller, session).await?;
+    async fn judge(&self, caller: &Caller, first: CredentialSession) -> Result<Judged, Refusal> {
         let recorded = recorded(&first).cloned();
         let bound = recorded.as_ref().is_some_and(|r| r.key == caller.key);
         // After the record, so that it is no older.

@@ -1,6 +1,6 @@
 //! Start, serve, end.
 
-use super::admit::Shares;
+use super::admit::{Rates, Shares};
 use super::args::Args;
 use super::authn::Authenticator;
 use super::mint::Desk;
@@ -80,7 +80,7 @@ fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetr
         audit,
         events: process::events(&args.process, client, "issuer"),
         metrics,
-        shares: Shares::new(args.namespace_rate),
+        shares: Shares::new(Rates { calls: args.namespace_rate, mints: args.namespace_credentials }),
         reports: Mutex::default(),
         streams: Streams::new(&args.process.pod.pod_name),
         flights: Mutex::default(),

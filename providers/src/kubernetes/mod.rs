@@ -118,12 +118,14 @@ impl Kubernetes {
         let all: BTreeSet<&str> = earlier.iter().map(String::as_str).chain(rules.keys().map(String::as_str)).collect();
         let wanted = objects::account(session, &self.grants_namespace, all.iter().copied());
         let annotations = &wanted.metadata.annotations;
-        home.ensure(&wanted, known, |found: &ServiceAccount| {
-            let named: BTreeSet<String> = objects::targets_of(found).into_iter().collect();
-            let complete = all.iter().all(|namespace| named.contains(*namespace));
-            (!complete).then(|| json!({"metadata": {"annotations": annotations}}))
-        })
-        .await?;
+        if !known || earlier.len() < all.len() {
+            home.ensure(&wanted, known, |found: &ServiceAccount| {
+                let named: BTreeSet<String> = objects::targets_of(found).into_iter().collect();
+                let complete = all.iter().all(|namespace| named.contains(*namespace));
+                (!complete).then(|| json!({"metadata": {"annotations": annotations}}))
+            })
+            .await?;
+        }
         let wanted = objects::binding_secret(session, &self.grants_namespace);
         let (secret, ..) = futures::try_join!(
             home.ensure(&wanted, known, |_: &Secret| None),

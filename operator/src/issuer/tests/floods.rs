@@ -1,7 +1,8 @@
 //! What a noisy tenant can make the API server do: nothing by tokens that are none, its share by tokens that are good.
 
 use super::world::{NAMESPACE_RATE, POD_UID, World, caller, session_name};
-use crate::issuer::admit::{Admitted, UNDER_WAY_OF_NAMESPACE};
+use crate::issuer::admit::{Admitted, STREAM_BURST, UNDER_WAY_OF_NAMESPACE};
+use crate::issuer::authn::PodIdentity;
 use crate::issuer::authn::signer::{Signer, claims};
 use crate::issuer::mint::Desk;
 use crate::issuer::streams::MAX_OF_POD;
@@ -195,7 +196,7 @@ async fn one_pod_alone_does_not_use_up_its_namespaces_share() {
         let _ = ask(&desk, &one).await;
         let _ = open(&desk, &one).await;
     }
-    assert_eq!(world.count("POST tokenreviews"), 2 * burst(1));
+    assert_eq!(world.count("POST tokenreviews"), burst(1) + STREAM_BURST as usize);
     let refused = ask(&desk, &one).await.unwrap_err();
     assert!(refused.code == "RateLimited" && refused.message.contains("pod \"noisy-1\""), "{refused:?}");
     assert_eq!(ask(&desk, &two).await.unwrap_err().code, "SessionNotFound");
@@ -217,6 +218,41 @@ async fn a_pod_that_asks_for_one_credential_after_the_other_is_given_few() {
     advance(Duration::from_secs(10)).await;
     request().await.unwrap();
     assert!(request().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_be_given_nothing_for_now_is_told_so_before_the_token_is_reviewed() {
+    let world = World::new(1);
+    let desk = desk(&world).await;
+    let (caller, session) = (caller("a"), session_name(1));
+    for _ in 0..5 {
+        desk.serve_session(&caller, &session).await.unwrap();
+    }
+    let before = world.points();
+    let refused = ask(&desk, &agents_token(&world)).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.retry_after_seconds), ("RateLimited", Some(11)));
+    assert!(refused.message.contains("new credentials instead of its last one"), "{refused:?}");
+    assert_eq!(world.points(), before, "the API server was asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespaces_credentials_have_a_share_that_all_its_pods_use_up() {
+    let world = World::new(1);
+    let desk = desk(&world).await;
+    let pod = |namespace: &str, n: usize| PodIdentity {
+        namespace: namespace.into(),
+        service_account: "sa".into(),
+        pod: format!("pod-{n}"),
+        pod_uid: format!("uid-{namespace}-{n}"),
+    };
+    let share = burst(NAMESPACE_RATE);
+    let given = |namespace: &str| (0..PODS).filter(|n| desk.admit_mint(&pod(namespace, *n)).is_ok()).count();
+    assert_eq!(given("noisy"), share);
+    let refused = desk.admit_mint(&pod("noisy", PODS - 1)).unwrap_err();
+    assert!(refused.message.contains("namespace \"noisy\"") && refused.retryable, "{refused:?}");
+    assert_eq!(given("quiet"), share, "another namespace has its own");
+    advance(Duration::from_secs(3)).await;
+    assert_eq!(given("noisy"), 3 * NAMESPACE_RATE as usize);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use crate::audit::metrics::AuditMetrics;
 use crate::audit::sink::{Sink, SinkError};
 use crate::audit::spool::{Entry, Limits};
 use crate::events::Events;
-use crate::issuer::admit::Shares;
+use crate::issuer::admit::{Rates, Shares};
 use crate::issuer::authn::signer::{ISSUER, Signer};
 use crate::issuer::authn::{Authenticator, PodIdentity};
 use crate::issuer::hold::Caller;
@@ -317,7 +317,7 @@ impl World {
             client,
             clock: Arc::new(self.clock.clone()),
             metrics: IssuerMetrics::register(&Registry::new()).unwrap(),
-            shares: Shares::new(NAMESPACE_RATE),
+            shares: Shares::new(Rates { calls: NAMESPACE_RATE, mints: NAMESPACE_RATE }),
             flights: Mutex::default(),
             reports: Mutex::default(),
             streams: Streams::new("issuer-0"),
