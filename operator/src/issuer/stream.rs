@@ -19,6 +19,9 @@ use tokio::time::{Instant, interval, sleep_until};
 
 /// Well under the sidecar's patience of 25 s.
 const HEARTBEAT: Duration = Duration::from_secs(8);
+/// A stream that stands for this long takes its pod's record over from another replica. It is over before the other one, which has waited for
+/// the stream to come back, would write that it is lost ([`super::streams::AWAY`]); and streams that are opened and left cost no writes.
+const SETTLED: Duration = Duration::from_secs(5);
 /// A stream is closed after this long, up to half as much again, so that the sidecar proves itself anew and finds its way to young replicas.
 const LIFE: Duration = Duration::from_secs(600);
 /// Lines that wait for a slow reader.
@@ -59,7 +62,7 @@ async fn feed(
     let mut heartbeat = interval(HEARTBEAT);
     let end = Instant::now() + LIFE + LIFE.mul_f64(rand::random::<f64>() / 2.0);
     let mut told: Option<StreamMessage> = None;
-    let since = desk.clock.now();
+    let (since, opened) = (desk.clock.now(), Instant::now());
     let mut new = true;
     loop {
         changes.mark_unchanged();
@@ -77,7 +80,8 @@ async fn feed(
             told = Some(message);
         }
         if let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now)) {
-            new &= !desk.note_stream(session, since, new).await;
+            let takes_over = new && opened.elapsed() >= SETTLED;
+            new &= !(desk.note_stream(session, since, takes_over).await && takes_over);
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
