@@ -298,6 +298,31 @@ class Sidecars:
             raise
 
 
+class Stage:
+    """What a part that plays sidecars works with: BENCH WORK RESULTS of its command line."""
+
+    def __init__(self, bench, work, results):
+        self.bench, self.work, self.results = bench, work, results
+        self.api = Api()
+        self.issuers = Issuers(self.api, work)
+        serve_namespaces(self.api)
+
+    def make_place(self, namespace):
+        """A namespace whose agents may read its pods."""
+        make_namespace(self.api, namespace)
+        make_policy(self.api, namespace, kubernetes_allow(namespace, "get pods", "list pods"))
+
+    def play(self, pods, every=0):
+        return Sidecars(self.bench, self.issuers, self.work, pods, every)
+
+    def record(self, figures=None, **line):
+        record(self.results, **line, **rounded(figures or {}))
+
+
+def rounded(figures):
+    return {key: round(value, 1) for key, value in figures.items()}
+
+
 def quantiles(values):
     """In the unit that they come in."""
     ordered = sorted(values)

@@ -17,25 +17,7 @@ import sys
 import threading
 import time
 
-from api import (
-    Api,
-    Issuers,
-    Sidecars,
-    in_parallel,
-    kubernetes_allow,
-    make_namespace,
-    make_pod,
-    make_policy,
-    make_sidecar,
-    make_sidecars,
-    namespaced,
-    note,
-    quantiles,
-    record,
-    remove_namespace,
-    serve_namespaces,
-    write_pods,
-)
+from api import Stage, in_parallel, make_namespace, make_pod, make_sidecar, make_sidecars, namespaced, note, quantiles, remove_namespace, rounded, write_pods
 
 QUIET = int(os.environ.get("FAIR_NAMESPACES", "50")) - 1
 NOISY = "bench-fair-noisy"
@@ -96,21 +78,17 @@ class Crowd(threading.Thread):
         self.api.call("DELETE", namespaced(self.namespace, f"pods/{name}") + "?gracePeriodSeconds=0")
 
 
-class Fairness:
+class Fairness(Stage):
     def __init__(self, bench, work, results):
-        self.bench, self.work, self.results = bench, work, results
-        self.api = Api()
-        self.issuers = Issuers(self.api, work)
+        super().__init__(bench, work, results)
         self.noisy_file = os.path.join(work, "noisy.pods")
         self.elsewhere = os.environ["FAIR_ELSEWHERE"].split()
 
     def prepare(self):
-        serve_namespaces(self.api)
         names = [f"bench-fair-{n}" for n in range(QUIET)]
 
         def quiet(name):
-            make_namespace(self.api, name)
-            make_policy(self.api, name, kubernetes_allow(name, "get pods", "list pods"))
+            self.make_place(name)
             return make_sidecar(self.api, name, "pod-0")
 
         pods = in_parallel(quiet, names, 4)
@@ -143,10 +121,10 @@ class Fairness:
         failed = [e for e in sidecars.since(began + SETTLE, "no credential") if e["at"] <= end]
         figures = quantiles([e["ms"] for e in asked])
         counted = collections.Counter({key: round((after[key] - before[key]) / (end - began), 1) for key in after})
-        line = {k: round(v, 1) for k, v in figures.items()} | {"failed": len(failed), "pods": crowd.made if crowd else 0}
+        line = rounded(figures) | {"failed": len(failed), "pods": crowd.made if crowd else 0}
         line |= {"api_requests_per_second": round(counted.total(), 1), "token_reviews_per_second": counted["POST tokenreviews"]}
         note(", ".join(f"{rate} {what}" for what, rate in counted.most_common(12)))
-        record(self.results, part="fairness", kind=kind, seconds=seconds, answers=answers, **line)
+        self.record(part="fairness", kind=kind, seconds=seconds, answers=answers, **line)
         note(f"{kind}: {line} {answers}")
         return [e["ms"] for e in asked]
 
@@ -154,7 +132,7 @@ class Fairness:
         names, pods = self.prepare()
         kinds = os.environ.get("FAIR_KINDS", "quiet flood elsewhere").split()
         taken = {kind: [] for kind in kinds}
-        with Sidecars(self.bench, self.issuers, self.work, pods, every=EVERY) as sidecars:
+        with self.play(pods, EVERY) as sidecars:
             sidecars.wait("all credentials", "held", QUIET)
             time.sleep(SETTLE)
             for _ in range(rounds):
@@ -166,7 +144,7 @@ class Fairness:
                 q: round(statistics.median(quantiles(a)[q] / quantiles(b)[q] for a, b in zip(taken[kind], taken["quiet"])), 3)
                 for q in ("p50", "p90", "p99")
             }
-            record(self.results, part="fairness-all", kind=kind, ratios=ratios, **{k: round(v, 1) for k, v in pooled.items()})
+            self.record(pooled, part="fairness-all", kind=kind, ratios=ratios)
         in_parallel(lambda name: remove_namespace(self.api, name), [*names, NOISY, PLAIN], 4)
 
 

@@ -10,23 +10,7 @@ import sys
 import threading
 import time
 
-from api import (
-    Api,
-    Issuers,
-    Sidecars,
-    in_parallel,
-    kubernetes_allow,
-    make_namespace,
-    make_policy,
-    make_sidecars,
-    note,
-    ours,
-    quantiles,
-    record,
-    remove_namespace,
-    seconds_of,
-    serve_namespaces,
-)
+from api import Stage, in_parallel, kubernetes_allow, make_policy, make_sidecars, note, ours, quantiles, remove_namespace, seconds_of
 
 REVOKE = {"spec": {"revoke": {"reason": "measured by the benchmark"}}}
 WRITERS = 16
@@ -52,27 +36,18 @@ class Vanishing(threading.Thread):
             time.sleep(0.3)
 
 
-class Stop:
-    def __init__(self, bench, work, results):
-        self.bench, self.work, self.results = bench, work, results
-        self.api = Api()
-        self.issuers = Issuers(self.api, work)
-        self.kept = True
-        serve_namespaces(self.api)
-
-    def play(self, pods):
-        return Sidecars(self.bench, self.issuers, self.work, pods)
+class Stop(Stage):
+    kept = True
 
     def note(self, what, count, seconds):
         """Seconds from the write to the last served credential, of each session."""
         figures = quantiles([s * 1000 for s in seconds])
-        record(self.results, part="stop", what=what, streams=count, **{k: round(v, 1) for k, v in figures.items()})
+        self.record(figures, part="stop", what=what, streams=count)
         note(f"stop, {what}, {count} streams: p50 {figures['p50']:.0f} ms, p99 {figures['p99']:.0f} ms, max {figures['max']:.0f} ms")
 
     def one(self, samples):
         namespace = "bench-stop-one"
-        make_namespace(self.api, namespace)
-        make_policy(self.api, namespace, kubernetes_allow(namespace, "get pods", "list pods"))
+        self.make_place(namespace)
         seconds = []
         for n in range(samples):
             pods = make_sidecars(self.api, namespace, 1, f"sample-{n}")
@@ -86,14 +61,13 @@ class Stop:
 
     def many(self, count):
         namespace = "bench-stop-many"
-        make_namespace(self.api, namespace)
-        make_policy(self.api, namespace, kubernetes_allow(namespace, "get pods", "list pods"))
+        self.make_place(namespace)
         began = time.time()
         pods = make_sidecars(self.api, namespace, count)
         note(f"{count} pods after {time.time() - began:.0f} s")
         with self.play(pods) as sidecars:
             sidecars.wait("all first credentials", "held", count)
-            record(self.results, part="stop-ramp", what="first", streams=count, seconds=round(time.time() - began, 1))
+            self.record(part="stop-ramp", what="first", streams=count, seconds=round(time.time() - began, 1))
             note(f"{count} credentials are held {time.time() - began:.0f} s after the first pod was made")
 
             def tighten():
@@ -113,7 +87,7 @@ class Stop:
         if what == "policy deleted":
             make_policy(self.api, namespace, kubernetes_allow(namespace, "list pods"))
         sidecars.wait("credentials under the new authority", "held", count, since=began)
-        record(self.results, part="stop-ramp", what=what, streams=count, seconds=round(time.time() - began, 1))
+        self.record(part="stop-ramp", what=what, streams=count, seconds=round(time.time() - began, 1))
 
     def revoked(self, sidecars, namespace, count):
         sessions = {f"{namespace}/{s['spec']['request']['agent']['pod']['name']}": s for s in self.sessions(namespace)}
@@ -131,7 +105,7 @@ class Stop:
         stopped = sidecars.wait("the stop of all revoked", "stopped", count, since=began)
         self.note("each revoked", count, [said["at"] - writes[pod] for pod, said in stopped.items()])
         last = max(said["at"] for said in stopped.values()) - began
-        record(self.results, part="stop-all", streams=count, writes_seconds=round(written, 2), last_seconds=round(last, 2))
+        self.record(part="stop-all", streams=count, writes_seconds=round(written, 2), last_seconds=round(last, 2))
         note(f"{count} revocations were written in {written:.1f} s; the last sidecar had stopped after {last:.1f} s")
         vanishing.join(300)
         self.taken_back(namespace, vanishing.gone, count)
@@ -147,8 +121,7 @@ class Stop:
         found = {s["metadata"]["name"]: s["status"] for s in self.api.get(ours(namespace, "credentialsessions"))["items"]}
         taken = [gone[name] - seconds_of(found[name]["endedAt"]) for name in gone]
         left = [seconds_of(found[name]["revocation"]["effectiveBy"]) - at - TOKEN_CACHE_SECONDS for name, at in gone.items()]
-        figures = {k: round(v, 2) for k, v in quantiles(taken).items()}
-        record(self.results, part="stop-provider", streams=count, least_left=round(min(left), 2), **figures)
+        self.record(quantiles(taken), part="stop-provider", streams=count, least_left=round(min(left), 2))
         note(f"ended at the API server: max {max(taken):.1f} s after the session's end; least time left to effectiveBy {min(left):.1f} s")
         if min(left) < 0:
             print(f"error: tokens outlived effectiveBy by up to {-min(left):.1f} s", file=sys.stderr)

@@ -11,12 +11,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Resource, ResourceExt};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Longest note that the API server takes, bytes.
 const MAX_NOTE: usize = 1024;
 /// Events that we write in one namespace in a second, on average; ten times as many in a burst. Kubernetes keeps each for an hour.
 const RATE: u32 = 50;
+/// Events that are written at once beside what they tell of.
+const BESIDE: usize = 8;
+/// Those that wait for that; what is more is left out.
+const WAITING: usize = 2048;
+
+/// What an Event is about, and what else it concerns.
+type On = (ObjectReference, Option<ObjectReference>);
 
 /// Writes Events.
 #[derive(Clone)]
@@ -25,42 +33,62 @@ pub struct Events {
     controller: &'static str,
     instance: String,
     limiter: Arc<Mutex<Limiter>>,
+    beside: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Events {
     /// `controller` names the program, `instance` the pod.
     pub fn new(client: kube::Client, controller: &'static str, instance: &str) -> Self {
         let limiter = Arc::new(Mutex::new(Limiter::new(RATE)));
-        Self { client, controller, instance: text::cut(instance, 128).to_owned(), limiter }
+        let (beside, waiting) = (Arc::new(Semaphore::new(BESIDE)), Arc::new(Semaphore::new(WAITING)));
+        Self { client, controller, instance: text::cut(instance, 128).to_owned(), limiter, beside, waiting }
     }
 
     /// Publishes on the session and on its pod. A failure is logged and nothing more: people can do without an Event. The same holds
     /// for a namespace with so many that they would burden the others.
     pub async fn publish(&self, session: &CredentialSession, event: &AuditEvent, now: Timestamp) {
-        let on_session = session.object_ref(&());
-        let on_pod = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(event.pod.clone()),
-            namespace: session.namespace(),
-            uid: Some(event.pod_uid.clone()),
-            ..ObjectReference::default()
+        if self.admits(event) {
+            self.write(event, &on_both(session, event), now).await;
+        }
+    }
+
+    /// As [`Events::publish`], but the caller goes on at once: a thousand sessions that end do not wait for what people are told of them.
+    pub fn publish_beside(&self, session: &CredentialSession, event: AuditEvent, now: Timestamp) {
+        if !self.admits(&event) {
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
+            tracing::debug!(event = event.event.as_str(), "too many Events wait to be written: left out");
+            return;
         };
-        let writes = [(on_session.clone(), Some(on_pod.clone())), (on_pod, Some(on_session))];
-        self.write(event, &writes, now).await;
+        let (events, on) = (self.clone(), on_both(session, &event));
+        tokio::spawn(async move {
+            let _turn = events.beside.acquire().await;
+            events.write(&event, &on, now).await;
+            drop(place);
+        });
     }
 
     /// Publishes on an approval, as [`Events::publish`] does on a session.
     pub async fn publish_on_approval(&self, approval: &Approval, event: &AuditEvent, now: Timestamp) {
-        self.write(event, &[(approval.object_ref(&()), None)], now).await;
+        if self.admits(event) {
+            self.write(event, &[(approval.object_ref(&()), None)], now).await;
+        }
     }
 
-    async fn write(&self, event: &AuditEvent, on: &[(ObjectReference, Option<ObjectReference>)], now: Timestamp) {
-        let namespace = event.namespace.clone();
-        if self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(&namespace, Instant::now()).is_err() {
+    fn admits(&self, event: &AuditEvent) -> bool {
+        let namespace = &event.namespace;
+        let admits =
+            self.limiter.lock().unwrap_or_else(PoisonError::into_inner).take(namespace, Instant::now()).is_ok();
+        if !admits {
             tracing::debug!(%namespace, event = event.event.as_str(), "too many Events in this namespace: left out");
-            return;
         }
+        admits
+    }
+
+    async fn write(&self, event: &AuditEvent, on: &[On], now: Timestamp) {
+        let namespace = event.namespace.clone();
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let writes = on.iter().map(|(regarding, related)| {
             let api = api.clone();
@@ -101,4 +129,18 @@ impl Events {
             ..Event::default()
         }
     }
+}
+
+/// On the session and on its pod.
+fn on_both(session: &CredentialSession, event: &AuditEvent) -> [On; 2] {
+    let on_session = session.object_ref(&());
+    let on_pod = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(event.pod.clone()),
+        namespace: session.namespace(),
+        uid: Some(event.pod_uid.clone()),
+        ..ObjectReference::default()
+    };
+    [(on_session.clone(), Some(on_pod.clone())), (on_pod, Some(on_session))]
 }

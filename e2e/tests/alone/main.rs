@@ -10,6 +10,7 @@ mod rotation;
 mod silence;
 mod storm;
 mod upgrade;
+mod withheld;
 
 /// Held by the story that runs.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -83,8 +83,8 @@ pub struct Args {
     #[arg(long, env = "EXEAT_ADMISSION_POLICIES", value_name = "FOLDER")]
     pub admission_policies: Option<PathBuf>,
 
-    /// How many objects of a kind are reconciled at once.
-    #[arg(long, env = "EXEAT_CONCURRENCY", default_value_t = 16)]
+    /// How many objects of a kind are reconciled at once; those of one namespace are half of them at most.
+    #[arg(long, env = "EXEAT_CONCURRENCY", default_value_t = 32)]
     pub concurrency: u16,
 
     /// Whom to tell what waits for people.

@@ -19,6 +19,7 @@ pub mod provider;
 pub mod retention;
 mod run;
 pub mod session;
+mod turns;
 mod uninstall;
 mod watches;
 

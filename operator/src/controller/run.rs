@@ -6,6 +6,7 @@ use super::caches::is_open;
 use super::context::Context;
 use super::error::Error;
 use super::retention::Retention;
+use super::turns::Turns;
 use super::watches::{Queues, watches};
 use super::{approval, notify, pod, policy, provider, session};
 use crate::metrics::ControllerMetrics;
@@ -18,10 +19,10 @@ use futures::channel::mpsc::UnboundedReceiver;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use jiff::SignedDuration;
-use kube::Resource;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
+use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::future::Future;
@@ -147,9 +148,9 @@ async fn control<K, F>(
     kind: &'static str,
     queue: UnboundedReceiver<ObjectRef<K>>,
     store: Store<K>,
-    reconcile: impl FnMut(Arc<K>, Arc<Context>) -> F + Send,
+    reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Clone + Send + Sync + 'static,
     context: &Arc<Context>,
-    concurrency: u16,
+    at_once: u16,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     F: Future<Output = Result<Action, Error>> + Send + 'static,
@@ -161,10 +162,23 @@ async fn control<K, F>(
         tracing::warn!(kind, %error, ?delay, object = %ObjectRef::from_obj(object.as_ref()), "a reconcile failed; it is tried again");
         Action::requeue(delay)
     };
+    let (turns, known) = (Arc::new(Turns::new(at_once)), store.clone());
+    let in_turn = move |object: Arc<K>, context: Arc<Context>| {
+        let (turns, known, reconcile) = (Arc::clone(&turns), known.clone(), reconcile.clone());
+        async move {
+            let _turn = turns.take(&object.namespace().unwrap_or_default()).await;
+            // It may have waited for long: what it is by now counts.
+            match known.get(&ObjectRef::from_obj(object.as_ref())) {
+                Some(object) => reconcile(object, context).await,
+                None => Ok(Action::await_change()),
+            }
+        }
+    };
+    // How many are under way is up to the turns.
     Controller::for_stream(stream::pending::<Result<K, watcher::Error>>(), store)
-        .with_config(Config::default().concurrency(concurrency))
+        .with_config(Config::default().concurrency(0))
         .reconcile_on(queue)
-        .run(reconcile, policy, Arc::clone(context))
+        .run(in_turn, policy, Arc::clone(context))
         .for_each(|_| futures::future::ready(()))
         .boxed()
         .await;

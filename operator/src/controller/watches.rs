@@ -97,7 +97,9 @@ impl Triggers {
     fn on_policy(&self, policy: &AgentCredentialPolicy) {
         send(&self.policies, ObjectRef::from_obj(policy));
         let key = (policy.namespace(), policy.name_any());
-        let uses = |s: &CredentialSession| s.namespace() == key.0 && s.spec.request.policy_ref.name == key.1;
+        // What has ended rests on nothing any more.
+        let uses =
+            |s: &CredentialSession| s.namespace() == key.0 && s.spec.request.policy_ref.name == key.1 && !has_ended(s);
         for session in self.caches.sessions.state_filter(uses) {
             send(&self.sessions, ObjectRef::from_obj(session.as_ref()));
         }
@@ -151,6 +153,10 @@ impl Triggers {
             send(&self.sessions, ObjectRef::from_obj(session.as_ref()));
         }
     }
+}
+
+fn has_ended(session: &CredentialSession) -> bool {
+    session.status.as_ref().and_then(|s| s.phase).is_some_and(Phase::is_terminal)
 }
 
 /// A closed queue means that the process is leaving.

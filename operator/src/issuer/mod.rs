@@ -4,6 +4,7 @@ mod admit;
 /// Settings.
 pub mod args;
 mod authn;
+pub mod authorities;
 mod hold;
 pub mod holder;
 mod mint;

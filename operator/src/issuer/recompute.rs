@@ -50,19 +50,12 @@ pub fn recompute(
     }
     let refuse = |refused: Refused| refused_refusal(&refused, session);
     let request = &session.spec.request;
-    let policy = policy.ok_or_else(|| {
-        refuse(Refused::new(
-            Reason::PolicyDeleted,
-            format!("policy {:?} does not exist any more", request.policy_ref.name),
-        ))
-    })?;
+    let policy = policy.ok_or_else(|| refuse(policy_deleted(session)))?;
     let authority = authority::resolve(policy, provider).map_err(refuse)?;
-    if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) || authority.hash != request.authority_hash {
-        return Err(refuse(Refused::new(
-            Reason::AuthorityChanged,
-            "the policy or its provider changed since this session was decided",
-        )));
+    if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) {
+        return Err(refuse(authority_changed()));
     }
+    same_authority(session, &authority.hash).map_err(refuse)?;
     authority::covers_account(policy, &request.agent.service_account).map_err(refuse)?;
     let grant = authority.grant(request.allow.as_deref()).map_err(refuse)?;
     let status = session.status.as_ref();
@@ -107,6 +100,25 @@ pub fn recompute(
         offline_grace: authority.offline_grace,
         revocation: authority.revocation,
     })
+}
+
+/// Why nothing is minted for a session whose policy is gone.
+pub(super) fn policy_deleted(session: &CredentialSession) -> Refused {
+    let name = &session.spec.request.policy_ref.name;
+    Refused::new(Reason::PolicyDeleted, format!("policy {name:?} does not exist any more"))
+}
+
+fn authority_changed() -> Refused {
+    Refused::new(Reason::AuthorityChanged, "the policy or its provider changed since this session was decided")
+}
+
+/// Whether the authority with this hash is the one that a session was asked for under. The hash covers all of policy and provider that
+/// a session rests on, their UIDs too.
+///
+/// # Errors
+/// [`Reason::AuthorityChanged`].
+pub(super) fn same_authority(session: &CredentialSession, hash: &str) -> Result<(), Refused> {
+    if session.spec.request.authority_hash == hash { Ok(()) } else { Err(authority_changed()) }
 }
 
 /// Compares what was minted with the last look before it is handed out: each is a session and what [`recompute`] made of it.

@@ -1,10 +1,13 @@
-//! The issuer's view of sessions, and who wants to hear of a change. It only wakes and picks: every mint reads the session afresh.
+//! The issuer's view of sessions and of what they rest on, and who wants to hear of a change. It only wakes and picks: every mint reads the session afresh.
 
+use super::authorities::{Authorities, Key, key_of};
 use super::view;
+use exeat_crds::reason::Refused;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::runtime::reflector::{Store, store};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -34,7 +37,15 @@ pub(super) struct View {
     listed: watch::Sender<u64>,
     gone: broadcast::Sender<Arc<CredentialSession>>,
     index: Mutex<HashMap<String, Pod>>,
+    authorities: Mutex<Authorities>,
     contact: Mutex<Instant>,
+}
+
+/// The write ends of what is watched.
+pub(super) struct Writers {
+    pub(super) sessions: Writer<CredentialSession>,
+    pub(super) policies: Writer<AgentCredentialPolicy>,
+    pub(super) providers: Writer<CredentialProvider>,
 }
 
 #[derive(Default)]
@@ -44,8 +55,8 @@ struct Pod {
 }
 
 impl View {
-    /// The view, and the future that keeps it up to date.
-    pub(super) fn new(client: &Client) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+    /// A view of nothing yet, and what fills it.
+    pub(super) fn empty() -> (Arc<Self>, Writers) {
         let (sessions, session_writer) = store();
         let (policies, policy_writer) = store();
         let (providers, provider_writer) = store();
@@ -57,15 +68,22 @@ impl View {
             listed: watch::channel(0).0,
             gone: broadcast::channel(MAX_GONE).0,
             index: Mutex::default(),
+            authorities: Mutex::default(),
             contact: Mutex::new(Instant::now()),
         });
+        (view, Writers { sessions: session_writer, policies: policy_writer, providers: provider_writer })
+    }
+
+    /// The view, and the future that keeps it up to date.
+    pub(super) fn new(client: &Client) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+        let (view, writers) = Self::empty();
         let (a, b, c) = (Arc::clone(&view), Arc::clone(&view), Arc::clone(&view));
         let on_session = move |event: &watcher::Event<CredentialSession>| a.on_session(event);
-        let on_policy = move |_: &watcher::Event<AgentCredentialPolicy>| b.changed.notify_waiters();
-        let on_provider = move |_: &watcher::Event<CredentialProvider>| c.changed.notify_waiters();
-        let sessions = reflector(session_writer, events::<CredentialSession>(client));
-        let policies = reflector(policy_writer, events::<AgentCredentialPolicy>(client));
-        let providers = reflector(provider_writer, events::<CredentialProvider>(client));
+        let on_policy = move |event: &watcher::Event<AgentCredentialPolicy>| b.on_policy(event);
+        let on_provider = move |event: &watcher::Event<CredentialProvider>| c.on_provider(event);
+        let sessions = reflector(writers.sessions, events::<CredentialSession>(client));
+        let policies = reflector(writers.policies, events::<AgentCredentialPolicy>(client));
+        let providers = reflector(writers.providers, events::<CredentialProvider>(client));
         let contact = keep_contact(Arc::clone(&view), client.clone());
         let run = async move {
             tokio::join!(
@@ -86,6 +104,15 @@ impl View {
             self.providers.wait_until_ready(),
         )
         .await;
+        self.judge(|_| true);
+    }
+
+    /// Whether a session has the authority that it was decided under.
+    ///
+    /// # Errors
+    /// Why it has not, as far as is seen here.
+    pub(super) fn stands(&self, session: &CredentialSession) -> Result<(), Refused> {
+        lock(&self.authorities).stand(session)
     }
 
     /// The sessions of a pod.
@@ -129,7 +156,7 @@ impl View {
 
     /// Whether the API server was reached lately: an issuer that is cut off must not look alive to its sidecars.
     pub(super) fn is_fresh(&self) -> bool {
-        self.contact.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < FRESH
+        lock(&self.contact).elapsed() < FRESH
     }
 
     pub(super) fn on_session(&self, event: &watcher::Event<CredentialSession>) {
@@ -147,6 +174,65 @@ impl View {
             watcher::Event::Init | watcher::Event::InitApply(_) => return,
         }
         self.changed.notify_waiters();
+    }
+
+    pub(super) fn on_policy(&self, event: &watcher::Event<AgentCredentialPolicy>) {
+        match event {
+            watcher::Event::Apply(policy) | watcher::Event::Delete(policy) => {
+                let key = (policy.namespace().unwrap_or_default(), policy.name_any());
+                self.note([key]);
+            }
+            watcher::Event::InitDone => self.judge(|_| true),
+            watcher::Event::Init | watcher::Event::InitApply(_) => return,
+        }
+        self.changed.notify_waiters();
+    }
+
+    pub(super) fn on_provider(&self, event: &watcher::Event<CredentialProvider>) {
+        match event {
+            watcher::Event::Apply(provider) | watcher::Event::Delete(provider) => {
+                let name = provider.name_any();
+                self.judge(|policy| policy.spec.provider_ref.name == name);
+            }
+            watcher::Event::InitDone => self.judge(|_| true),
+            watcher::Event::Init | watcher::Event::InitApply(_) => return,
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Looks at what these policies hand out, and at those that are known and gone.
+    fn judge(&self, concerned: impl Fn(&AgentCredentialPolicy) -> bool) {
+        let key = |p: &AgentCredentialPolicy| (p.namespace().unwrap_or_default(), p.name_any());
+        let there: HashSet<Key> = self.policies.state().iter().filter(|p| concerned(p)).map(|p| key(p)).collect();
+        let known: Vec<Key> = lock(&self.authorities).keys().filter(|k| !there.contains(*k)).cloned().collect();
+        let gone = known.into_iter().filter(|key| self.policy(key).is_none()).collect::<Vec<_>>();
+        self.note(there.into_iter().chain(gone));
+    }
+
+    fn policy(&self, (namespace, name): &Key) -> Option<Arc<AgentCredentialPolicy>> {
+        self.policies.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Notes what these policies hand out, and tells the pods that rest on what has changed.
+    fn note(&self, keys: impl IntoIterator<Item = Key>) {
+        let mut authorities = lock(&self.authorities);
+        let mut changed = HashSet::new();
+        for key in keys {
+            let policy = self.policy(&key);
+            let provider = policy.as_ref().and_then(|p| self.providers.get(&ObjectRef::new(&p.spec.provider_ref.name)));
+            if authorities.note(&key, policy, provider) {
+                changed.insert(key);
+            }
+        }
+        drop(authorities);
+        if changed.is_empty() {
+            return;
+        }
+        for pod in self.lock().values() {
+            if pod.sessions.values().any(|s| changed.contains(&key_of(s))) {
+                pod.tell();
+            }
+        }
     }
 
     fn put(&self, session: Arc<CredentialSession>) {
@@ -184,8 +270,12 @@ impl View {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Pod>> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.index)
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pod {
@@ -206,7 +296,7 @@ async fn keep_contact(view: Arc<View>, client: Client) {
         tick.tick().await;
         let asked = tokio::time::timeout(CONTACT_PERIOD, client.apiserver_version()).await;
         if matches!(asked, Ok(Ok(_))) {
-            *view.contact.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            *lock(&view.contact) = Instant::now();
         }
     }
 }

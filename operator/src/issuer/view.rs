@@ -1,14 +1,14 @@
 //! What a pod's sidecar is told about its sessions. Pure.
 
 use exeat_crds::CredentialSession;
-use exeat_crds::reason::Reason;
+use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::Phase;
 use exeat_wire::{Refusal, StreamMessage};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use std::sync::Arc;
 
-/// Seconds after which a sidecar that has to wait asks again by itself; the stream tells it sooner.
+/// Seconds after which a sidecar that has to wait, and has no stream, asks again.
 const RETRY_AFTER: u64 = 2;
 /// The same while people are asked.
 const RETRY_AFTER_PEOPLE: u64 = 15;
@@ -28,22 +28,30 @@ pub fn usable(session: &CredentialSession, now: Timestamp) -> bool {
     session.spec.revoke.is_none() && status.phase == Some(Phase::Active) && expires.is_some_and(|t| t > now)
 }
 
-/// The message for the stream.
-pub fn message(sessions: &[Arc<CredentialSession>], now: Timestamp) -> StreamMessage {
+/// The message for the stream. `stands` tells whether a session still has the authority that it was decided under: what is served under
+/// another one is withheld at once, until the controller has decided afresh.
+pub fn message(
+    sessions: &[Arc<CredentialSession>],
+    stands: impl FnOnce(&CredentialSession) -> Result<(), Refused>,
+    now: Timestamp,
+) -> StreamMessage {
     let Some(session) = current(sessions, now) else {
-        return StreamMessage::Waiting(waiting(
+        return StreamMessage::Waiting(untimed(waiting(
             Reason::SessionNotFound.as_str(),
             "the controller has not opened a session for this pod yet",
             None,
-        ));
+        )));
     };
     if usable(session, now) {
+        if let Err(refused) = stands(session) {
+            return StreamMessage::Waiting(untimed(withheld(session, &refused)));
+        }
         let digest =
             session.status.as_ref().and_then(|s| s.grant.as_ref()).map(|g| g.digest.clone()).unwrap_or_default();
         return StreamMessage::Active { session: session.name_any(), digest };
     }
     match refusal(session) {
-        refusal if refusal.retryable => StreamMessage::Waiting(refusal),
+        refusal if refusal.retryable => StreamMessage::Waiting(untimed(refusal)),
         refusal => StreamMessage::Stopped(refusal),
     }
 }
@@ -75,6 +83,19 @@ pub fn refusal(session: &CredentialSession) -> Refusal {
 /// After a change of authority the next session is decided afresh, so the sidecar waits for it.
 fn renewable(reason: &str) -> bool {
     reason == Reason::AuthorityChanged.as_str()
+}
+
+/// A session that nobody has ended yet, and that nothing is served from any more. Whatever the reason, it is the controller that ends it.
+fn withheld(session: &CredentialSession, refused: &Refused) -> Refusal {
+    let name = session.name_any();
+    let message = format!("session {name} is not served any more: {}", refused.message);
+    waiting(refused.reason.as_str(), &message, Some(name))
+}
+
+/// Who has a stream is told when there is something to ask for: a thousand that ask every other second meanwhile would only hold it up.
+fn untimed(refusal: Refusal) -> Refusal {
+    let retry_after_seconds = refusal.retry_after_seconds.filter(|seconds| *seconds > RETRY_AFTER);
+    Refusal { retry_after_seconds, ..refusal }
 }
 
 fn waiting(code: &str, message: &str, session: Option<String>) -> Refusal {

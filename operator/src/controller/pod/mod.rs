@@ -71,7 +71,7 @@ async fn create(session: &CredentialSession, context: &Context) -> Result<(), Er
         Ok(created) => {
             let event = AuditEvent::session_created(&created);
             context.audit.record(&event, context.clock.now());
-            context.events.publish(&created, &event, context.clock.now()).await;
+            context.events.publish_beside(&created, event, context.clock.now());
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 409 || is_terminating(&status) => Ok(()),

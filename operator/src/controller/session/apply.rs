@@ -46,7 +46,7 @@ pub(super) async fn apply(
         "status": new,
     });
     api.patch_status(&name, &PatchParams::apply(names::CONTROLLER).force(), &Patch::Apply(&body)).await?;
-    announce(session, &old, &new, context).await;
+    announce(session, &old, &new, context);
     Ok(Outcome::Changed)
 }
 
@@ -138,7 +138,7 @@ async fn set_finalizer(
     Ok(())
 }
 
-async fn announce(
+fn announce(
     session: &CredentialSession,
     old: &CredentialSessionStatus,
     new: &CredentialSessionStatus,
@@ -147,7 +147,7 @@ async fn announce(
     if let Some(message) = turned_silent(old, new) {
         let event = AuditEvent::of(session, EventName::SidecarSilent, Reason::SidecarSilent.as_str(), &message);
         context.audit.record(&event, context.clock.now());
-        context.events.publish(session, &event, context.clock.now()).await;
+        context.events.publish_beside(session, event, context.clock.now());
     }
     if old.phase == new.phase && old.reason == new.reason {
         return;
@@ -156,5 +156,5 @@ async fn announce(
     context.metrics.session_phase(phase);
     let event = AuditEvent::of_phase(session, phase, new);
     context.audit.record(&event, context.clock.now());
-    context.events.publish(session, &event, context.clock.now()).await;
+    context.events.publish_beside(session, event, context.clock.now());
 }

@@ -56,6 +56,9 @@ pub struct Decision {
     pub gate: Option<Gate>,
 }
 
+/// What a policy gives under its provider, or why it gives nothing.
+type Resolved = Result<Authority, Refused>;
+
 struct Verdict {
     phase: Phase,
     reason: Reason,
@@ -76,15 +79,17 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
     }
     let mut status = old;
     let mut gate = None;
+    let resolved = facts.policy.map(|policy| authority::resolve(policy, facts.provider));
+    let authority = resolved.as_ref().and_then(|resolved| resolved.as_ref().ok());
     let over = ended(facts, &status, now)
-        .or_else(|| superseded(facts, &status))
-        .or_else(|| unfounded(facts, &mut status, now));
+        .or_else(|| superseded(facts, &status, resolved.as_ref()))
+        .or_else(|| unfounded(facts, &mut status, authority, now));
     let verdict = match over {
         Some(verdict) => verdict,
         None if status.phase == Some(Phase::Active) => {
             Verdict::new(Phase::Active, Reason::Active, "credentials may be minted")
         }
-        None => open(facts, &mut status, &mut gate, now),
+        None => open(facts, &mut status, resolved.as_ref(), &mut gate, now),
     };
     let look_again = match (verdict.phase, verdict.reason, &gate) {
         (Phase::Active, ..) => expiry(&status),
@@ -93,14 +98,11 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
         _ => None,
     };
     record(&mut status, &verdict, facts.session, now);
-    let silent = (verdict.phase == Phase::Active).then(|| listen(facts, &mut status, now)).flatten();
+    let generation = facts.session.metadata.generation;
+    // Whether the sidecar of an active session is heard.
+    let silent =
+        (verdict.phase == Phase::Active).then(|| silence::note(&mut status, authority, generation, now)).flatten();
     Decision { status, look_again: [look_again, silent].into_iter().flatten().min(), gate }
-}
-
-/// Whether the sidecar of an active session is heard.
-fn listen(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Option<Timestamp> {
-    let authority = facts.policy.and_then(|p| authority::resolve(p, facts.provider).ok());
-    silence::note(status, authority.as_ref(), facts.session.metadata.generation, now)
 }
 
 /// Revocation by a person, the agent's own end, time.
@@ -125,13 +127,13 @@ fn ended(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) ->
 }
 
 /// The authority that the session was asked under is gone or another one.
-fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Verdict> {
+fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus, resolved: Option<&Resolved>) -> Option<Verdict> {
     let active = status.phase == Some(Phase::Active);
     let request = &facts.session.spec.request;
     let end = |reason, message: String| {
         Some(Verdict::new(if active { Phase::Revoked } else { Phase::Denied }, reason, message))
     };
-    let Some(policy) = facts.policy else {
+    let Some((policy, resolved)) = facts.policy.zip(resolved) else {
         return if active {
             end(Reason::PolicyDeleted, format!("policy {:?} was deleted", request.policy_ref.name))
         } else {
@@ -147,8 +149,8 @@ fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Ver
     if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) {
         return changed("the policy was replaced: it");
     }
-    match authority::resolve(policy, facts.provider) {
-        Err(refused) if active => end(refused.reason, refused.message),
+    match resolved {
+        Err(refused) if active => end(refused.reason, refused.message.clone()),
         Err(_) => None,
         Ok(authority) if authority.hash != request.authority_hash => changed("the policy or its provider"),
         Ok(_) => None,
@@ -157,32 +159,43 @@ fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus) -> Option<Ver
 
 /// An active session that the controller would not have opened like this: it ends, and the next one is decided afresh. What is said about
 /// one that stands is what holds now.
-fn unfounded(facts: &Facts<'_>, status: &mut CredentialSessionStatus, now: Timestamp) -> Option<Verdict> {
+fn unfounded(
+    facts: &Facts<'_>,
+    status: &mut CredentialSessionStatus,
+    authority: Option<&Authority>,
+    now: Timestamp,
+) -> Option<Verdict> {
     if status.phase != Some(Phase::Active) {
         return None;
     }
-    let authority = authority::resolve(facts.policy?, facts.provider).ok()?;
-    if let Err(refused) = founded::check(facts, status, &authority, now) {
+    let authority = authority?;
+    if let Err(refused) = founded::check(facts, status, authority, now) {
         return Some(Verdict::new(Phase::Revoked, refused.reason, refused.message));
     }
     let end = expiry(status)?;
-    say(status, &authority, end);
+    say(status, authority, end);
     None
 }
 
 /// A session that is not active yet: may it be?
-fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, gate: &mut Option<Gate>, now: Timestamp) -> Verdict {
+fn open(
+    facts: &Facts<'_>,
+    status: &mut CredentialSessionStatus,
+    resolved: Option<&Resolved>,
+    gate: &mut Option<Gate>,
+    now: Timestamp,
+) -> Verdict {
     let waiting = |reason, message: String| Verdict::new(Phase::Pending, reason, message);
     let request = &facts.session.spec.request;
-    let Some(policy) = facts.policy else {
+    let Some((policy, resolved)) = facts.policy.zip(resolved) else {
         return waiting(
             Reason::PolicyNotFound,
             format!("policy {:?} does not exist in this namespace", request.policy_ref.name),
         );
     };
-    let authority = match authority::resolve(policy, facts.provider) {
+    let authority = match resolved {
         Ok(authority) => authority,
-        Err(refused) => return waiting(refused.reason, refused.message),
+        Err(refused) => return waiting(refused.reason, refused.message.clone()),
     };
     match &facts.pod {
         None => return waiting(Reason::Deciding, "the pod has not been read yet".to_owned()),
@@ -193,7 +206,7 @@ fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, gate: &mut Opti
         Ok(grant) => grant,
         Err(refused) => return Verdict::new(Phase::Denied, refused.reason, refused.message),
     };
-    if let Err(refused) = ready(policy, &authority) {
+    if let Err(refused) = ready(policy, authority) {
         return waiting(refused.reason, refused.message);
     }
     if !facts.backstop {
@@ -205,11 +218,11 @@ fn open(facts: &Facts<'_>, status: &mut CredentialSessionStatus, gate: &mut Opti
         let why = exeat_crds::text::sanitize(&hold.spec.reason);
         return waiting(Reason::Held, format!("CredentialHold {:?} keeps new sessions off: {why}", hold.name_any()));
     }
-    *gate = asked(facts, &authority, &grant, now);
+    *gate = asked(facts, authority, &grant, now);
     if let Some(verdict) = gate.as_ref().and_then(|gate| behind(gate, status)) {
         return verdict;
     }
-    match activate(status, &authority, &grant, request.duration.as_deref(), now) {
+    match activate(status, authority, &grant, request.duration.as_deref(), now) {
         Ok(()) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),
         Err(refused) => Verdict::new(Phase::Denied, refused.reason, refused.message),
     }

@@ -6,4 +6,5 @@ mod gone;
 mod holders;
 mod orphans;
 mod races;
+mod stops;
 mod world;

@@ -27,6 +27,7 @@ use exeat_wire::{Credential, KubernetesCredential, Secret};
 use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
+use kube::runtime::watcher::Event;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -294,6 +295,18 @@ impl World {
         Audit::start(Chain::new(Key::generate(), origin, "test"), limits, Box::new(self.clone()), metrics)
     }
 
+    /// What there is of policies and providers, as a replica sees it; of sessions it has seen none.
+    fn view(&self) -> Arc<View> {
+        let (view, mut writers) = View::empty();
+        let provider = Event::Apply(serde_json::from_value(self.object(PROVIDER)).unwrap());
+        writers.providers.apply_watcher_event(&provider);
+        view.on_provider(&provider);
+        let policy = Event::Apply(serde_json::from_value(self.object(POLICY)).unwrap());
+        writers.policies.apply_watcher_event(&policy);
+        view.on_policy(&policy);
+        view
+    }
+
     /// A replica. With `turns` each of its requests waits for one.
     pub(super) fn desk(&self, turns: Option<Arc<Semaphore>>) -> Desk {
         let client = self.client(turns);
@@ -310,7 +323,7 @@ impl World {
         let provider = serde_json::from_value(self.object(PROVIDER)).unwrap();
         Desk {
             authenticator: Authenticator::new(client.clone(), "exeat.dev"),
-            view: View::new(&client).0,
+            view: self.view(),
             providers: Providers::with_built(context, &provider, Arc::new(self.clone())),
             audit: self.audit(),
             events: Events::new(client.clone(), "issuer", "issuer-0"),
