@@ -15,3 +15,4 @@ mod limiter;
 pub mod metrics;
 pub mod process;
 mod revocation;
+mod turns;

@@ -19,7 +19,6 @@ pub mod provider;
 pub mod retention;
 mod run;
 pub mod session;
-mod turns;
 mod uninstall;
 mod watches;
 

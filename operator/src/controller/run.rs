@@ -6,11 +6,11 @@ use super::caches::is_open;
 use super::context::Context;
 use super::error::Error;
 use super::retention::Retention;
-use super::turns::Turns;
 use super::watches::{Queues, watches};
 use super::{approval, notify, pod, policy, provider, session};
 use crate::metrics::ControllerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
+use crate::turns::Turns;
 use exeat_crds::names;
 use exeat_crds::v1alpha1::Phase;
 use exeat_runtime::clock::{Clock, SystemClock};
@@ -162,7 +162,8 @@ async fn control<K, F>(
         tracing::warn!(kind, %error, ?delay, object = %ObjectRef::from_obj(object.as_ref()), "a reconcile failed; it is tried again");
         Action::requeue(delay)
     };
-    let (turns, known) = (Arc::new(Turns::new(at_once)), store.clone());
+    let at_once = usize::from(at_once);
+    let (turns, known) = (Arc::new(Turns::new(at_once, at_once.div_ceil(2))), store.clone());
     let in_turn = move |object: Arc<K>, context: Arc<Context>| {
         let (turns, known, reconcile) = (Arc::clone(&turns), known.clone(), reconcile.clone());
         async move {

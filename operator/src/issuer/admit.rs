@@ -9,13 +9,12 @@ use super::hold::Caller;
 use super::mint::{Desk, refusal};
 use super::streams::{MAX_OF_POD, Place};
 use crate::limiter::Limiter;
+use crate::turns::{Turn, Turns};
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::Holder;
 use exeat_wire::Refusal;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 /// Requests that one pod may make in a second, on average: a sidecar that waits asks every other second.
@@ -59,18 +58,6 @@ pub(super) struct Rates {
     pub(super) mints: u32,
 }
 
-/// Requests that are under way. Whoever waits gets his turn in the order of coming.
-struct Turns {
-    all: Arc<Semaphore>,
-    namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
-}
-
-/// One request's turn, until it is dropped.
-pub(super) struct Turn {
-    _of_namespace: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
-}
-
 /// Calls of one kind. A pod's share comes first, so that one pod alone does not use up its namespace's.
 struct Share {
     pods: Limiter,
@@ -91,38 +78,8 @@ impl Shares {
             requests: share(Limiter::new(POD_RATE), rates.calls),
             streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), rates.calls),
             mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), rates.mints),
-            turns: Turns { all: Arc::new(Semaphore::new(UNDER_WAY)), namespaces: Mutex::default() },
+            turns: Turns::new(UNDER_WAY, UNDER_WAY_OF_NAMESPACE),
         }
-    }
-}
-
-impl Turns {
-    async fn take(&self, pod: &PodIdentity) -> Result<Turn, Refusal> {
-        let of_namespace = self.of(&pod.namespace);
-        let taken = timeout(PATIENCE, async {
-            // A namespace's own turn first: who waits for it takes nothing from the others.
-            let namespace = of_namespace.acquire_owned().await?;
-            let all = Arc::clone(&self.all).acquire_owned().await?;
-            Ok::<_, tokio::sync::AcquireError>(Turn { _of_namespace: namespace, _of_all: all })
-        });
-        match taken.await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => {
-                let message = format!("too many requests of namespace {:?} are under way; wait", pod.namespace);
-                Err(refusal(Reason::RateLimited, message, Some(TURN_AFTER)))
-            }
-        }
-    }
-
-    fn of(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        namespaces.retain(|_, turns| turns.strong_count() > 0);
-        if let Some(turns) = namespaces.get(namespace).and_then(Weak::upgrade) {
-            return turns;
-        }
-        let turns = Arc::new(Semaphore::new(UNDER_WAY_OF_NAMESPACE));
-        namespaces.insert(namespace.to_owned(), Arc::downgrade(&turns));
-        turns
     }
 }
 
@@ -160,7 +117,10 @@ impl Desk {
         let (pod, now) = (claimed.pod(), Instant::now());
         lock(&self.shares.requests).take(pod, "credentials", now)?;
         lock(&self.shares.mints).ready(pod, NEW_ONES, now)?;
-        let turn = self.shares.turns.take(pod).await?;
+        let turn = timeout(PATIENCE, self.shares.turns.take(&pod.namespace)).await.map_err(|_| {
+            let message = format!("too many requests of namespace {:?} are under way; wait", pod.namespace);
+            refusal(Reason::RateLimited, message, Some(TURN_AFTER))
+        })?;
         Ok((self.authenticator.prove(token, claimed).await?, turn))
     }
 

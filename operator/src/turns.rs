@@ -1,32 +1,35 @@
-//! Whose turn it is to be looked at. A namespace takes at most half of the turns of a kind: a thousand sessions of one that end at once
+//! Whose turn it is. A namespace has few of the turns that there are: a thousand sessions of one that end at once, or a storm of its requests,
 //! hold up nobody else's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The turns of one kind of object. Whoever waits gets his in the order of coming.
-pub(super) struct Turns {
+/// The turns for one kind of work. Whoever waits gets his in the order of coming.
+pub(crate) struct Turns {
     all: Arc<Semaphore>,
     of_namespace: usize,
     namespaces: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// One look's turn, until it is dropped.
-pub(super) struct Turn {
+/// One turn, until it is dropped.
+pub(crate) struct Turn {
     _of_namespace: Option<OwnedSemaphorePermit>,
     _of_all: Option<OwnedSemaphorePermit>,
 }
 
 impl Turns {
-    /// So many at once.
-    pub(super) fn new(at_once: u16) -> Self {
-        let all = usize::from(at_once.max(1));
-        Self { all: Arc::new(Semaphore::new(all)), of_namespace: all.div_ceil(2), namespaces: Mutex::default() }
+    /// `all` at once, `of_namespace` of one namespace among them; at least one of each.
+    pub(crate) fn new(all: usize, of_namespace: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all.max(1))),
+            of_namespace: of_namespace.max(1),
+            namespaces: Mutex::default(),
+        }
     }
 
     /// Waits for a turn. A namespace's own comes first: who waits for it takes nothing from the others.
-    pub(super) async fn take(&self, namespace: &str) -> Turn {
+    pub(crate) async fn take(&self, namespace: &str) -> Turn {
         // They are never closed.
         let of_namespace = self.of(namespace).acquire_owned().await.ok();
         let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_one_namespace_leaves_half_of_the_turns_to_the_others() {
-        let turns = Turns::new(8);
+        let turns = Turns::new(8, 4);
         let mut crowd = waiting(&turns, "noisy", 1000);
         let mut taken = got(&mut crowd);
         assert_eq!(taken.len(), 4);
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn there_are_no_more_turns_than_said_however_many_namespaces_ask() {
-        let turns = Turns::new(8);
+        let turns = Turns::new(8, 4);
         let mut all: Vec<_> = ["a", "b", "c", "d"].into_iter().flat_map(|n| waiting(&turns, n, 100)).collect();
         let mut taken = got(&mut all);
         assert_eq!(taken.len(), 8);
@@ -97,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_single_turn_serves_everybody_and_nothing_is_kept_of_who_left() {
-        let turns = Turns::new(0);
+        let turns = Turns::new(0, 0);
         for namespace in ["", "a", "b"] {
             assert_eq!(got(&mut waiting(&turns, namespace, 3)).len(), 1);
         }
