@@ -13,7 +13,7 @@ pub use changes::changes;
 pub use decide::{Decided, Writer, decide, may_decide};
 pub use quorum::missing;
 pub use state::{State, consume, is_eligible, moot_at, opened, state, status, usable};
-pub use terms::{Needed, Rule, Terms};
+pub use terms::{Demand, Needed, Rule, Terms};
 
 use crate::digest;
 use crate::v1alpha1::ApprovalRequest;
