@@ -5,6 +5,7 @@ mod approvals;
 mod approvals_admission;
 mod approvals_end;
 mod approvals_lines;
+mod approvals_quota;
 mod audit;
 mod authors;
 mod aws;
