@@ -3,6 +3,7 @@
 mod admission;
 mod approvals;
 mod approvals_admission;
+mod approvals_certificates;
 mod approvals_end;
 mod approvals_lines;
 mod approvals_quota;
