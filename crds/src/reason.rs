@@ -105,10 +105,14 @@ reasons! {
     ApprovalTooBroad,
     /// People are asked; the session opens once they have approved.
     ApprovalPending,
+    /// People can't be asked: the API server refuses the approval.
+    ApprovalNotCreated,
     /// Somebody said no.
     ApprovalDenied,
     /// Nobody decided in time.
     ApprovalExpired,
+    /// Nobody waits for the approval any more.
+    ApprovalUnneeded,
     /// Who approved said no after all, or the approval is not what the session rests on any more.
     ApprovalWithdrawn,
     /// Who decides may not, or not like this.

@@ -12,6 +12,7 @@ mod pods;
 mod scope;
 mod sessions;
 mod sidecar;
+mod stolen;
 pub mod system;
 mod wait;
 
@@ -25,6 +26,7 @@ pub use issuer::{Answer, Issuer};
 pub use pods::{Output, ROOT, exeat, exeat_program, kubectl, shell, shell_within};
 pub use scope::{Scope, in_namespace};
 pub use sessions::phase;
+pub use stolen::StolenToken;
 pub use wait::{holds_for, wait_for};
 
 /// Fails with the message unless the condition holds.

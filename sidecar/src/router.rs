@@ -91,8 +91,10 @@ async fn kubernetes_status(State(shared): State<AppState>, request: Request) -> 
         return not_served("Kubernetes", "AWS_CONTAINER_CREDENTIALS_FULL_URI").to_response();
     }
     if kubernetes::is_discovery(request.uri().path()) {
-        let snapshot = shared.snapshots.borrow();
-        return shared.count(Protocol::Kubernetes, snapshot.discovery(shared.clock.now()));
+        let (snapshot, now) = (shared.snapshots.borrow(), shared.clock.now());
+        // Discovery is always answered with 403: what it counts as is told by the answer to what comes behind it.
+        shared.metrics.answered(Protocol::Kubernetes, outcome(snapshot.answer(Protocol::Kubernetes, now)));
+        return snapshot.discovery(now).to_response();
     }
     shared.answer_now(Protocol::Kubernetes)
 }
@@ -176,14 +178,7 @@ impl Shared {
     }
 
     fn count(&self, protocol: Protocol, answer: &Answer) -> Response {
-        let outcome = if answer.status.is_success() {
-            Outcome::Served
-        } else if answer.status.is_client_error() {
-            Outcome::Denied
-        } else {
-            Outcome::Unavailable
-        };
-        self.metrics.answered(protocol, outcome);
+        self.metrics.answered(protocol, outcome(answer));
         answer.to_response()
     }
 
@@ -191,6 +186,16 @@ impl Shared {
         self.metrics.rejected(rejection);
         tracing::debug!(code = rejection.code(), "request refused");
         protocol::rejected(rejection).to_response()
+    }
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    if answer.status.is_success() {
+        Outcome::Served
+    } else if answer.status.is_client_error() {
+        Outcome::Denied
+    } else {
+        Outcome::Unavailable
     }
 }
 

@@ -57,6 +57,8 @@ async fn a_revocation_takes_the_token_and_kubectl_is_told_why() {
     until_json(&world, 200).await;
     let stale = world.get("/kubernetes/denied/api/v1/pods", "").await;
     assert_eq!((stale.status, stale.json()["reason"].as_str()), (503, Some("KubeconfigStale")));
+    let discovery = world.get("/kubernetes/denied/api", "").await;
+    assert_eq!((discovery.status, discovery.body.starts_with("KubeconfigStale: ")), (403, true), "{}", discovery.body);
     world.issuer.push(StreamMessage::Stopped(refusal("SessionRevoked", false))).await;
     until_json(&world, 403).await;
     let port = world.port;

@@ -39,7 +39,8 @@ pub fn header(text: &str) -> String {
 
 /// Tells the author of a pod that people will be asked, as a warning.
 pub fn asked(who: &str, needed: &Needed) -> String {
-    let people = needed.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect::<Vec<_>>().join(", ");
+    let people =
+        needed.demand.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect::<Vec<_>>().join(", ");
     header(&format!(
         "people are asked before {who} gets credentials ({people}; rules {}): `kubectl get approvals` shows what they have said",
         needed.rules.join(", ")

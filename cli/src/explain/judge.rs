@@ -144,6 +144,7 @@ pub(super) fn fix_of(reason: &str, namespace: &str) -> String {
     match reason {
         "Held" => "`kubectl exeat holds` lists what holds it; who may `kubectl exeat release`s it".to_owned(),
         "ApprovalPending" => format!("people decide: `kubectl exeat approvals -n {namespace}` tells who is missing"),
+        "ApprovalNotCreated" => "change the ResourceQuota or the admission policy that the message names: it is tried again within half a minute".to_owned(),
         "ApprovalDenied" => "ask who denied it; after the cool-down a new pod asks again".to_owned(),
         "ApprovalExpired" | "ApprovalWithdrawn" => "a new pod asks again: delete this one, or roll the workload out again".to_owned(),
         "SessionRevoked" => "a revocation is final for the pod: start a new one if it shall go on".to_owned(),

@@ -51,7 +51,7 @@ fn approval(facts: &Facts, now: Timestamp) -> Option<Gate> {
 }
 
 fn words(needed: &Needed) -> String {
-    let who: Vec<String> = needed.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
+    let who: Vec<String> = needed.demand.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
     format!("the grant trips {}: {} must approve", needed.rules.join(", "), who.join(" and "))
 }
 
@@ -61,7 +61,7 @@ fn askable(facts: &Facts, needed: &Needed) -> Option<Gate> {
         Look::Found(approvers)
             if approvers.iter().all(|approver| approver.kind == "ServiceAccount" || approver.is_control_plane()) =>
         {
-            let group = needed.required.first().map(|r| r.group.clone()).unwrap_or_default();
+            let group = needed.demand.required.first().map(|r| r.group.clone()).unwrap_or_default();
             let policy = facts.policy.found().map(ResourceExt::name_any).unwrap_or_default();
             Some(Gate::fail(
                 GATE,

@@ -114,7 +114,7 @@ pub fn approvals(authority: &Authority, narrowing: Option<&[Statement]>) -> Vec<
     let rules = authority.approval.rules.iter().filter(|rule| hit.contains(&rule.name));
     rules
         .map(|rule| {
-            let who: Vec<String> = rule.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
+            let who: Vec<String> = rule.demand.required.iter().map(|r| format!("{} of {}", r.count, r.group)).collect();
             format!("rule {}: {}", rule.name, who.join(" and "))
         })
         .collect()

@@ -38,7 +38,7 @@ impl Asked<'_> {
 
     /// The workload that one approval serves. A bare pod has none: then the approval is for its session alone.
     fn workload(&self) -> Option<&Workload> {
-        self.request().agent.workload.as_ref().filter(|_| self.needed.scope == ApprovalScope::Workload)
+        self.request().agent.workload.as_ref().filter(|_| self.needed.demand.scope == ApprovalScope::Workload)
     }
 
     fn duration(&self) -> String {
@@ -51,7 +51,7 @@ impl Asked<'_> {
 pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp) -> ApprovalRequest {
     let session = asked.request();
     let (authority, needed) = (asked.authority, asked.needed);
-    let deadline = condition::whole_seconds(now.saturating_add(needed.deadline).unwrap_or(Timestamp::MAX));
+    let deadline = condition::whole_seconds(now.saturating_add(needed.demand.deadline).unwrap_or(Timestamp::MAX));
     let workload = asked.workload().cloned();
     let mut request = ApprovalRequest {
         policy_ref: session.policy_ref.clone(),
@@ -59,7 +59,7 @@ pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp
         authority_hash: authority.hash.clone(),
         service_account: session.agent.service_account.clone(),
         session_ref: workload.is_none().then(|| NameRef { name: asked.session.name_any() }),
-        uses: if workload.is_none() { 1 } else { needed.uses },
+        uses: if workload.is_none() { 1 } else { needed.demand.uses },
         workload,
         requester: asked.requester().map(|username| Requester { username: username.to_owned() }),
         justification: session.justification.clone(),
@@ -70,9 +70,9 @@ pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp
         duration: asked.duration(),
         changes: None,
         deadline: deadline.to_string(),
-        valid_for: duration::format(needed.valid_for),
-        cool_down: duration::format(needed.cool_down),
-        required: needed.required.clone(),
+        valid_for: duration::format(needed.demand.valid_for),
+        cool_down: duration::format(needed.demand.cool_down),
+        required: needed.demand.required.clone(),
         minimum: authority.approval.minimum(needed, asked.requester()),
         excluded: authority.approval.excluded(asked.requester()),
         digest: String::new(),

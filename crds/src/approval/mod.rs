@@ -12,8 +12,8 @@ pub use ask::{Asked, key, name, request, rests};
 pub use changes::changes;
 pub use decide::{Decided, Writer, decide, may_decide};
 pub use quorum::missing;
-pub use state::{State, consume, is_eligible, opened, state, status, usable};
-pub use terms::{Needed, Rule, Terms};
+pub use state::{State, consume, is_eligible, moot_at, opened, state, status, usable};
+pub use terms::{Demand, Needed, Rule, Terms};
 
 use crate::digest;
 use crate::v1alpha1::ApprovalRequest;

@@ -137,6 +137,16 @@ fn decided(status: &mut ApprovalStatus, now: Timestamp) {
     status.decided_at.get_or_insert(condition::whole_seconds(now).to_string());
 }
 
+/// Since when nobody needs the answer any more, of a question that ended so and not by a word or its deadline.
+pub fn moot_at(approval: &Approval) -> Option<Timestamp> {
+    let status = approval.status.as_ref()?;
+    let decided = condition::get(&status.conditions, "Decided")?;
+    let moot = status.phase == Some(ApprovalPhase::Expired)
+        && status.decided_at.is_none()
+        && decided.reason != Reason::ApprovalExpired.as_str();
+    moot.then_some(decided.last_transition_time.0)
+}
+
 /// Whether an approval may open this session now: one more, or the same again where its opening was cut short. Read afresh from spec and
 /// status; the phase alone opens nothing.
 pub fn usable(approval: &Approval, session_uid: &str, now: Timestamp) -> bool {

@@ -35,6 +35,13 @@ pub struct Rule {
     pub name: String,
     /// Action patterns.
     pub actions: Vec<String>,
+    /// What it asks for.
+    pub demand: Demand,
+}
+
+/// Whom to ask, and what their yes and their no are good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
     /// Who must approve.
     pub required: Vec<RequiredApprovals>,
     /// What one approval counts for.
@@ -54,18 +61,8 @@ pub struct Rule {
 pub struct Needed {
     /// Names of the rules.
     pub rules: Vec<String>,
-    /// Who must approve, sorted by group.
-    pub required: Vec<RequiredApprovals>,
-    /// What one approval counts for.
-    pub scope: ApprovalScope,
-    /// How long people are asked.
-    pub deadline: SignedDuration,
-    /// How long an approval may be used.
-    pub valid_for: SignedDuration,
-    /// How many sessions it may open.
-    pub uses: i32,
-    /// How long a denial stands.
-    pub cool_down: SignedDuration,
+    /// What they ask for together.
+    pub demand: Demand,
 }
 
 impl Terms {
@@ -83,7 +80,7 @@ impl Terms {
         for (i, rule) in policy.spec.approval_rules.iter().enumerate() {
             rules.push(read_rule(rule, "policy", &format!("spec.approvalRules[{i}]"), kind, &ceiling)?);
         }
-        let people: i32 = merged(rules.iter().flat_map(|r| &r.required)).iter().map(|r| r.count).sum();
+        let people: i32 = merged(rules.iter().flat_map(|r| &r.demand.required)).iter().map(|r| r.count).sum();
         if usize::try_from(people).unwrap_or(usize::MAX) > MAX_PEOPLE {
             let message = format!(
                 "spec.approvalRules: together with the provider's they ask for {people} people, at most {MAX_PEOPLE} can decide; ask for fewer"
@@ -100,19 +97,22 @@ impl Terms {
     /// What this grant needs; `None` where no rule is hit.
     pub fn needed(&self, grant: &Grant) -> Option<Needed> {
         let hit: Vec<&Rule> = self.rules.iter().filter(|r| overlaps(grant.kind, &grant.allow, &r.actions)).collect();
-        let least = |of: fn(&Rule) -> SignedDuration| hit.iter().map(|r| of(r)).min();
-        let scope = match hit.iter().any(|r| r.scope == ApprovalScope::Session) {
+        let demands: Vec<&Demand> = hit.iter().map(|r| &r.demand).collect();
+        let least = |of: fn(&Demand) -> SignedDuration| demands.iter().map(|d| of(d)).min();
+        let scope = match demands.iter().any(|d| d.scope == ApprovalScope::Session) {
             true => ApprovalScope::Session,
             false => ApprovalScope::Workload,
         };
         Some(Needed {
             rules: hit.iter().map(|r| r.name.clone()).collect(),
-            required: merged(hit.iter().flat_map(|r| &r.required)),
-            scope,
-            deadline: least(|r| r.deadline)?,
-            valid_for: least(|r| r.valid_for)?,
-            uses: if scope == ApprovalScope::Session { 1 } else { hit.iter().map(|r| r.uses).min()? },
-            cool_down: hit.iter().map(|r| r.cool_down).max()?,
+            demand: Demand {
+                required: merged(demands.iter().flat_map(|d| &d.required)),
+                scope,
+                deadline: least(|d| d.deadline)?,
+                valid_for: least(|d| d.valid_for)?,
+                uses: if scope == ApprovalScope::Session { 1 } else { demands.iter().map(|d| d.uses).min()? },
+                cool_down: demands.iter().map(|d| d.cool_down).max()?,
+            },
         })
     }
 
@@ -129,7 +129,7 @@ impl Terms {
 
     /// Least number of distinct people.
     pub fn minimum(&self, needed: &Needed, requester: Option<&str>) -> i32 {
-        let sum: i32 = needed.required.iter().map(|r| r.count).sum();
+        let sum: i32 = needed.demand.required.iter().map(|r| r.count).sum();
         let known = !self.owners.is_empty() || requester.is_some();
         sum.max(if known { 1 } else { MINIMUM_WITHOUT_OWNER })
     }
@@ -172,9 +172,7 @@ fn read_rule(
     let most = most.map_err(|e| {
         Refused::new(Reason::ApprovalRuleInvalid, format!("approvalCeiling.validFor of the binding: {e}"))
     })?;
-    let read = Rule {
-        name: format!("{from}/{}", rule.name),
-        actions: rule.actions.clone(),
+    let demand = Demand {
         required: rule.required.clone(),
         scope: rule.scope,
         deadline: time("deadline", &rule.deadline, DEFAULT_DEADLINE)?,
@@ -187,10 +185,10 @@ fn read_rule(
         Err(Refused::new(Reason::ApprovalTooBroad, message))
     };
     match (most, ceiling.uses) {
-        (Some(most), _) if read.valid_for > most => {
-            too_broad("validFor", duration::format(read.valid_for), duration::format(most))
+        (Some(most), _) if demand.valid_for > most => {
+            too_broad("validFor", duration::format(demand.valid_for), duration::format(most))
         }
-        (_, Some(most)) if read.uses > most => too_broad("uses", read.uses.to_string(), most.to_string()),
-        _ => Ok(read),
+        (_, Some(most)) if demand.uses > most => too_broad("uses", demand.uses.to_string(), most.to_string()),
+        _ => Ok(Rule { name: format!("{from}/{}", rule.name), actions: rule.actions.clone(), demand }),
     }
 }

@@ -74,9 +74,9 @@ fn of_two_rules_the_stricter_value_counts_each_time() {
     let authority = authority(json!({"approvalRules": of_provider}), json!({"approvalRules": of_policy})).unwrap();
     let needed = authority.approval.needed(&authority.grant(None).unwrap()).unwrap();
     assert_eq!(needed.rules, ["provider/a", "policy/b"]);
-    assert_eq!(needed.required, required(&[("data", 1), ("security", 2)]));
-    assert_eq!((needed.scope, needed.uses), (ApprovalScope::Session, 1));
-    let times = [needed.deadline, needed.valid_for, needed.cool_down].map(crate::duration::format);
+    assert_eq!(needed.demand.required, required(&[("data", 1), ("security", 2)]));
+    assert_eq!((needed.demand.scope, needed.demand.uses), (ApprovalScope::Session, 1));
+    let times = [needed.demand.deadline, needed.demand.valid_for, needed.demand.cool_down].map(crate::duration::format);
     assert_eq!(times, ["4h", "2h", "2h"]);
 }
 
@@ -129,7 +129,7 @@ fn rules_that_cannot_be_read_or_met_or_give_too_much_make_their_policy_useless()
         json!({"approvalCeiling": {"uses": 10, "validFor": "4h"}}),
         json!({"approvalRules": [rule("r", &["s3:*"], one)]}),
     );
-    let rule = &defaults.unwrap().approval.rules[0];
+    let rule = &defaults.unwrap().approval.rules[0].demand;
     assert_eq!((rule.uses, crate::duration::format(rule.valid_for)), (10, "4h".to_owned()), "defaults fit the ceiling");
 }
 

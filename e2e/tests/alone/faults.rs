@@ -3,13 +3,11 @@
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, names};
 use exeat_e2e::{
-    Failure, Result, Scope, agent, connect, connect_with_token, ensure, in_namespace, kubernetes_policy, script,
-    system, wait_for,
+    Failure, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, script, system, wait_for,
 };
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams};
 use std::collections::BTreeSet;
 
 const EACH_SECOND: &str = "while kubectl get pods -o name >/dev/null; do sleep 1; done; echo broken; sleep 86400";
@@ -101,10 +99,7 @@ async fn a_namespace_goes_while_we_are_down_and_access_ends_when_we_are_back() -
     let outcome = in_namespace("leaves", async |ns| {
         ns.ready(lists_pods(&ns, "10m")).await?;
         ns.start(agent("agent", "pods")).await?;
-        let token = ns.sh("agent", TOKEN).await?.ok()?;
-        let thief: Api<SelfSubjectReview> = Api::all(connect_with_token(token.trim()).await?);
-        let ask = async || thief.create(&PostParams::default(), &SelfSubjectReview::default()).await;
-        ask().await?;
+        let thief = ns.steal_token("agent").await?;
         let session = ns.session("agent", 1, Phase::Active, 5).await?;
         system::scale(&ns.client, "controller", 0).await?;
         system::scale(&ns.client, "issuer", 0).await?;
@@ -119,7 +114,7 @@ async fn a_namespace_goes_while_we_are_down_and_access_ends_when_we_are_back() -
         })
         .await?;
         println!("the namespace was gone after {:.1} s", started.elapsed().as_secs_f64());
-        ask().await?; // honest: nobody was there to end it
+        thief.works().await?; // honest: nobody was there to end it
 
         system::scale(&ns.client, "issuer", 2).await?;
         let accounts: Api<ServiceAccount> = Api::namespaced(ns.client.clone(), names::GRANTS_NAMESPACE);
@@ -130,11 +125,7 @@ async fn a_namespace_goes_while_we_are_down_and_access_ends_when_we_are_back() -
             Ok(())
         })
         .await?;
-        wait_for("the stolen token is refused", 15, async || match ask().await {
-            Err(kube::Error::Api(status)) if status.code == 401 => Ok(()),
-            other => Err(Failure::new(format!("{other:?}"))),
-        })
-        .await?;
+        thief.refused().await?;
         let lines = system::audit(&ns.client, "issuer", &session.name_any()).await?;
         let uid = session.uid().unwrap_or_default();
         let told = lines.iter().any(|line| line["event"] == "AccessRevoked" && line["sessionUid"] == uid.as_str());

@@ -6,6 +6,7 @@ mod backstop;
 mod faults;
 mod forged;
 mod notify;
+mod queue;
 mod rotation;
 mod silence;
 mod storm;

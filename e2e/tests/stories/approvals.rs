@@ -52,6 +52,9 @@ async fn an_agent_waits_until_two_kinds_of_people_have_said_yes() -> Result {
         // By default the agent starts, and its SDK says for what it waits.
         ns.started(pod).await?;
         ns.sdk_says(pod, &["ApprovalPending", &name, "1 of security", "1 of data"]).await?;
+        let said = ns.sh(pod, "kubectl get pods").await?.failed()?;
+        let last = said.lines().last().unwrap_or_default();
+        ensure!(last.starts_with("Error from server (Forbidden): ApprovalPending: session "), "{said}");
 
         ann.says(&ns, &approval, Verdict::Approve, "as planned").await?.ok()?;
         ns.sdk_says(pod, &["ApprovalPending", &name, "waits for 1 of data"]).await?;

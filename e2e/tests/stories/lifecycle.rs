@@ -2,16 +2,12 @@
 
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, CredentialSession, names};
-use exeat_e2e::{
-    Failure, Result, agent, connect_with_token, ensure, in_namespace, kubernetes_policy, phase, script, statement,
-    system, wait_for,
-};
+use exeat_e2e::{Result, agent, ensure, in_namespace, kubernetes_policy, phase, script, statement, system, wait_for};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 fn template(policy: &str, command: &str) -> Value {
@@ -176,11 +172,7 @@ async fn a_namespace_with_live_sessions_goes_away() -> Result {
         ns.start(agent("agent", "pods")).await?;
         let session = ns.session("agent", 1, Phase::Active, 10).await?;
         assert!(session.finalizers().is_empty(), "nothing of ours keeps it: {:?}", session.finalizers());
-        let token = ns.sh("agent", "cat /var/run/exeat/kubernetes/token").await?.ok()?;
-        // Whom the API server knows, whatever is left of his rights in a namespace that goes.
-        let thief: Api<SelfSubjectReview> = Api::all(connect_with_token(token.trim()).await?);
-        let ask = async || thief.create(&PostParams::default(), &SelfSubjectReview::default()).await;
-        ask().await?;
+        let thief = ns.steal_token("agent").await?;
         let namespaces: Api<Namespace> = Api::all(ns.client.clone());
         namespaces.delete(&ns.name, &DeleteParams::default()).await?;
         wait_for("the session is gone", 60, async || {
@@ -189,12 +181,7 @@ async fn a_namespace_with_live_sessions_goes_away() -> Result {
             Ok(())
         })
         .await?;
-        // As soon after its end as a session's promise says.
-        wait_for("the stolen token is refused", 15, async || match ask().await {
-            Err(kube::Error::Api(status)) if status.code == 401 => Ok(()),
-            other => Err(Failure::new(format!("{other:?}"))),
-        })
-        .await?;
+        thief.refused().await?;
         let session = session.name_any();
         let told = wait_for("the end of access is on record", 15, async || {
             let lines = system::audit(&ns.client, "issuer", &session).await?;

@@ -3,8 +3,10 @@
 mod admission;
 mod approvals;
 mod approvals_admission;
+mod approvals_certificates;
 mod approvals_end;
 mod approvals_lines;
+mod approvals_quota;
 mod audit;
 mod authors;
 mod aws;

@@ -75,7 +75,12 @@ pub struct Args {
     #[arg(long, env = "EXEAT_MAX_PENDING", default_value_t = 200)]
     pub max_pending: usize,
 
-    /// How many approvals of one namespace may wait for people at once; further requests are made when some have been decided.
+    /// How long people are still asked what no session waits for: a pod may just be taking another's place.
+    #[arg(long, env = "EXEAT_APPROVAL_PATIENCE", default_value = "10m", value_parser = parse_duration)]
+    pub approval_patience: Duration,
+
+    /// How many approvals of one namespace may wait for people at once; further requests are made when some have been decided. Twice as many
+    /// are made in an hour where nobody waits for the answers.
     #[arg(long, env = "EXEAT_MAX_OPEN_APPROVALS", default_value_t = 50)]
     pub max_open_approvals: usize,
 

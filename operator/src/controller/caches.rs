@@ -1,10 +1,11 @@
-//! What the controller watches, and the index over it.
+//! What the controller watches, and the indexes over it.
 
-use super::index::Index;
+use super::index::{Index, Queue, Sessions};
 use super::session::end::{AgentEnd, End, of_pod};
 use super::session::judge::judged_part;
 use exeat_crds::v1alpha1::{ApprovalPhase, SessionRequest};
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, hold, names};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -30,7 +31,8 @@ pub struct Caches {
     /// All holds.
     pub holds: Store<CredentialHold>,
     ends: Mutex<Ends>,
-    index: Mutex<Index>,
+    index: Mutex<Index<Sessions>>,
+    queue: Mutex<Queue>,
 }
 
 #[derive(Default)]
@@ -49,8 +51,8 @@ impl Caches {
         approvals: Store<Approval>,
         holds: Store<CredentialHold>,
     ) -> Self {
-        let (ends, index) = (Mutex::default(), Mutex::default());
-        Self { providers, policies, sessions, pods, approvals, holds, ends, index }
+        let (ends, index, queue) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { providers, policies, sessions, pods, approvals, holds, ends, index, queue }
     }
 
     /// A policy by name.
@@ -65,14 +67,20 @@ impl Caches {
 
     /// The sessions of a pod.
     pub fn sessions_of(&self, pod_uid: &str) -> Vec<Arc<CredentialSession>> {
-        let keys = self.index().of_pod(pod_uid);
+        let keys = self.index().view().of_pod(pod_uid);
         let of_pod = |s: &Arc<CredentialSession>| s.spec.request.agent.pod.uid == pod_uid;
         keys.iter().filter_map(|key| self.sessions.get(key)).filter(of_pod).collect()
     }
 
     /// How many sessions of a namespace are not decided yet.
     pub fn waiting_in(&self, namespace: &str) -> usize {
-        self.index().waiting(namespace)
+        self.index().view().waiting_count(namespace)
+    }
+
+    /// The sessions of a namespace that are not decided yet.
+    pub fn waiting_sessions(&self, namespace: &str) -> Vec<Arc<CredentialSession>> {
+        let keys = self.index().view().waiting(namespace);
+        keys.iter().filter_map(|key| self.sessions.get(key)).collect()
     }
 
     /// Takes in what the watch of sessions says, once the store has.
@@ -82,14 +90,28 @@ impl Caches {
 
     /// What people were asked under a policy of this name.
     pub fn approvals_of(&self, namespace: &str, policy: &str) -> Vec<Arc<Approval>> {
-        self.approvals.state_filter(|a| {
-            a.metadata.namespace.as_deref() == Some(namespace) && a.spec.request.policy_ref.name == policy
-        })
+        let keys = self.queue().of_policy(namespace, policy);
+        keys.iter().filter_map(|key| self.approvals.get(key)).collect()
     }
 
-    /// How much waits for people in a namespace.
-    pub fn open_approvals(&self, namespace: &str) -> usize {
-        self.approvals.state_filter(|a| a.metadata.namespace.as_deref() == Some(namespace) && is_open(a)).len()
+    /// Takes in what the watch of approvals says, once the store has.
+    pub fn follow_approvals(&self, event: &watcher::Event<Approval>) {
+        self.queue().follow(event);
+    }
+
+    /// Whether people may be asked one more thing in a namespace.
+    pub fn has_room(&self, namespace: &str, most: usize, now: Timestamp) -> bool {
+        self.queue().has_room(namespace, most, now)
+    }
+
+    /// Before people are asked this: whether there is a place for it.
+    pub fn take_place(&self, approval: &Approval, most: usize, now: Timestamp) -> bool {
+        self.queue().take_place(&ObjectRef::from_obj(approval), most, now)
+    }
+
+    /// After people were asked this, or the API server has refused it.
+    pub fn asked(&self, approval: &Approval, refused: bool) {
+        self.queue().asked(&ObjectRef::from_obj(approval), refused);
     }
 
     /// The hold that keeps a session off, if one does: of several the first by name.
@@ -120,8 +142,12 @@ impl Caches {
         self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
+    fn index(&self) -> MutexGuard<'_, Index<Sessions>> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,13 +6,16 @@ use crate::events::Events;
 use crate::metrics::ControllerMetrics;
 use exeat_runtime::clock::Clock;
 use exeat_runtime::lease::WriteGate;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything is looked at again after this long, told or not.
 const RESYNC: Duration = Duration::from_secs(300);
+
+/// How soon an object is decided anew that was overtaken.
+const OVERTAKEN: Duration = Duration::from_millis(100);
 
 /// What reconciles share.
 #[derive(Clone)]
@@ -37,6 +40,8 @@ pub struct Context {
     pub max_pending: usize,
     /// How much may wait for people at once in one namespace.
     pub max_open_approvals: usize,
+    /// How long people are still asked what no session waits for.
+    pub approval_patience: SignedDuration,
     /// How long history is kept.
     pub retention: Retention,
 }
@@ -48,6 +53,8 @@ pub enum Outcome {
     Unchanged,
     /// Something was written.
     Changed,
+    /// What was decided did not hold any more: it is decided anew.
+    Overtaken,
     /// The object is gone.
     Gone,
 }
@@ -57,6 +64,7 @@ impl Context {
     pub fn next_look(&self, outcome: Outcome, at: Option<Timestamp>, now: Timestamp) -> Action {
         match (outcome, at) {
             (Outcome::Gone, _) => Action::await_change(),
+            (Outcome::Overtaken, _) => Action::requeue(OVERTAKEN),
             (_, None) => Action::requeue(RESYNC),
             (_, Some(at)) => {
                 let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();

@@ -52,6 +52,7 @@ pub async fn run(args: Args) -> Result<(), RunError> {
         backstop: Backstop::default(),
         max_pending: args.max_pending,
         max_open_approvals: args.max_open_approvals,
+        approval_patience: SignedDuration::try_from(args.approval_patience).unwrap_or(SignedDuration::MAX),
         retention: Retention {
             age: SignedDuration::try_from(args.session_retention_age).unwrap_or(SignedDuration::MAX),
             count: args.session_retention_count,

@@ -1,8 +1,8 @@
-//! One watch a kind, one index, and from each change the objects that must be looked at again. Deletions trigger as well:
+//! One watch a kind, indexes, and from each change the objects that must be looked at again. Deletions trigger as well:
 //! a deleted pod or policy ends sessions.
 
 use super::caches::{Caches, prune};
-use super::session::gate::answers;
+use super::session::gate::{self, answers};
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, names};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -78,7 +78,14 @@ pub(super) fn watches(client: &kube::Client) -> (Arc<Caches>, Queues, Vec<BoxFut
             session_reader,
             move |s| t2.on_session(s),
         ),
-        drive(reflector(approval_writer, watch(client, all.clone())), approval_reader, move |a| t4.on_approval(a)),
+        drive(
+            reflector(approval_writer, watch(client, all.clone())).inspect_ok({
+                let caches = Arc::clone(&caches);
+                move |event| caches.follow_approvals(event)
+            }),
+            approval_reader,
+            move |a| t4.on_approval(a),
+        ),
         drive(reflector(hold_writer, watch(client, all)), hold_reader, move |_| t5.on_hold()),
         drive(reflector(pod_writer, watch_pods(client, Arc::clone(&caches))), pod_reader, move |p| t3.on_pod(p)),
     ];
@@ -119,8 +126,7 @@ impl Triggers {
         let policy = &approval.spec.request.policy_ref.name;
         let concerned = |s: &CredentialSession| {
             let status = s.status.as_ref();
-            let waits =
-                status.and_then(|s| s.phase) == Some(Phase::AwaitingApproval) && answers(&approval.spec.request, s);
+            let waits = gate::waits(s) && answers(&approval.spec.request, s);
             let rests = status.and_then(|s| s.approval_ref.as_ref()).is_some_and(|r| r.name == name);
             s.namespace() == namespace && s.spec.request.policy_ref.name == *policy && (waits || rests)
         };

@@ -82,12 +82,12 @@ pub fn is_discovery(path: &str) -> bool {
     matches!(below, "/api" | "/apis" | "/version") || below.starts_with("/openapi/")
 }
 
-/// The answer to discovery while nothing is served. client-go reads no `Status` there, but repeats a text, and of a 503
-/// not even that.
+/// The answer to discovery while nothing is served. client-go reads no `Status` there (it takes the raw body), but of a 403, and of no
+/// 5xx, it repeats a text as it is: `Error from server (Forbidden): ApprovalPending: …`. Calls behind discovery are told by
+/// [`refused`] whether waiting may help.
 pub fn discovery_refused(refusal: &Refusal) -> Answer {
-    let status = if refusal.retryable { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::FORBIDDEN };
     let body = Bytes::from(format!("{}: {}\n", refusal.code, refusal.message));
-    Answer { status, retry_after: None, text: true, body }
+    Answer { status: StatusCode::FORBIDDEN, retry_after: None, text: true, body }
 }
 
 /// What a client is told that still reads the kubeconfig of a time without credential.
@@ -170,9 +170,10 @@ mod tests {
         }
         assert!(is_discovery("/openapi/v3") && is_api("/openapi/v3") && is_api("/api/v1/pods"));
         assert!(!is_api("/aws/credentials") && !is_api("/apiary") && !is_api("/"));
-        let answer = discovery_refused(&Refusal { retryable: false, ..stale() });
-        assert_eq!((answer.status.as_u16(), answer.text), (403, true));
-        assert!(answer.body.starts_with(b"KubeconfigStale: "));
-        assert_eq!(discovery_refused(&stale()).status.as_u16(), 500);
+        for retryable in [false, true] {
+            let answer = discovery_refused(&Refusal { retryable, ..stale() });
+            assert_eq!((answer.status.as_u16(), answer.text, answer.retry_after), (403, true, None));
+            assert!(answer.body.starts_with(b"KubeconfigStale: "));
+        }
     }
 }

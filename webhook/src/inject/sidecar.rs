@@ -163,7 +163,7 @@ fn startup_probe(plan: &Plan<'_>) -> Probe {
 
 /// How long start-up may take. Where it waits for people it lasts as long as they are asked.
 fn probe_seconds(plan: &Plan<'_>) -> i32 {
-    let asked = |needed: &Needed| needed.deadline.as_secs().saturating_add(PROBE_AFTER_DEADLINE);
+    let asked = |needed: &Needed| needed.demand.deadline.as_secs().saturating_add(PROBE_AFTER_DEADLINE);
     let asked = plan.needed.as_ref().filter(|_| plan.wait == Wait::Approval).map_or(0, asked);
     i32::try_from(asked).unwrap_or(i32::MAX).max(PROBE_SECONDS)
 }

@@ -39,7 +39,8 @@ fn word(approval: &Approval, who: &str, decision: Verdict) -> ApprovalDecision {
 }
 
 fn facts(approval: &Approval) -> Facts<'_> {
-    Facts { approval, authority: Some("hash"), policy_gone: false, session: None }
+    let patience = SignedDuration::from_mins(10);
+    Facts { approval, authority: Some("hash"), policy_gone: false, session: None, awaited: true, patience }
 }
 
 #[test]
@@ -80,6 +81,61 @@ fn people_are_not_asked_for_what_nobody_can_use_any_more() {
         assert_eq!(decision.status.phase, Some(phase), "{facts:?}");
         assert_eq!(decision.look_again.is_some(), phase == ApprovalPhase::Pending);
     }
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_is_withdrawn_after_a_while_and_not_when_somebody_comes_back() {
+    let mut object = approval();
+    let deserted = |object: &Approval, now: &str| decide(&Facts { awaited: false, ..facts(object) }, at(now));
+    let first = deserted(&object, NOW);
+    assert_eq!(first.look_again, Some(at("2026-01-01T12:10:00Z")));
+    object.status = Some(first.status);
+    let still = deserted(&object, "2026-01-01T12:09:59Z");
+    assert_eq!(Some(&still.status), object.status.as_ref(), "nothing happened, so nothing is written");
+    let over = deserted(&object, "2026-01-01T12:10:00Z");
+    let told = condition::get(&over.status.conditions, "Decided").unwrap();
+    assert_eq!((over.status.phase, told.reason.as_str()), (Some(ApprovalPhase::Expired), "ApprovalUnneeded"));
+    assert_eq!((over.look_again, over.status.missing.len()), (None, 0));
+
+    let back = decide(&facts(&object), at("2026-01-01T12:09:59Z"));
+    assert_eq!(back.status.phase, Some(ApprovalPhase::Pending));
+    assert!(condition::get(&back.status.conditions, "Awaited").is_none());
+    object.status = Some(back.status);
+    assert_eq!(deserted(&object, "2026-01-01T12:20:00Z").status.phase, Some(ApprovalPhase::Pending), "counted anew");
+}
+
+#[test]
+fn a_word_counts_whoever_waits_and_a_cronjob_runs_again() {
+    let later = "2026-01-01T12:30:00Z";
+    for (verdict, phase) in [(Verdict::Approve, ApprovalPhase::Approved), (Verdict::Deny, ApprovalPhase::Denied)] {
+        let mut object = approval();
+        object.status = Some(decide(&Facts { awaited: false, ..facts(&object) }, at(NOW)).status);
+        object.spec.decisions.push(word(&object, "alice", verdict));
+        assert_eq!(decide(&Facts { awaited: false, ..facts(&object) }, at(later)).status.phase, Some(phase));
+    }
+    let mut object = approval();
+    object.spec.request.workload =
+        Some(exeat_crds::v1alpha1::Workload { kind: "CronJob".into(), name: "nightly".into(), uid: "c".into() });
+    let decision = decide(&Facts { awaited: false, ..facts(&object) }, at(later));
+    assert_eq!(decision.status.phase, Some(ApprovalPhase::Pending));
+    assert_eq!(decision.look_again, Some(at("2026-01-01T13:00:00Z")));
+}
+
+#[test]
+fn what_was_asked_for_nothing_is_kept_for_a_day_and_the_rest_as_long_as_sessions() {
+    let mut object = approval();
+    let week = SignedDuration::from_hours(168);
+    assert_eq!(kept_until(&object, week), None, "people are asked");
+    object.status = Some(decide(&Facts { policy_gone: true, ..facts(&object) }, at(NOW)).status);
+    assert_eq!(kept_until(&object, week), Some(at("2026-01-02T12:00:00Z")));
+    assert_eq!(kept_until(&object, SignedDuration::from_hours(1)), Some(at("2026-01-01T13:00:00Z")));
+    let mut object = approval();
+    object.status = Some(decide(&facts(&object), at("2026-01-01T13:00:01Z")).status);
+    assert_eq!(kept_until(&object, week), Some(at("2026-01-08T13:00:00Z")), "nobody decided by the deadline");
+    let mut object = approval();
+    object.spec.decisions.push(word(&object, "alice", Verdict::Deny));
+    object.status = Some(decide(&facts(&object), at(NOW)).status);
+    assert_eq!(kept_until(&object, week), Some(at("2026-01-08T12:00:00Z")));
 }
 
 #[test]

@@ -3,12 +3,13 @@
 pub mod decide;
 mod write;
 
-pub(super) use write::{consume, create, notified};
+pub(super) use write::{Created, consume, create, notified};
 
 use super::context::{Context, Outcome};
 use super::error::Error;
 use crate::audit::{AuditEvent, EventName};
-use decide::{Decision, Facts, decide};
+use crate::controller::session::gate::waits_for;
+use decide::{Decision, Facts, decide, kept_until};
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalStatus, Phase, Verdict};
 use exeat_crds::{Approval, CredentialSession, authority, condition};
 use jiff::Timestamp;
@@ -45,8 +46,14 @@ fn judge(approval: &Approval, context: &Context, now: Timestamp) -> Decision {
         .session_ref
         .as_ref()
         .and_then(|s| context.caches.sessions.get(&ObjectRef::<CredentialSession>::new(&s.name).within(&namespace)));
-    let facts =
-        Facts { approval, authority: authority.as_deref(), policy_gone: policy.is_none(), session: session.as_deref() };
+    let facts = Facts {
+        approval,
+        authority: authority.as_deref(),
+        policy_gone: policy.is_none(),
+        session: session.as_deref(),
+        awaited: context.caches.waiting_sessions(&namespace).iter().any(|s| waits_for(s, approval)),
+        patience: context.approval_patience,
+    };
     decide(&facts, now)
 }
 
@@ -111,10 +118,9 @@ async fn retire(
     context: &Context,
     now: Timestamp,
 ) -> Result<Outcome, Error> {
-    let settled = status.phase.is_some_and(ApprovalPhase::is_final);
-    let since = status.decided_at.as_ref().unwrap_or(&approval.spec.request.deadline).parse::<Timestamp>();
-    let old = since.is_ok_and(|at| now.duration_since(at) > context.retention.age);
-    if !settled || !old || approval.metadata.deletion_timestamp.is_some() || is_rested_on(approval, context) {
+    let settled = Approval { status: Some(status.clone()), ..approval.clone() };
+    let old = kept_until(&settled, context.retention.age).is_some_and(|until| until < now);
+    if !old || approval.metadata.deletion_timestamp.is_some() || is_rested_on(approval, context) {
         return Ok(Outcome::Unchanged);
     }
     context.gate.check()?;

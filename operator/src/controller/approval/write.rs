@@ -5,19 +5,39 @@ use exeat_crds::v1alpha1::ApprovalStatus;
 use exeat_crds::{Approval, approval, condition, names};
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::Status;
 use serde_json::json;
 
 /// Writes that are tried: each one that fails means that somebody else's has passed.
 const ATTEMPTS: usize = 8;
 
+/// What came of asking people.
+#[derive(Debug)]
+pub(in crate::controller) enum Created {
+    /// The approval stands.
+    Stands,
+    /// The API server refuses it: a quota, somebody's admission policy.
+    Refused(Box<Status>),
+    /// Others have taken the last place meanwhile, or are just asking the same.
+    NoPlace,
+}
+
 /// Asks people. The name is derived from what is asked: a second try, and a second replica of the workload, find the first one's object.
-pub(in crate::controller) async fn create(approval: &Approval, context: &Context) -> Result<bool, Error> {
+pub(in crate::controller) async fn create(approval: &Approval, context: &Context) -> Result<Created, Error> {
     context.gate.check()?;
+    if !context.caches.take_place(approval, context.max_open_approvals, context.clock.now()) {
+        return Ok(Created::NoPlace);
+    }
     let api: Api<Approval> = Api::namespaced(context.client.clone(), &approval.namespace().unwrap_or_default());
     let params = PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() };
-    match api.create(&params, approval).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+    let created = api.create(&params, approval).await;
+    let refused = matches!(&created, Err(kube::Error::Api(status)) if !status.is_already_exists() && status.code < 500);
+    context.caches.asked(approval, refused);
+    match created {
+        Ok(_) => Ok(Created::Stands),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(Created::Stands),
+        // A quota's own record was written by another request meanwhile: nothing is refused yet.
+        Err(kube::Error::Api(status)) if !status.is_conflict() => Ok(Created::Refused(status)),
         Err(error) => Err(error.into()),
     }
 }

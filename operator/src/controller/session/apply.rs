@@ -1,8 +1,8 @@
-use super::decide::Decision;
+use super::decide::{Decision, unasked};
 use super::gate::Gate;
 use super::silence::turned_silent;
 use crate::audit::{AuditEvent, EventName};
-use crate::controller::approval;
+use crate::controller::approval::{self, Created};
 use crate::controller::context::{Context, Outcome};
 use crate::controller::error::Error;
 use crate::controller::retention;
@@ -12,21 +12,32 @@ use exeat_crds::v1alpha1::{CredentialSessionStatus, Phase, RevocationMode};
 use exeat_crds::{CredentialSession, names};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::Status;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
 /// How long the issuer may try to end access before the session is let go of.
 const GIVE_UP: SignedDuration = SignedDuration::from_hours(1);
 
-/// Writes the status if it changed, the finalizer before that where a revocation will need the session, and says so.
+/// Writes the status if it changed, once people have been asked or heard where they must be.
 pub(super) async fn apply(
     session: &CredentialSession,
     decision: &Decision,
     context: &Context,
 ) -> Result<Outcome, Error> {
-    if !pass(session, decision, context).await? {
-        return Ok(Outcome::Changed);
+    match pass(session, decision, context).await? {
+        Passed::Yes => write(session, decision, context).await,
+        Passed::No => Ok(Outcome::Overtaken),
+        Passed::Unasked(approval, refusal) => {
+            let waits = unasked(session, &approval, &refusal.message, context.clock.now());
+            write(session, &waits, context).await?;
+            Err(kube::Error::Api(refusal).into()) // tried again, ever later
+        }
     }
+}
+
+/// Writes the status if it changed, the finalizer before that where a revocation will need the session, and says so.
+async fn write(session: &CredentialSession, decision: &Decision, context: &Context) -> Result<Outcome, Error> {
     let old = without_issuance(session.status.clone().unwrap_or_default());
     let new = without_issuance(decision.status.clone());
     let api: Api<CredentialSession> = Api::namespaced(context.client.clone(), &session.namespace().unwrap_or_default());
@@ -50,16 +61,29 @@ pub(super) async fn apply(
     Ok(Outcome::Changed)
 }
 
-/// Asks people, or uses what they said, before the session says so. Returns whether its status may be written: what was taken back in the
-/// meantime is decided anew.
-async fn pass(session: &CredentialSession, decision: &Decision, context: &Context) -> Result<bool, Error> {
+/// Whether a session's status may be written as it was decided.
+enum Passed {
+    Yes,
+    /// What was decided does not hold any more: it is decided anew.
+    No,
+    /// People can't be asked this.
+    Unasked(String, Box<Status>),
+}
+
+/// Asks people, or uses what they said, before the session says so.
+async fn pass(session: &CredentialSession, decision: &Decision, context: &Context) -> Result<Passed, Error> {
     match &decision.gate {
-        Some(Gate::Ask(approval)) => approval::create(approval, context).await.map(|_| true),
+        Some(Gate::Ask(approval)) => Ok(match approval::create(approval, context).await? {
+            Created::Stands => Passed::Yes,
+            Created::NoPlace => Passed::No,
+            Created::Refused(refusal) => Passed::Unasked(approval.name_any(), refusal),
+        }),
         Some(Gate::Use { name }) => {
             let namespace = session.namespace().unwrap_or_default();
-            approval::consume(&namespace, name, &session.uid().unwrap_or_default(), context).await
+            let used = approval::consume(&namespace, name, &session.uid().unwrap_or_default(), context).await?;
+            Ok(if used { Passed::Yes } else { Passed::No })
         }
-        _ => Ok(true),
+        _ => Ok(Passed::Yes),
     }
 }
 

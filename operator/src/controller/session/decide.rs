@@ -11,13 +11,16 @@ use exeat_crds::v1alpha1::{
     AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, CredentialSessionStatus,
     GrantStatus, NameRef, Phase, Revocation, RevocationMode,
 };
-use exeat_crds::{duration, rules};
+use exeat_crds::{duration, rules, text};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::sync::Arc;
 
 /// How long after its deletion at the provider a Kubernetes token may still pass: the API server caches token checks for 10 s.
 const IMMEDIATE_SLACK: SignedDuration = SignedDuration::from_secs(15);
+
+/// Longest part of a refusal of the API server that is repeated, bytes: what may be done about it must have room.
+const MAX_SAID: usize = 500;
 
 /// How soon a session that waits for the admission policies is looked at again.
 const BACKSTOP_RETRY: SignedDuration = SignedDuration::from_secs(1);
@@ -108,7 +111,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
 /// Revocation by a person, the agent's own end, time.
 fn ended(facts: &Facts<'_>, status: &CredentialSessionStatus, now: Timestamp) -> Option<Verdict> {
     if let Some(revoke) = &facts.session.spec.revoke {
-        let why = exeat_crds::text::sanitize(&revoke.reason);
+        let why = text::sanitize(&revoke.reason);
         return Some(Verdict::new(Phase::Revoked, Reason::SessionRevoked, format!("revoked: {why}")));
     }
     if let AgentEnd::Ended(end) = &facts.agent {
@@ -215,7 +218,7 @@ fn open(
         return waiting(Reason::BackstopMissing, message.to_owned());
     }
     if let Some(hold) = facts.hold {
-        let why = exeat_crds::text::sanitize(&hold.spec.reason);
+        let why = text::sanitize(&hold.spec.reason);
         return waiting(Reason::Held, format!("CredentialHold {:?} keeps new sessions off: {why}", hold.name_any()));
     }
     *gate = asked(facts, authority, &grant, now);
@@ -226,6 +229,19 @@ fn open(
         Ok(()) => Verdict::new(Phase::Active, Reason::Active, "credentials may be minted"),
         Err(refused) => Verdict::new(Phase::Denied, refused.reason, refused.message),
     }
+}
+
+/// A session for which people can't be asked, since the API server refuses the approval with these words: it waits.
+pub fn unasked(session: &CredentialSession, approval: &str, said: &str, now: Timestamp) -> Decision {
+    let mut status = session.status.clone().unwrap_or_default();
+    status.approval_ref = None;
+    let message = format!(
+        "approval {approval} can't be created: {}; change the ResourceQuota, admission policy, webhook or right that this names, so that the controller may create approvals.exeat.dev in namespace {:?}: it is tried again",
+        text::cut(&text::sanitize(said), MAX_SAID),
+        session.namespace().unwrap_or_default(),
+    );
+    record(&mut status, &Verdict::new(Phase::Pending, Reason::ApprovalNotCreated, message), session, now);
+    Decision { status, look_again: None, gate: None }
 }
 
 /// What people say, where the grant needs their approval.
@@ -326,7 +342,7 @@ fn record(status: &mut CredentialSessionStatus, verdict: &Verdict, session: &Cre
     let issued = status.issuance.as_ref().is_some_and(|i| i.credential_id.is_some());
     status.phase = Some(phase);
     status.reason = Some(reason.to_owned());
-    status.message = Some(exeat_crds::text::cut(&verdict.message, 1024).to_owned());
+    status.message = Some(text::cut(&verdict.message, 1024).to_owned());
     let mut set = |type_: &str, value: bool, reason: &str| {
         condition::set(&mut status.conditions, type_, value, reason, &verdict.message, generation, now);
     };

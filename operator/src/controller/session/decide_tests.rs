@@ -3,8 +3,12 @@ use crate::controller::session::end::End;
 use proptest::prelude::*;
 use serde_json::json;
 
+#[path = "founded_tests.rs"]
+mod founded;
 #[path = "people_tests.rs"]
 mod people;
+#[path = "silence_tests.rs"]
+mod silence;
 
 const NOW: &str = "2026-01-01T12:00:00Z";
 
@@ -215,130 +219,6 @@ fn a_policy_that_is_not_ready_any_more_does_not_end_a_session() {
     assert_eq!(case.outcome(NOW).0, Phase::Active);
 }
 
-type Forgery = (&'static str, fn(&mut CredentialSessionStatus), Reason);
-
-/// What somebody may write into an active session's status while no admission policy stands in the way, with the reason by which it ends.
-const FORGED: &[Forgery] = &[
-    ("phase alone", |s| *s = of_phase(Phase::Active), Reason::SessionNotActive),
-    ("no decision", |s| s.conditions.clear(), Reason::SessionNotActive),
-    ("a decision that was none", |s| s.conditions[0].status = "False".into(), Reason::SessionNotActive),
-    ("no grant", |s| s.grant = None, Reason::GrantChanged),
-    ("another digest", |s| grant(s).digest = "0".repeat(64), Reason::GrantChanged),
-    ("another principal", |s| grant(s).principal = "root".into(), Reason::GrantChanged),
-    ("more actions", |s| grant(s).allow[0].actions.push("get secrets".into()), Reason::GrantChanged),
-    ("another denial", |s| grant(s).deny = vec!["get nodes".into()], Reason::GrantChanged),
-    ("no start", |s| s.started_at = None, Reason::GrantChanged),
-    ("no time as start", |s| s.started_at = Some("soon".into()), Reason::GrantChanged),
-    ("no end", |s| s.expires_at = None, Reason::GrantChanged),
-    ("a later end", |s| s.expires_at = Some("2026-01-01T13:00:01Z".into()), Reason::GrantChanged),
-    (
-        "a start to come, with its end",
-        |s| {
-            s.started_at = Some("2026-01-01T12:05:01Z".into());
-            s.expires_at = Some("2026-01-01T13:05:01Z".into());
-        },
-        Reason::GrantChanged,
-    ),
-];
-
-fn of_phase(phase: Phase) -> CredentialSessionStatus {
-    CredentialSessionStatus { phase: Some(phase), ..CredentialSessionStatus::default() }
-}
-
-fn grant(status: &mut CredentialSessionStatus) -> &mut GrantStatus {
-    status.grant.as_mut().unwrap()
-}
-
-#[test]
-fn an_active_session_that_the_controller_did_not_decide_ends() {
-    for (what, forge, reason) in FORGED {
-        let mut case = Case::active();
-        assert_eq!(case.outcome(NOW), (Phase::Active, "Active".into()));
-        forge(case.session.status.as_mut().unwrap());
-        assert_eq!(case.outcome(NOW), (Phase::Revoked, reason.to_string()), "{what}");
-    }
-}
-
-#[test]
-fn an_active_session_ends_when_its_pod_is_not_what_may_hold_it() {
-    let mut case = Case::active();
-    case.pod = Some(Ok(()));
-    assert_eq!(case.outcome(NOW), (Phase::Active, "Active".into()));
-    case.pod = Some(Err(Refused::new(Reason::NotInjected, "no sidecar of ours")));
-    assert_eq!(case.outcome(NOW), (Phase::Revoked, "NotInjected".into()));
-}
-
-#[test]
-fn what_is_said_of_an_active_session_is_put_right() {
-    let mut case = Case::active();
-    let before = case.session.status.clone().unwrap();
-    let status = case.session.status.as_mut().unwrap();
-    status.revocation = Some(Revocation { mode: RevocationMode::ExpiryOnly, effective_by: NOW.into() });
-    status.enforcement = None;
-    status.exceptions = vec!["none at all".into()];
-    assert_eq!(case.decide(NOW).status, before);
-}
-
-fn stream(case: &mut Case, lost_at: Option<&str>) {
-    let stream = exeat_crds::v1alpha1::StreamRecord {
-        replica: "issuer-0".into(),
-        since: NOW.into(),
-        lost_at: lost_at.map(Into::into),
-    };
-    let issuance = exeat_crds::v1alpha1::Issuance { stream: Some(stream), ..Default::default() };
-    case.session.status.as_mut().unwrap().issuance = Some(issuance);
-}
-
-fn silent(case: &mut Case, now: &str) -> (Option<(String, String)>, Option<Timestamp>) {
-    let decision = case.decide(now);
-    case.session.status = Some(decision.status.clone());
-    let found = condition::get(&decision.status.conditions, "SidecarSilent");
-    (found.map(|c| (c.status.clone(), c.message.clone())), decision.look_again)
-}
-
-#[test]
-fn a_sidecar_without_a_stream_shows_after_half_a_minute_and_until_it_is_back() {
-    let mut case = Case::active();
-    stream(&mut case, None);
-    assert_eq!(silent(&mut case, NOW).0, None, "one that was never silent says nothing");
-    stream(&mut case, Some("2026-01-01T12:10:00Z"));
-    assert_eq!(silent(&mut case, "2026-01-01T12:10:29Z"), (None, Some(at("2026-01-01T12:10:30Z"))));
-    let (found, again) = silent(&mut case, "2026-01-01T12:10:30Z");
-    let (status, message) = found.unwrap();
-    assert_eq!((status.as_str(), again), ("True", Some(at("2026-01-01T13:00:00Z"))));
-    assert!(message.contains("since 2026-01-01T12:10:00Z"), "{message}");
-    let before = case.session.status.clone();
-    silent(&mut case, "2026-01-01T12:30:00Z");
-    assert_eq!(case.session.status, before, "nothing happened, so nothing is written");
-    stream(&mut case, None);
-    assert_eq!(silent(&mut case, "2026-01-01T12:31:00Z").0.unwrap().0, "False");
-}
-
-#[test]
-fn it_is_said_until_when_a_silent_sidecar_serves() {
-    for (grace, until) in [("10m", "2026-01-01T12:20:00Z"), ("2h", "2026-01-01T13:00:00Z")] {
-        let mut case = Case::fresh();
-        let mut policy = policy(true);
-        policy.spec.session.offline_grace = Some(grace.into());
-        let hash = authority::resolve(&policy, Some(&provider())).map(|a| a.hash).unwrap();
-        case.session.spec.request.authority_hash.clone_from(&hash);
-        policy.status.as_mut().unwrap().authority_hash = Some(hash);
-        case.policy = Some(policy);
-        case.session.status = Some(case.decide(NOW).status);
-        stream(&mut case, Some("2026-01-01T12:10:00Z"));
-        let message = silent(&mut case, "2026-01-01T12:15:00Z").0.unwrap().1;
-        assert!(message.contains(&format!("until {until}")), "{message}");
-    }
-}
-
-#[test]
-fn a_session_that_ended_is_not_listened_for() {
-    let mut case = Case::active();
-    stream(&mut case, Some("2026-01-01T12:10:00Z"));
-    case.agent = AgentEnd::Ended(End::Completed);
-    assert_eq!(silent(&mut case, "2026-01-01T12:15:00Z").0, None);
-}
-
 proptest! {
     /// Whatever happens in whatever order: an end is final, the expiry never moves, and nothing is active past it.
     #[test]
@@ -374,34 +254,5 @@ proptest! {
             expires = until;
             case.session.status = Some(status);
         }
-    }
-}
-
-proptest! {
-    /// Whatever mix of fields somebody writes beside phase Active: it stands only as what the controller would have decided itself.
-    #[test]
-    fn what_stands_as_active_is_what_the_controller_decides(
-        forgeries in prop::collection::vec(0..FORGED.len(), 0..4), minutes in 0i64..90, pod in any::<bool>()
-    ) {
-        let mut case = Case::active();
-        let decided = case.session.status.clone().unwrap();
-        for index in forgeries {
-            // A forgery of a field that another one took away changes nothing.
-            let mut status = case.session.status.clone().unwrap();
-            if status.grant.is_some() && !status.conditions.is_empty() {
-                FORGED[index].1(&mut status);
-            }
-            case.session.status = Some(status);
-        }
-        case.pod = Some(if pod { Ok(()) } else { Err(Refused::new(Reason::NotInjected, "")) });
-        let now = at(NOW).checked_add(SignedDuration::from_mins(minutes)).unwrap();
-        let status = case.decide(&now.to_string()).status;
-        if status.phase == Some(Phase::Active) {
-            prop_assert!(pod && expiry(&status).unwrap() > now);
-            // A start that has come by now may stand: the schema lets no recorded end move later.
-            let same = |s: &CredentialSessionStatus| (s.grant.clone(), s.enforcement, s.exceptions.clone());
-            prop_assert_eq!(same(&status), same(&decided));
-        }
-        prop_assert!(status.phase.is_some_and(|p| p == Phase::Active || p.is_terminal()), "{:?}", status.phase);
     }
 }

@@ -2,7 +2,7 @@
 
 use exeat_crds::approval::{self, Asked};
 use exeat_crds::reason::{Reason, Refused};
-use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest, ApprovalSpec, ApprovalStatus};
+use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest, ApprovalSpec, ApprovalStatus, Phase};
 use exeat_crds::{Approval, CredentialSession};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -67,7 +67,7 @@ pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
     }
     match same.last() {
         Some(last) if status(last).phase.is_none_or(|p| p == ApprovalPhase::Pending) => waiting(last),
-        Some(last) if names(asked, last) && undecided(last) => Gate::Closed {
+        Some(last) if names(asked, last) && lapsed(last) => Gate::Closed {
             name: last.name_any(),
             why: Refused::new(
                 Reason::ApprovalExpired,
@@ -82,6 +82,12 @@ pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
     }
 }
 
+/// Whether a session is not decided yet.
+pub fn waits(session: &CredentialSession) -> bool {
+    let phase = session.status.as_ref().and_then(|s| s.phase);
+    phase.is_none_or(|p| matches!(p, Phase::Pending | Phase::AwaitingApproval))
+}
+
 /// Whether an approval may be the one that a session needs: it is for this very session, or for its workload.
 pub fn answers(request: &ApprovalRequest, session: &CredentialSession) -> bool {
     match (&request.session_ref, &request.workload) {
@@ -91,6 +97,15 @@ pub fn answers(request: &ApprovalRequest, session: &CredentialSession) -> bool {
         }
         (None, None) => false,
     }
+}
+
+/// Whether a session waits for an approval, or may come to wait for it.
+pub fn waits_for(session: &CredentialSession, approval: &Approval) -> bool {
+    let named = session.status.as_ref().and_then(|s| s.approval_ref.as_ref());
+    waits(session)
+        && session.spec.request.policy_ref == approval.spec.request.policy_ref
+        && answers(&approval.spec.request, session)
+        && named.is_none_or(|named| named.name == approval.name_any())
 }
 
 fn status(approval: &Approval) -> ApprovalStatus {
@@ -107,8 +122,9 @@ fn names(asked: &Asked<'_>, approval: &Approval) -> bool {
     name == Some(approval.name_any())
 }
 
-fn undecided(approval: &Approval) -> bool {
-    status(approval).decided_at.is_none()
+/// Whether its deadline has passed without a word. What nobody waited for any more has ended too, but whoever needs it again asks anew.
+fn lapsed(approval: &Approval) -> bool {
+    status(approval).decided_at.is_none() && approval::moot_at(approval).is_none()
 }
 
 fn denied(approval: &Approval, now: Timestamp) -> Option<Gate> {
@@ -144,7 +160,9 @@ fn waiting(approval: &Approval) -> Gate {
 
 fn ask(asked: &Asked<'_>, queue: Queue<'_>, number: usize, now: Timestamp) -> Gate {
     if !queue.room {
-        let message = "people must approve this, and too much waits for them in this namespace already".to_owned();
+        let message =
+            "people must approve this, and too much waits for them in this namespace already, or was asked of them for nothing within the hour; it is asked once there is room"
+                .to_owned();
         return Gate::Wait { name: None, message, look_again: now.checked_add(CROWDED).ok() };
     }
     let request = approval::request(asked, last_approved(asked, queue), now);

@@ -13,6 +13,10 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
+#[path = "orders_tests.rs"]
+mod orders;
+
+#[derive(Clone)]
 struct Fixture {
     authority: Authority,
     grant: Grant,
@@ -56,6 +60,10 @@ impl Fixture {
         let asked =
             Asked { session: &self.session, authority: &self.authority, grant: &self.grant, needed: &self.needed };
         judge(&asked, Queue { approvals: &self.approvals, room: self.room }, at(now))
+    }
+
+    fn judge_at(&self, now: Timestamp) -> Gate {
+        self.judge(&now.to_string())
     }
 
     /// What is asked stands in the API server, with these words and looked at then.

@@ -50,7 +50,7 @@ pub(super) async fn gather(session: &CredentialSession, context: &Context) -> Re
     let undecided = matches!(phase, None | Some(Phase::Pending | Phase::AwaitingApproval));
     let hold = if undecided { context.caches.hold(&namespace, request) } else { None };
     let approvals = approvals(session, context).await?;
-    let room = !undecided || context.caches.open_approvals(&namespace) < context.max_open_approvals;
+    let room = !undecided || context.caches.has_room(&namespace, context.max_open_approvals, context.clock.now());
     Ok(Gathered { policy, provider, agent, pod, hold, approvals, room })
 }
 

@@ -108,6 +108,26 @@ fn a_denial_ends_who_waits_and_a_missing_admission_policy_uses_nothing() {
 }
 
 #[test]
+fn whom_nobody_can_be_asked_for_waits_and_says_what_stands_in_the_way() {
+    let mut case = guarded();
+    let quota = "approvals.exeat.dev \"a-1\" is forbidden: exceeded quota: small\n";
+    let refused = unasked(&case.session, "a-1", quota, at(NOW));
+    let status = refused.status;
+    assert_eq!((status.phase, status.reason.as_deref()), (Some(Phase::Pending), Some("ApprovalNotCreated")));
+    let message = status.message.clone().unwrap();
+    for part in ["approval a-1", "exceeded quota: small;", "change the ResourceQuota", "namespace \"agents\""] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!((refused.gate, status.approval_ref.clone(), status.expires_at.clone()), (None, None, None));
+    case.session.status = Some(status.clone());
+    let again = unasked(&case.session, "a-1", quota, at("2026-01-01T12:20:00Z")).status;
+    assert_eq!(again, status, "the same words are written once");
+    let long = unasked(&case.session, "a-1", &"é".repeat(3000), at(NOW)).status.message.unwrap();
+    assert!(long.ends_with("it is tried again"), "{long}");
+    assert_eq!(pass(&mut case).phase, Some(Phase::AwaitingApproval), "and once they can be asked they are");
+}
+
+#[test]
 fn a_hold_keeps_new_sessions_off_and_ends_none() {
     let spec =
         CredentialHoldSpec { namespace: Some("agents".into()), reason: "incident 7".into(), ..Default::default() };

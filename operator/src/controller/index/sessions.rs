@@ -1,107 +1,81 @@
-//! Which sessions a pod has, and how many of a namespace wait: known without a walk over all of them.
+//! Sessions by pod, and those that are not decided yet by namespace.
 
+use super::{Key, View, change};
+use crate::controller::session::gate;
 use exeat_crds::CredentialSession;
-use exeat_crds::v1alpha1::Phase;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher::Event;
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 
-type Key = ObjectRef<CredentialSession>;
-
-/// Follows the watch of sessions.
+/// What is known of sessions.
 #[derive(Default)]
-pub(super) struct Index {
-    known: HashMap<Key, Known>,
-    by_pod: HashMap<String, HashSet<Key>>,
-    waiting: HashMap<String, usize>,
-    /// What a list that is not whole yet has brought.
-    listed: HashMap<Key, Known>,
+pub(in crate::controller) struct Sessions {
+    by_pod: HashMap<String, HashSet<Key<CredentialSession>>>,
+    waiting: HashMap<String, HashSet<Key<CredentialSession>>>,
 }
 
 /// What counts of a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Known {
+pub(in crate::controller) struct Known {
     namespace: String,
     pod_uid: String,
     waits: bool,
 }
 
-impl Known {
-    fn of(session: &CredentialSession) -> Self {
-        let phase = session.status.as_ref().and_then(|s| s.phase);
-        Self {
-            namespace: session.namespace().unwrap_or_default(),
-            pod_uid: session.spec.request.agent.pod.uid.clone(),
-            waits: phase.is_none_or(|p| matches!(p, Phase::Pending | Phase::AwaitingApproval)),
-        }
-    }
-}
-
-impl Index {
-    /// Takes in what the watch says. A fresh list takes the place of all that was known once it is whole, as in the store.
-    pub(super) fn follow(&mut self, event: &Event<CredentialSession>) {
-        match event {
-            Event::Apply(session) => self.put(ObjectRef::from_obj(session), Known::of(session)),
-            Event::Delete(session) => self.remove(&ObjectRef::from_obj(session)),
-            Event::Init => self.listed.clear(),
-            Event::InitApply(session) => drop(self.listed.insert(ObjectRef::from_obj(session), Known::of(session))),
-            Event::InitDone => {
-                let listed = std::mem::take(&mut self.listed);
-                *self = Self::default();
-                listed.into_iter().for_each(|(key, known)| self.put(key, known));
-            }
-        }
-    }
-
+impl Sessions {
     /// The sessions of a pod.
-    pub(super) fn of_pod(&self, uid: &str) -> Vec<Key> {
+    pub(in crate::controller) fn of_pod(&self, uid: &str) -> Vec<Key<CredentialSession>> {
         self.by_pod.get(uid).into_iter().flatten().cloned().collect()
     }
 
     /// Sessions of a namespace that are not decided yet.
-    pub(super) fn waiting(&self, namespace: &str) -> usize {
-        self.waiting.get(namespace).copied().unwrap_or_default()
+    pub(in crate::controller) fn waiting(&self, namespace: &str) -> Vec<Key<CredentialSession>> {
+        self.waiting.get(namespace).into_iter().flatten().cloned().collect()
     }
 
-    fn put(&mut self, key: Key, known: Known) {
-        self.remove(&key);
-        self.by_pod.entry(known.pod_uid.clone()).or_default().insert(key.clone());
-        if known.waits {
-            *self.waiting.entry(known.namespace.clone()).or_default() += 1;
-        }
-        self.known.insert(key, known);
-    }
-
-    fn remove(&mut self, key: &Key) {
-        let Some(known) = self.known.remove(key) else { return };
-        change(&mut self.by_pod, known.pod_uid, |keys| {
-            keys.remove(key);
-            keys.is_empty()
-        });
-        if known.waits {
-            change(&mut self.waiting, known.namespace, |count| {
-                *count = count.saturating_sub(1);
-                *count == 0
-            });
-        }
+    /// How many sessions of a namespace are not decided yet.
+    pub(in crate::controller) fn waiting_count(&self, namespace: &str) -> usize {
+        self.waiting.get(namespace).map_or(0, HashSet::len)
     }
 }
 
-/// Changes an entry, and drops it where `empties` says that nothing is left.
-fn change<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, empties: impl FnOnce(&mut V) -> bool) {
-    if let Entry::Occupied(mut entry) = map.entry(key)
-        && empties(entry.get_mut())
-    {
-        entry.remove();
+impl View for Sessions {
+    type Object = CredentialSession;
+    type Known = Known;
+
+    fn known(session: &CredentialSession) -> Known {
+        Known {
+            namespace: session.namespace().unwrap_or_default(),
+            pod_uid: session.spec.request.agent.pod.uid.clone(),
+            waits: gate::waits(session),
+        }
+    }
+
+    fn put(&mut self, key: &Key<CredentialSession>, known: &Known) {
+        self.by_pod.entry(known.pod_uid.clone()).or_default().insert(key.clone());
+        if known.waits {
+            self.waiting.entry(known.namespace.clone()).or_default().insert(key.clone());
+        }
+    }
+
+    fn remove(&mut self, key: &Key<CredentialSession>, known: &Known) {
+        change(&mut self.by_pod, &known.pod_uid, |keys| {
+            keys.remove(key);
+            keys.is_empty()
+        });
+        change(&mut self.waiting, &known.namespace, |keys| {
+            keys.remove(key);
+            keys.is_empty()
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::index::Index;
+    use exeat_crds::v1alpha1::Phase;
+    use kube::runtime::reflector::ObjectRef;
+    use kube::runtime::watcher::Event;
     use proptest::prelude::*;
     use serde_json::json;
     use std::collections::BTreeMap;
@@ -160,7 +134,7 @@ mod tests {
         fn the_index_says_what_a_walk_over_the_store_says(
             events in prop::collection::vec((0u8..8, 0u8..2, 0u8..4, 0u8..3, 0usize..PHASES.len()), 1..80)
         ) {
-            let (mut index, mut walk) = (Index::default(), Walk::default());
+            let (mut index, mut walk) = (Index::<Sessions>::default(), Walk::default());
             for (kind, namespace, name, pod, phase) in events {
                 let session = session(namespace, name, pod, phase);
                 let event = match kind {
@@ -173,16 +147,18 @@ mod tests {
                 index.follow(&event);
                 walk.follow(&event);
                 for namespace in ["n0", "n1", "n2"] {
-                    prop_assert_eq!(index.waiting(namespace), walk.waiting(namespace));
+                    prop_assert_eq!(index.view().waiting(namespace).len(), walk.waiting(namespace));
+                    prop_assert_eq!(index.view().waiting_count(namespace), walk.waiting(namespace));
                 }
                 for pod in ["pod0", "pod1", "pod2"] {
-                    let mut found: Vec<_> = index.of_pod(pod).iter().map(ToString::to_string).collect();
+                    let mut found: Vec<_> = index.view().of_pod(pod).iter().map(ToString::to_string).collect();
                     let mut expected = walk.of_pod(pod);
                     found.sort();
                     expected.sort();
                     prop_assert_eq!(found, expected);
                 }
-                prop_assert!(index.waiting.values().all(|n| *n > 0) && index.by_pod.values().all(|k| !k.is_empty()), "nothing is kept of what is gone");
+                let view = index.view();
+                prop_assert!(view.waiting.values().chain(view.by_pod.values()).all(|k| !k.is_empty()), "nothing is kept of what is gone");
             }
         }
     }
