@@ -41,7 +41,7 @@ async fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<Exit, Error> {
         Command::Release(args) => revoke::hold::release(&Cluster::connect(&global).await?, &args, out).await,
         Command::Revoke(args) => revoke::run(&Cluster::connect(&global).await?, &args, out).await,
         Command::Explain(args) => explain::run(&Cluster::connect(&global).await?, &args, out).await,
-        Command::Policy(command) => policy::run(&command, global.namespace.as_deref(), out),
+        Command::Policy(command) => policy::run(&global, &command, out).await,
         Command::Audit(command) => audit::run(&global, &command, out).await,
         Command::Doctor(args) => doctor::run(&Cluster::connect(&global).await?, &args, out).await,
         Command::Completions { shell } => {
