@@ -47,6 +47,12 @@ async fn hooks<K: Resource<DynamicType = ()>>(client: &Client) -> Result<Option<
     api.get_opt(NAME).await?.map(read).transpose().map_err(kube::Error::SerdeError)
 }
 
+/// The roots by which the API server knows the webhook; empty where there are none, or they may not be read.
+pub(super) async fn roots(client: &Client) -> Vec<u8> {
+    let hooks = hooks::<MutatingWebhookConfiguration>(client).await.ok().flatten().unwrap_or_default();
+    hooks.into_iter().find_map(|hook| hook.client_config.ca_bundle).map(|bundle| bundle.0).unwrap_or_default()
+}
+
 fn judge(check: &str, found: Result<Option<Vec<Hook>>, kube::Error>, now: Timestamp) -> Check {
     let hooks = match found {
         Err(error) => return Check::unseen(check, &error),

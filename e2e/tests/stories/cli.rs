@@ -288,6 +288,8 @@ async fn doctor_looks_at_every_part() -> Result {
             "mutating webhook",
             "validating webhook",
             "issuer's root",
+            "webhook's certificate",
+            "issuer's certificate",
             "admission policies",
             "provider e2e-kubernetes",
         ] {
