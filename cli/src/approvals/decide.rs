@@ -54,9 +54,6 @@ async fn one(
         return Ok(Exit::Denied);
     }
     if !args.yes {
-        if !out.asks {
-            return Err(Error::Usage("this is no terminal to ask on: add --yes".to_owned()));
-        }
         let question = if verdict == Verdict::Approve { "Approve this?" } else { "Deny this?" };
         if !out.confirm(question)? {
             out.note("Nothing was written.")?;
