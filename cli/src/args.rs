@@ -9,7 +9,6 @@ use crate::policy::PolicyCommand;
 use crate::revoke::{ReleaseArgs, RevokeArgs};
 use crate::sessions::{ListArgs, ShowArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// Who holds which credentials, who must say yes, how to stop it, and why an agent gets nothing.
@@ -131,33 +130,32 @@ pub enum Command {
     Audit(AuditCommand),
     /// Check the installation.
     Doctor(DoctorArgs),
-    /// Write the completions of a shell.
+    /// Write the completions of a shell, or what kubectl asks to complete `kubectl exeat`.
     Completions {
-        /// bash, zsh or fish.
+        /// bash, zsh or fish, for `kubectl-exeat`; kubectl, for `kubectl exeat` in any of them.
         #[arg(value_enum)]
         shell: CompletionShell,
     },
+    /// Answer kubectl's completion of `kubectl exeat`.
+    #[command(name = "__complete", hide = true, disable_help_flag = true)]
+    Complete {
+        /// The words so far; the last one is being written.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
 }
 
-/// Shells that there are completions for.
+/// What there are completions for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CompletionShell {
+    /// kubectl itself, in any shell that completes it.
+    Kubectl,
     /// Bash.
     Bash,
     /// Zsh.
     Zsh,
     /// Fish.
     Fish,
-}
-
-impl From<CompletionShell> for Shell {
-    fn from(shell: CompletionShell) -> Self {
-        match shell {
-            CompletionShell::Bash => Self::Bash,
-            CompletionShell::Zsh => Self::Zsh,
-            CompletionShell::Fish => Self::Fish,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,15 @@
 
 use crate::args::Global;
 use crate::error::Error;
+use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 use std::time::Duration;
 
+/// Most objects that are asked for at once.
+const PAGE: u32 = 500;
 /// Longest wait for a connection: a wrong context must not look like a hang.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for an answer. Watches send something more often than that.
@@ -55,6 +60,38 @@ impl Cluster {
         match self.scope() {
             Some(namespace) => kube::Api::namespaced(self.client.clone(), namespace),
             None => kube::Api::all(self.client.clone()),
+        }
+    }
+}
+
+/// All objects, however many there are, page by page.
+///
+/// # Errors
+/// The API server's.
+pub async fn list<K: Clone + DeserializeOwned + Debug>(
+    api: &Api<K>,
+    params: ListParams,
+) -> Result<Vec<K>, kube::Error> {
+    list_where(api, params, |_| true).await
+}
+
+/// Those that are meant: what is not is forgotten with its page.
+///
+/// # Errors
+/// The API server's.
+pub async fn list_where<K: Clone + DeserializeOwned + Debug>(
+    api: &Api<K>,
+    params: ListParams,
+    meant: impl Fn(&K) -> bool,
+) -> Result<Vec<K>, kube::Error> {
+    let mut params = params.limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = api.list(&params).await?;
+        found.extend(page.items.into_iter().filter(&meant));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(found),
         }
     }
 }

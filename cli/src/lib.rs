@@ -8,6 +8,7 @@ pub mod args;
 pub mod audit;
 pub mod client;
 pub mod clock;
+pub mod complete;
 pub mod doctor;
 pub mod error;
 pub mod explain;

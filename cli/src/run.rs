@@ -5,8 +5,7 @@ use crate::client::Cluster;
 use crate::clock;
 use crate::error::{Error, Exit};
 use crate::output::{Format, Out, Paint};
-use crate::{approvals, audit, doctor, explain, policy, revoke, sessions, watch};
-use clap::CommandFactory;
+use crate::{approvals, audit, complete, doctor, explain, policy, revoke, sessions, watch};
 use exeat_crds::v1alpha1::Verdict;
 use std::io::IsTerminal;
 
@@ -41,14 +40,15 @@ async fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<Exit, Error> {
         Command::Release(args) => revoke::hold::release(&Cluster::connect(&global).await?, &args, out).await,
         Command::Revoke(args) => revoke::run(&Cluster::connect(&global).await?, &args, out).await,
         Command::Explain(args) => explain::run(&Cluster::connect(&global).await?, &args, out).await,
-        Command::Policy(command) => policy::run(&command, global.namespace.as_deref(), out),
+        Command::Policy(command) => policy::run(&global, &command, out).await,
         Command::Audit(command) => audit::run(&global, &command, out).await,
         Command::Doctor(args) => doctor::run(&Cluster::connect(&global).await?, &args, out).await,
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            let shell = clap_complete::Shell::from(shell);
-            clap_complete::generate(shell, &mut Cli::command(), "kubectl-exeat", &mut script);
-            out.to.write_all(&script)?;
+            out.to.write_all(&complete::script(shell))?;
+            Ok(Exit::Done)
+        }
+        Command::Complete { words } => {
+            out.text(&complete::answer(&words))?;
             Ok(Exit::Done)
         }
     }

@@ -8,7 +8,9 @@ use crate::error::{Error, Exit, api_message, is_forbidden};
 use crate::output::Out;
 use crate::revoke::act::MANAGER;
 use exeat_crds::Approval;
+use exeat_crds::approval::{State, state};
 use exeat_crds::v1alpha1::Verdict;
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -54,9 +56,6 @@ async fn one(
         return Ok(Exit::Denied);
     }
     if !args.yes {
-        if !out.asks {
-            return Err(Error::Usage("this is no terminal to ask on: add --yes".to_owned()));
-        }
         let question = if verdict == Verdict::Approve { "Approve this?" } else { "Deny this?" };
         if !out.confirm(question)? {
             out.note("Nothing was written.")?;
@@ -65,7 +64,7 @@ async fn one(
     }
     write(api, &cluster.namespace, approval, &me, args, verdict).await?;
     let after = get(api, name, &cluster.namespace).await?;
-    out.text(&format!("{name}: {} by {}; it is {}\n", past(verdict), me.username, super::phase(&after).as_str()))?;
+    out.text(&format!("{name}: {} by {}; {}\n", past(verdict), me.username, standing(&after, clock::now())))?;
     Ok(Exit::Done)
 }
 
@@ -73,6 +72,15 @@ fn past(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Approve => "approved",
         Verdict::Deny => "denied",
+    }
+}
+
+/// What all have said comes to. The controller writes it into the status a moment later.
+fn standing(approval: &Approval, now: Timestamp) -> String {
+    match state(&approval.spec.request, &approval.spec.decisions, now) {
+        State::Approved => "nobody is missing".to_owned(),
+        State::Denied { .. } => "a no wins: nothing is opened under it".to_owned(),
+        State::Open(missing) => format!("still missing: {}", missing.join(", ")),
     }
 }
 
@@ -191,6 +199,10 @@ mod tests {
             comment: None,
             time: None,
         };
+        let now = "2026-01-01T13:00:00Z".parse().unwrap();
+        assert_eq!(standing(&object, now), "still missing: 1 of security");
+        object.spec.decisions = vec![ApprovalDecision { decision: Verdict::Deny, ..said("erin") }];
+        assert!(standing(&object, now).starts_with("a no wins"));
         object.spec.decisions = vec![said("erin"), said("dave")];
         let replaced = patch(&object, &object, &me, "no", Verdict::Deny);
         assert_eq!((&replaced[1]["op"], &replaced[1]["path"]), (&json!("replace"), &json!("/spec/decisions/1")));

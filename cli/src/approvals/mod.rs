@@ -6,7 +6,7 @@ pub mod list;
 pub mod precheck;
 pub mod show;
 
-use crate::client::Cluster;
+use crate::client::{Cluster, list_where};
 use crate::error::{Error, Exit};
 use crate::output::Out;
 use clap::Args;
@@ -64,19 +64,10 @@ pub fn missing(approval: &Approval, now: Timestamp) -> Vec<String> {
 /// The API server's.
 pub async fn list(cluster: &Cluster, args: &ListArgs, now: Timestamp, out: &mut Out<'_>) -> Result<Exit, Error> {
     let api: Api<Approval> = cluster.api();
-    let mut params = ListParams::default().limit(crate::sessions::PAGE);
-    if let Some(policy) = &args.policy {
-        params = params.fields(&format!("spec.request.policyRef.name={policy}"));
-    }
-    let mut found = Vec::new();
-    loop {
-        let page = api.list(&params).await.map_err(Error::api("approvals can't be listed"))?;
-        found.extend(page.items.into_iter().filter(|approval| args.all || phase(approval) == ApprovalPhase::Pending));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => break,
-        }
-    }
+    let fields = args.policy.as_ref().map(|policy| format!("spec.request.policyRef.name={policy}"));
+    let params = ListParams { field_selector: fields, ..ListParams::default() };
+    let meant = |approval: &Approval| args.all || phase(approval) == ApprovalPhase::Pending;
+    let mut found = list_where(&api, params, meant).await.map_err(Error::api("approvals can't be listed"))?;
     found.sort_by_key(|approval| (approval.creation_timestamp().map(|t| t.0), approval.name_any()));
     out.list(&found, || list::table(&found, cluster.all, now), "Nothing waits for approval.")?;
     Ok(Exit::Done)

@@ -1,10 +1,9 @@
 //! `audit recent` and `audit show`: Events of the namespace, and the records in the logs of controller and issuer.
 
 use super::record::{Happened, merge, parse, table};
-use crate::client::Cluster;
+use crate::client::{Cluster, list};
 use crate::error::{Error, Exit, api_message};
 use crate::output::{Format, Out};
-use crate::sessions::PAGE;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -75,16 +74,8 @@ async fn gather(cluster: &Cluster, since: Option<i64>, out: &mut Out<'_>) -> Res
 
 async fn events(cluster: &Cluster) -> Result<Vec<Happened>, kube::Error> {
     let api: Api<Event> = cluster.api();
-    let mut params = ListParams::default().fields("regarding.kind=CredentialSession").limit(PAGE);
-    let mut found = Vec::new();
-    loop {
-        let page = api.list(&params).await?;
-        found.extend(page.items.iter().filter_map(Happened::of_event));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(found),
-        }
-    }
+    let found = list(&api, ListParams::default().fields("regarding.kind=CredentialSession")).await?;
+    Ok(found.iter().filter_map(Happened::of_event).collect())
 }
 
 async fn records(cluster: &Cluster, since: Option<i64>) -> Result<Vec<Happened>, kube::Error> {

@@ -1,4 +1,4 @@
-//! Certificates that others can see: roots. Leaves live in the programs' memory and are renewed there.
+//! Roots: what others know our programs by. What the programs serve is judged in [`super::serving`].
 
 use super::Check;
 use crate::client::Cluster;
@@ -45,24 +45,24 @@ pub fn judge(check: &str, bundle: &[u8], now: Timestamp) -> Check {
     }
 }
 
-pub(super) async fn checks(cluster: &Cluster) -> Vec<Check> {
-    const CHECK: &str = "issuer's root";
+/// What sidecars know the issuer by, PEM.
+pub(super) async fn issuer_roots(cluster: &Cluster) -> Result<Option<String>, kube::Error> {
     let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &cluster.system);
-    vec![match api.get_opt(names::ISSUER_ROOT_CONFIG_MAP).await {
+    let found = api.get_opt(names::ISSUER_ROOT_CONFIG_MAP).await?;
+    Ok(found.and_then(|map| map.data?.remove("ca.crt")))
+}
+
+pub(super) async fn check(cluster: &Cluster) -> Check {
+    const CHECK: &str = "issuer's root";
+    match issuer_roots(cluster).await {
         Err(error) => Check::unseen(CHECK, &error),
-        Ok(found) => match found.and_then(|map| map.data?.remove("ca.crt")) {
-            Some(bundle) => judge(CHECK, bundle.as_bytes(), clock::now()),
-            None => Check::fail(
-                CHECK,
-                format!(
-                    "ConfigMap {} in namespace {} holds none: no pod can be injected",
-                    names::ISSUER_ROOT_CONFIG_MAP,
-                    cluster.system
-                ),
-                "the issuer writes it when it starts: look at its log",
-            ),
-        },
-    }]
+        Ok(Some(bundle)) => judge(CHECK, bundle.as_bytes(), clock::now()),
+        Ok(None) => {
+            let (map, system) = (names::ISSUER_ROOT_CONFIG_MAP, &cluster.system);
+            let message = format!("ConfigMap {map} in namespace {system} holds none: no pod can be injected");
+            Check::fail(CHECK, message, "the issuer writes it when it starts: look at its log")
+        }
+    }
 }
 
 #[cfg(test)]

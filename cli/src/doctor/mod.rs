@@ -7,6 +7,7 @@ pub mod clock;
 pub mod node;
 pub mod parts;
 pub mod report;
+mod serving;
 pub mod webhooks;
 
 pub use report::{Check, Level};
@@ -34,7 +35,8 @@ pub async fn run(cluster: &Cluster, args: &DoctorArgs, out: &mut Out<'_>) -> Res
     checks.extend(parts::definitions(&cluster.client).await);
     checks.extend(parts::deployments(cluster).await);
     checks.extend(webhooks::checks(cluster).await);
-    checks.extend(certificates::checks(cluster).await);
+    checks.push(certificates::check(cluster).await);
+    checks.extend(serving::checks(cluster).await);
     checks.extend(admission::checks(cluster).await);
     let (providers, served) = parts::providers(cluster).await;
     checks.extend(providers);

@@ -61,7 +61,7 @@ fn untold(why: &str) -> Check {
     Check::warn(
         CHECK,
         format!("it was not tried: {why}"),
-        "name a pod whose container has a shell and curl, or look at your network policies by hand",
+        "name a pod of the namespace (-n) whose container has a shell and curl, or look at your network policies by hand",
     )
 }
 

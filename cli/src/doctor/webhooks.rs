@@ -5,8 +5,12 @@ use crate::client::Cluster;
 use crate::clock;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use kube::api::Api;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::{Client, Resource};
+use serde::Deserialize;
 
 /// Name of both configurations.
 const NAME: &str = "exeat";
@@ -14,42 +18,39 @@ const NAME: &str = "exeat";
 const CLOSED: [&str; 3] = ["pods.", "objects.", "kinds."];
 
 /// One webhook of a configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Hook {
     name: String,
-    fails_closed: bool,
-    bundle: Option<ByteString>,
+    failure_policy: Option<String>,
+    client_config: WebhookClientConfig,
+}
+
+impl Hook {
+    fn fails_closed(&self) -> bool {
+        self.failure_policy.as_deref() != Some("Ignore")
+    }
 }
 
 pub(super) async fn checks(cluster: &Cluster) -> Vec<Check> {
-    let mutating: Api<MutatingWebhookConfiguration> = Api::all(cluster.client.clone());
-    let validating: Api<ValidatingWebhookConfiguration> = Api::all(cluster.client.clone());
-    let mutating = mutating.get_opt(NAME).await.map(|found| {
-        found.map(|found| {
-            let hooks = found.webhooks.into_iter().flatten();
-            hooks
-                .map(|h| Hook {
-                    name: h.name,
-                    fails_closed: h.failure_policy.as_deref() != Some("Ignore"),
-                    bundle: h.client_config.ca_bundle,
-                })
-                .collect()
-        })
-    });
-    let validating = validating.get_opt(NAME).await.map(|found| {
-        found.map(|found| {
-            let hooks = found.webhooks.into_iter().flatten();
-            hooks
-                .map(|h| Hook {
-                    name: h.name,
-                    fails_closed: h.failure_policy.as_deref() != Some("Ignore"),
-                    bundle: h.client_config.ca_bundle,
-                })
-                .collect()
-        })
-    });
     let now = clock::now();
-    vec![judge("mutating webhook", mutating, now), judge("validating webhook", validating, now)]
+    vec![
+        judge("mutating webhook", hooks::<MutatingWebhookConfiguration>(&cluster.client).await, now),
+        judge("validating webhook", hooks::<ValidatingWebhookConfiguration>(&cluster.client).await, now),
+    ]
+}
+
+/// The webhooks of one configuration. Both kinds write what is judged in the same words.
+async fn hooks<K: Resource<DynamicType = ()>>(client: &Client) -> Result<Option<Vec<Hook>>, kube::Error> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<K>(&()));
+    let read = |found: DynamicObject| serde_json::from_value(found.data["webhooks"].clone());
+    api.get_opt(NAME).await?.map(read).transpose().map_err(kube::Error::SerdeError)
+}
+
+/// The roots by which the API server knows the webhook; empty where there are none, or they may not be read.
+pub(super) async fn roots(client: &Client) -> Vec<u8> {
+    let hooks = hooks::<MutatingWebhookConfiguration>(client).await.ok().flatten().unwrap_or_default();
+    hooks.into_iter().find_map(|hook| hook.client_config.ca_bundle).map(|bundle| bundle.0).unwrap_or_default()
 }
 
 fn judge(check: &str, found: Result<Option<Vec<Hook>>, kube::Error>, now: Timestamp) -> Check {
@@ -65,7 +66,7 @@ fn judge(check: &str, found: Result<Option<Vec<Hook>>, kube::Error>, now: Timest
         Ok(Some(hooks)) => hooks,
     };
     if let Some(open) =
-        hooks.iter().find(|hook| !hook.fails_closed && CLOSED.iter().any(|name| hook.name.starts_with(name)))
+        hooks.iter().find(|hook| !hook.fails_closed() && CLOSED.iter().any(|name| hook.name.starts_with(name)))
     {
         return Check::fail(
             check,
@@ -73,8 +74,11 @@ fn judge(check: &str, found: Result<Option<Vec<Hook>>, kube::Error>, now: Timest
             "set failurePolicy: Fail, as the chart does",
         );
     }
-    let bundles: Vec<&ByteString> =
-        hooks.iter().filter_map(|hook| hook.bundle.as_ref()).filter(|bundle| !bundle.0.is_empty()).collect();
+    let bundles: Vec<&ByteString> = hooks
+        .iter()
+        .filter_map(|hook| hook.client_config.ca_bundle.as_ref())
+        .filter(|bundle| !bundle.0.is_empty())
+        .collect();
     match bundles.first() {
         None => Check::fail(
             check,
@@ -99,7 +103,11 @@ mod tests {
     fn a_webhook_must_be_there_closed_and_trusted() {
         let now = "2026-06-01T00:00:00Z".parse().unwrap();
         let bundle = || Some(ByteString(certificates::tests::bundle().into_bytes()));
-        let hook = |closed, bundle| Hook { name: "pods.exeat.dev".into(), fails_closed: closed, bundle };
+        let hook = |closed: bool, bundle| Hook {
+            name: "pods.exeat.dev".into(),
+            failure_policy: (!closed).then(|| "Ignore".to_owned()),
+            client_config: WebhookClientConfig { ca_bundle: bundle, ..WebhookClientConfig::default() },
+        };
         let level = |hooks| judge("webhook", Ok(hooks), now).level;
         assert_eq!(level(Some(vec![hook(true, bundle())])), Level::Ok);
         assert_eq!(level(None), Level::Fail);

@@ -3,11 +3,10 @@
 use super::facts::{Facts, Look, Node, Told};
 use super::sidecar;
 use super::target::Kind;
-use crate::client::Cluster;
+use crate::client::{self, Cluster};
 use crate::doctor::access::rbac::{Ask, Rbac, Subject};
 use crate::doctor::admission;
 use crate::error::{Error, api_message};
-use crate::sessions::PAGE;
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, names};
 use exeat_webhook::{Settings, SidecarSettings};
 use jiff::Timestamp;
@@ -18,9 +17,11 @@ use k8s_openapi::api::core::v1::{Node as NodeObject, Pod, PodTemplateSpec, Servi
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, ListParams, LogParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, LogParams};
+use kube::core::Selector;
+use kube::{Client, ResourceExt};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -89,19 +90,18 @@ pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option
 
 async fn find_pod(client: &Client, namespace: &str, kind: Kind, name: &str) -> Result<(Pod, bool), Error> {
     if kind == Kind::Pod {
-        let pod: Pod = required(client, namespace, kind, name).await?;
-        return Ok((pod, true));
+        return Ok((required(&Api::namespaced(client.clone(), namespace), namespace, kind, name).await?, true));
     }
     let maker = maker(client, namespace, kind, name).await?;
     let mut pods = Vec::new();
-    if let Some(selector) = &maker.selector {
-        let labels: Vec<String> =
-            selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    // A selector that can't be read selects nothing, and an empty one would select all.
+    let selector = maker.selector.and_then(|selector| Selector::try_from(selector).ok());
+    if let Some(selector) = selector.filter(|selector| !selector.selects_all()) {
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-        let params = ListParams::default().labels(&labels.join(",")).limit(PAGE);
-        pods = api.list(&params).await.map_err(Error::api("the workload's pods can't be listed"))?.items;
+        let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+        let found = client::list_where(&api, ListParams::default().labels_from(&selector), stays).await;
+        pods = found.map_err(Error::api("the workload's pods can't be listed"))?;
     }
-    pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
     pods.sort_by_key(|pod| pod.creation_timestamp().map(|t| t.0));
     if let Some(pod) = pods.pop() {
         return Ok((pod, true));
@@ -113,50 +113,44 @@ async fn find_pod(client: &Client, namespace: &str, kind: Kind, name: &str) -> R
 }
 
 async fn maker(client: &Client, namespace: &str, kind: Kind, name: &str) -> Result<Maker, Error> {
-    let by_job = |job: &str| LabelSelector {
-        match_labels: Some(BTreeMap::from([("batch.kubernetes.io/job-name".to_owned(), job.to_owned())])),
-        ..LabelSelector::default()
+    let resource = match kind {
+        Kind::Pod => ApiResource::erase::<Pod>(&()),
+        Kind::Deployment => ApiResource::erase::<Deployment>(&()),
+        Kind::StatefulSet => ApiResource::erase::<StatefulSet>(&()),
+        Kind::DaemonSet => ApiResource::erase::<DaemonSet>(&()),
+        Kind::Job => ApiResource::erase::<Job>(&()),
+        Kind::CronJob => ApiResource::erase::<CronJob>(&()),
     };
-    let none = Maker { template: PodTemplateSpec::default(), selector: None };
-    Ok(match kind {
-        Kind::Pod => none,
-        Kind::Deployment => {
-            let found: Deployment = required(client, namespace, kind, name).await?;
-            found.spec.map_or(none, |spec| Maker { template: spec.template, selector: Some(spec.selector) })
-        }
-        Kind::StatefulSet => {
-            let found: StatefulSet = required(client, namespace, kind, name).await?;
-            found.spec.map_or(none, |spec| Maker { template: spec.template, selector: Some(spec.selector) })
-        }
-        Kind::DaemonSet => {
-            let found: DaemonSet = required(client, namespace, kind, name).await?;
-            found.spec.map_or(none, |spec| Maker { template: spec.template, selector: Some(spec.selector) })
-        }
-        Kind::Job => {
-            let found: Job = required(client, namespace, kind, name).await?;
-            found.spec.map_or(none, |spec| Maker { template: spec.template, selector: Some(by_job(name)) })
-        }
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let found = required(&api, namespace, kind, name).await?;
+    let spec = &found.data["spec"];
+    let by_job = |job: &str| json!({"matchLabels": {"batch.kubernetes.io/job-name": job}});
+    let (template, selector) = match kind {
+        Kind::Job => (&spec["template"], by_job(name)),
         Kind::CronJob => {
-            let found: CronJob = required(client, namespace, kind, name).await?;
-            let uid = found.uid();
-            let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&ListParams::default().limit(PAGE)).await;
-            let jobs = jobs.map_err(Error::api("Jobs can't be listed"))?.items;
-            let own = jobs
-                .into_iter()
-                .filter(|job| job.owner_references().iter().any(|owner| Some(&owner.uid) == uid.as_ref()));
-            let newest = own.max_by_key(|job| job.creation_timestamp().map(|t| t.0));
-            let template =
-                found.spec.and_then(|spec| spec.job_template.spec).map(|spec| spec.template).unwrap_or_default();
-            Maker { template, selector: newest.map(|job| by_job(&job.name_any())) }
+            let newest = newest_job(client, namespace, found.metadata.uid.as_deref()).await?;
+            (&spec["jobTemplate"]["spec"]["template"], newest.map_or(Value::Null, |job| by_job(&job.name_any())))
         }
+        _ => (&spec["template"], spec["selector"].clone()),
+    };
+    let unread = |error: serde_json::Error| Error::Format(format!("{} {name}: {error}", kind.as_str()));
+    Ok(Maker {
+        template: serde_json::from_value(template.clone()).map_err(unread)?,
+        selector: serde_json::from_value(selector).map_err(unread)?,
     })
 }
 
-async fn required<K>(client: &Client, namespace: &str, kind: Kind, name: &str) -> Result<K, Error>
+async fn newest_job(client: &Client, namespace: &str, owner: Option<&str>) -> Result<Option<Job>, Error> {
+    let is_own = |job: &Job| job.owner_references().iter().any(|o| Some(o.uid.as_str()) == owner);
+    let jobs = client::list_where(&Api::namespaced(client.clone(), namespace), ListParams::default(), is_own).await;
+    let jobs = jobs.map_err(Error::api("Jobs can't be listed"))?;
+    Ok(jobs.into_iter().max_by_key(|job| job.creation_timestamp().map(|t| t.0)))
+}
+
+async fn required<K>(api: &Api<K>, namespace: &str, kind: Kind, name: &str) -> Result<K, Error>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    K: Clone + DeserializeOwned + Debug,
 {
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let found = api.get_opt(name).await.map_err(Error::api(format!("{} {name}", kind.as_str())))?;
     found.ok_or_else(|| Error::NotFound(format!("there is no {} {name:?} in namespace {namespace}", kind.as_str())))
 }
@@ -171,8 +165,8 @@ pub async fn look<K: Clone + DeserializeOwned + Debug>(api: Api<K>, name: &str) 
 }
 
 async fn list<K: Clone + DeserializeOwned + Debug>(api: Api<K>) -> Look<Vec<K>> {
-    match api.list(&ListParams::default().limit(PAGE)).await {
-        Ok(found) => Look::Found(found.items),
+    match client::list(&api, ListParams::default()).await {
+        Ok(found) => Look::Found(found),
         Err(error) => Look::Unreadable(api_message(&error)),
     }
 }
@@ -222,8 +216,8 @@ async fn events(client: &Client, namespace: &str, pod: &Pod, maker: &str, live: 
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let pod = pod.name_any();
     let fields = if live { format!("regarding.name={pod}") } else { "reason=FailedCreate".to_owned() };
-    let mut all = match api.list(&ListParams::default().fields(&fields).limit(PAGE)).await {
-        Ok(events) => events.items,
+    let mut all = match client::list(&api, ListParams::default().fields(&fields)).await {
+        Ok(events) => events,
         Err(error) => return Look::Unreadable(api_message(&error)),
     };
     all.sort_by_key(crate::sessions::event_time);

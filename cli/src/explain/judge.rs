@@ -8,6 +8,7 @@ use crate::policy::call;
 use exeat_crds::authority;
 use exeat_crds::reason::Reason;
 use exeat_crds::rules::{self, Call};
+use exeat_crds::text::sanitize;
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{condition, names};
 use jiff::Timestamp;
@@ -63,13 +64,10 @@ fn clock(facts: &Facts) -> Gate {
     ];
     let texts = probes.into_iter().flatten().map(|probe| probe.message.as_str());
     let session = facts.session().and_then(|s| s.status.as_ref()?.message.as_deref());
-    if let Some(text) = texts.chain(session).find(|text| SIGNS.iter().any(|sign| text.contains(sign))) {
-        return Gate::fail(
-            GATE,
-            "",
-            format!("two clocks differ: {text}"),
-            "let all nodes keep time (chrony, systemd-timesyncd or the cloud's NTP)",
-        );
+    let log = facts.log.found().into_iter().flat_map(|log| log.lines());
+    if let Some(text) = texts.chain(session).chain(log).find(|text| SIGNS.iter().any(|sign| text.contains(sign))) {
+        let fix = "let all nodes keep time (chrony, systemd-timesyncd or the cloud's NTP)";
+        return Gate::fail(GATE, "", format!("two clocks differ: {}", sanitize(text)), fix);
     }
     match &facts.node {
         Look::Found(node) => match node.ahead.map(|ahead| ahead.as_secs()) {

@@ -193,6 +193,35 @@ fn mistakes_of_the_cluster_are_found() {
         "PrivateRegistry",
         "imagePullSecrets",
     );
+    let pulls_with = |f: &mut Facts, secret: &str| {
+        sidecar_waits(f, "ImagePullBackOff", "failed to authorize: 401 Unauthorized");
+        f.pod.spec.as_mut().unwrap().image_pull_secrets = Some(of(json!([{"name": secret}])));
+    };
+    finds(
+        "wrong pull secret",
+        |f| pulls_with(f, "regcred"),
+        "start-up",
+        "PrivateRegistry",
+        "refuses the credentials in regcred",
+    );
+    finds(
+        "pull secret not there",
+        |f| {
+            pulls_with(f, "regcred");
+            let reason = "FailedToRetrieveImagePullSecret".to_owned();
+            f.events = Look::Found(vec![Told { reason, ..Told::default() }]);
+        },
+        "start-up",
+        "PrivateRegistry",
+        "create secret docker-registry",
+    );
+    finds(
+        "clock, by the log",
+        |f| f.log = Look::Found("start\nAn error occurred (RequestTimeTooSkewed) when calling GetObject\n".into()),
+        "clock",
+        "(RequestTimeTooSkewed) when calling GetObject",
+        "NTP",
+    );
     finds(
         "image not there",
         |f| sidecar_waits(f, "ErrImagePull", "not found"),

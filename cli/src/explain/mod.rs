@@ -56,15 +56,19 @@ pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Re
     if out.is_data() {
         out.data(&gates)?;
     } else {
-        let about = if facts.live {
-            format!("pod {}", facts.pod.metadata.name.as_deref().unwrap_or_default())
-        } else {
-            "its template; it has no pod".to_owned()
-        };
-        out.text(&format!("{} {} in namespace {} ({about})\n\n", facts.kind, facts.name, facts.namespace))?;
         let text = gate::render(&gates, out.paint);
-        out.text(&text)?;
+        out.text(&format!("{}\n\n{text}", heading(kind, &facts)))?;
     }
     let closed = gates.iter().any(|gate| gate.verdict == Verdict::Fail);
     Ok(if closed { Exit::Denied } else { Exit::Done })
+}
+
+/// What is explained; of a workload also which of its pods.
+fn heading(kind: target::Kind, facts: &Facts) -> String {
+    let about = match facts.pod.metadata.name.as_deref() {
+        _ if kind == target::Kind::Pod => String::new(),
+        Some(pod) if facts.live => format!(", by its newest pod {pod}"),
+        _ => ", by its template: it has no pod".to_owned(),
+    };
+    format!("{} {} in namespace {}{about}", facts.kind, facts.name, facts.namespace)
 }

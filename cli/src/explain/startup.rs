@@ -187,12 +187,7 @@ fn pull(what: &str, all: &str, reason: &str, ours: bool, facts: &Facts) -> Gate 
     ];
     let lower = all.to_lowercase();
     if PRIVATE.iter().any(|sign| lower.contains(&sign.to_lowercase())) {
-        let whose = if ours { "the sidecar's registry" } else { "the image's registry" };
-        let fix = format!(
-            "{whose} wants credentials: put an image pull secret into namespace {} and name it in the service account's imagePullSecrets",
-            facts.namespace
-        );
-        return Gate::fail(GATE, "PrivateRegistry", what, fix);
+        return Gate::fail(GATE, "PrivateRegistry", what, pull_secrets(ours, facts));
     }
     let fix = if ours {
         "let the nodes reach the sidecar's image: mirror it and set the chart's image.registry (and webhook.sidecar.acceptedImages where a mirror rewrites names)"
@@ -200,6 +195,29 @@ fn pull(what: &str, all: &str, reason: &str, ours: bool, facts: &Facts) -> Gate 
         "name an image that the node can pull"
     };
     Gate::fail(GATE, reason, what, fix)
+}
+
+/// What to do where a registry wants credentials. Admission has copied the account's pull secrets into the pod.
+fn pull_secrets(ours: bool, facts: &Facts) -> String {
+    let whose = if ours { "the sidecar's registry" } else { "the image's registry" };
+    let namespace = &facts.namespace;
+    let spec = facts.pod.spec.as_ref();
+    let named: Vec<&str> =
+        spec.into_iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten()).map(|s| s.name.as_str()).collect();
+    if named.is_empty() {
+        return format!(
+            "{whose} wants credentials: put an image pull secret into namespace {namespace} and name it in the service account's imagePullSecrets"
+        );
+    }
+    let secrets = named.join(", ");
+    let missing =
+        facts.events.found().is_some_and(|all| all.iter().any(|e| e.reason == "FailedToRetrieveImagePullSecret"));
+    if missing {
+        return format!(
+            "imagePullSecrets name {secrets}, and not all are there: kubectl -n {namespace} create secret docker-registry NAME --docker-server=… --docker-username=… --docker-password=…"
+        );
+    }
+    format!("{whose} refuses the credentials in {secrets}: put some into it that may pull this image")
 }
 
 fn volumes(facts: &Facts) -> Option<Gate> {

@@ -101,13 +101,13 @@ impl Out<'_> {
         Ok(writeln!(self.notes, "{}", text.trim_end())?)
     }
 
-    /// Asks on the terminal. Without one the answer is no.
+    /// Asks on the terminal.
     ///
     /// # Errors
     /// When the question can't be asked.
     pub fn confirm(&mut self, question: &str) -> Result<bool, Error> {
         if !self.asks {
-            return Ok(false);
+            return Err(Error::Usage("this is no terminal to ask on: add --yes".to_owned()));
         }
         write!(self.notes, "{question} [y/N] ")?;
         self.notes.flush()?;

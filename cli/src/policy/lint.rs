@@ -1,14 +1,17 @@
-//! `policy lint`: what the webhook would say, without a cluster.
+//! `policy lint`: what the API server and the webhook would say, without a cluster; with one, its own word too.
 
-use super::LintArgs;
+use super::{LintArgs, schema, server};
+use crate::args::Global;
+use crate::client::Cluster;
 use crate::error::{Error, Exit};
-use crate::files::{self, Found, Object};
+use crate::files::{self, Document};
 use crate::output::{Out, Tone};
-use exeat_crds::reason::{Reason, Refused};
+use exeat_crds::reason::Reason;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority};
 use exeat_webhook::validate::{self, Findings};
-use kube::ResourceExt;
+use kube::{CustomResourceExt, Resource, ResourceExt};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// What is found in one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,39 +26,44 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// Judges everything in `found`. Policies are resolved against `providers`; with none given, whether theirs exists is left open.
-pub fn judge(found: &[Found], providers: Option<&[CredentialProvider]>) -> Vec<Report> {
-    let in_files = found.iter().filter_map(|f| match &f.object {
-        Object::Provider(provider) => Some(provider.as_ref()),
-        _ => None,
-    });
-    let known: Vec<&CredentialProvider> = providers.unwrap_or_default().iter().chain(in_files).collect();
+/// Judges everything of ours in `documents`. Policies are resolved against `providers`; with none given, whether theirs exists is left
+/// open.
+pub fn judge(documents: &[Document], providers: Option<&[CredentialProvider]>) -> Vec<Report> {
+    let in_files: Vec<CredentialProvider> = documents.iter().filter_map(|d| d.read().ok().flatten()).collect();
+    let known: Vec<&CredentialProvider> = providers.unwrap_or_default().iter().chain(&in_files).collect();
     let complete = providers.is_some();
-    let reports = found.iter().filter_map(|f| {
-        let (object, mut findings) = match &f.object {
-            Object::Policy(p) => (format!("AgentCredentialPolicy/{}", p.name_any()), policy(p, &known, complete)),
-            Object::Provider(p) => (format!("CredentialProvider/{}", p.name_any()), validate::provider(p)),
-            Object::Other(_) => return None,
-        };
-        findings.errors.extend(f.unknown.iter().map(|path| {
-            Refused::new(
-                Reason::ProviderRejected,
-                format!("{path}: there is no such field; `kubectl explain` lists those that there are"),
-            )
-        }));
-        let texts = |refused: &[Refused], unknown: usize| {
-            let split = refused.len() - unknown;
-            let told = refused[..split].iter().map(ToString::to_string);
-            told.chain(refused[split..].iter().map(|r| format!("FieldUnknown: {}", r.message))).collect()
-        };
-        Some(Report {
-            place: f.place.clone(),
-            object,
-            errors: texts(&findings.errors, f.unknown.len()),
-            warnings: texts(&findings.warnings, 0),
-        })
+    let reports = documents.iter().filter_map(|document| {
+        if document.is::<AgentCredentialPolicy>() {
+            Some(report(document, |found| policy(found, &known, complete)))
+        } else if document.is::<CredentialProvider>() {
+            Some(report(document, validate::provider))
+        } else {
+            None
+        }
     });
     reports.collect()
+}
+
+/// What the definition says of an object, and what `rules` do once it can be read. Of a field that both speak of, `rules` know more.
+fn report<K>(document: &Document, rules: impl FnOnce(&K) -> Findings) -> Report
+where
+    K: Resource<DynamicType = ()> + CustomResourceExt + DeserializeOwned,
+{
+    let judged = schema::judge::<K>(&document.value);
+    let (findings, unread) = match document.read::<K>() {
+        Ok(found) => (found.as_ref().map(rules).unwrap_or_default(), None),
+        Err(error) => (Findings::default(), Some(error.to_string()).filter(|_| judged.faults.is_empty())),
+    };
+    let told = |path: &str| findings.errors.iter().any(|error| error.message.starts_with(&format!("{path}: ")));
+    let faults = judged.faults.iter().filter(|fault| !told(&fault.path));
+    let faults = faults.map(|fault| format!("{}: {}: {}", fault.code, fault.path, fault.message));
+    let name = document.value["metadata"]["name"].as_str().unwrap_or_default();
+    Report {
+        place: document.place.clone(),
+        object: format!("{}/{name}", K::kind(&())),
+        errors: faults.chain(unread).chain(findings.errors.iter().map(ToString::to_string)).collect(),
+        warnings: findings.warnings.iter().map(ToString::to_string).chain(judged.untold).collect(),
+    }
 }
 
 fn policy(policy: &AgentCredentialPolicy, providers: &[&CredentialProvider], complete: bool) -> Findings {
@@ -77,25 +85,28 @@ fn policy(policy: &AgentCredentialPolicy, providers: &[&CredentialProvider], com
 /// `policy lint`.
 ///
 /// # Errors
-/// A file that can't be read.
-pub fn run(args: &LintArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Result<Exit, Error> {
-    let mut found = Vec::new();
+/// A file that can't be read; with `--server`, a cluster that does not answer.
+pub async fn run(global: &Global, args: &LintArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
+    let mut documents = Vec::new();
     for file in &args.files {
-        found.extend(files::read(file)?);
+        documents.extend(files::read(file)?);
     }
-    for one in &mut found {
-        if let Object::Policy(policy) = &mut one.object
-            && policy.metadata.namespace.is_none()
-        {
-            policy.metadata.namespace = namespace.map(str::to_owned);
-        }
-    }
-    let providers = args.provider.as_deref().map(files::providers).transpose()?;
-    let reports = judge(&found, providers.as_deref());
-    if reports.is_empty() {
+    documents.retain(|one| one.is::<AgentCredentialPolicy>() || one.is::<CredentialProvider>());
+    if documents.is_empty() {
         return Err(Error::Usage(
             "there is no AgentCredentialPolicy and no CredentialProvider in these files".to_owned(),
         ));
+    }
+    if let Some(namespace) = &global.namespace {
+        documents.iter_mut().for_each(|document| place_in(namespace, document));
+    }
+    let providers = args.provider.as_deref().map(files::providers).transpose()?;
+    let mut reports = judge(&documents, providers.as_deref());
+    if args.server {
+        let cluster = Cluster::connect(global).await?;
+        for (document, report) in documents.iter().zip(&mut reports) {
+            report.errors.extend(server::refusal(&cluster, document).await?.map(|said| format!("Server: {said}")));
+        }
     }
     let failed = reports.iter().any(|report| !report.errors.is_empty());
     if out.is_data() {
@@ -106,6 +117,15 @@ pub fn run(args: &LintArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Resul
         }
     }
     Ok(if failed { Exit::Failed } else { Exit::Done })
+}
+
+/// A policy whose file names no namespace is meant for this one.
+fn place_in(namespace: &str, document: &mut Document) {
+    if document.is::<AgentCredentialPolicy>()
+        && let Some(metadata) = document.value["metadata"].as_object_mut()
+    {
+        metadata.entry("namespace").or_insert_with(|| namespace.into());
+    }
 }
 
 fn show(report: &Report, out: &mut Out<'_>) -> Result<(), Error> {
@@ -126,8 +146,8 @@ mod tests {
     use super::*;
     use crate::policy::call::tests::{policy, provider};
 
-    fn found(policy: AgentCredentialPolicy) -> Found {
-        Found { place: "p.yaml".into(), object: Object::Policy(Box::new(policy)), unknown: Vec::new() }
+    fn found(policy: AgentCredentialPolicy) -> Document {
+        Document { place: "p.yaml".into(), value: serde_json::to_value(policy).unwrap() }
     }
 
     #[test]
@@ -143,14 +163,24 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told_at_once() {
+    fn all_faults_are_told_at_once_and_each_field_once() {
         let mut bad = policy();
         bad.spec.allow[0].actions = vec!["ListBucket".into(), "*".into()];
         bad.spec.session.duration = Some("1m".into());
         let mut found = found(bad);
-        found.unknown = vec!["spec.sesion".into()];
+        found.value["spec"]["sesion"] = serde_json::json!({});
         let errors = &judge(&[found], None)[0].errors;
         assert_eq!(errors.len(), 4, "{errors:?}");
-        assert!(errors[3].starts_with("FieldUnknown: spec.sesion"), "{errors:?}");
+        assert!(errors[0].starts_with("FieldUnknown: spec.sesion: "), "{errors:?}");
+        assert_eq!(errors.iter().filter(|error| error.contains("spec.session.duration")).count(), 1, "{errors:?}");
+    }
+
+    #[test]
+    fn what_can_t_be_read_as_its_kind_is_told_by_its_fields() {
+        let mut found = found(policy());
+        found.value["spec"]["allow"] = serde_json::json!("all");
+        found.value["spec"].as_object_mut().unwrap().remove("principal");
+        let errors = &judge(&[found], None)[0].errors;
+        assert!(errors.len() == 2 && errors[0].starts_with("FieldMissing: spec.principal: "), "{errors:?}");
     }
 }

@@ -3,8 +3,11 @@
 pub mod call;
 pub mod diff;
 pub mod lint;
+pub mod schema;
+mod server;
 pub mod test;
 
+use crate::args::Global;
 use crate::error::{Error, Exit};
 use crate::output::Out;
 use clap::{Args, Subcommand};
@@ -13,7 +16,7 @@ use std::path::PathBuf;
 /// Check, compare and try policies in files.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Check policies and providers as the webhook does; with --provider also whether they resolve.
+    /// Check policies and providers as the API server and the webhook do; with --provider also whether they resolve.
     Lint(LintArgs),
     /// Tell what a change of a policy newly allows or forbids.
     Diff(DiffArgs),
@@ -30,6 +33,9 @@ pub struct LintArgs {
     /// A file with the providers that policies are resolved against.
     #[arg(long, value_name = "FILE")]
     pub provider: Option<PathBuf>,
+    /// Also ask the cluster, by a dry run; nothing is stored. Needs the right to create (or update) what the files hold.
+    #[arg(long)]
+    pub server: bool,
 }
 
 /// Arguments of `policy diff`.
@@ -77,14 +83,14 @@ pub struct CallArgs {
     pub resource: String,
 }
 
-/// `policy …`. `namespace` is used for policies whose file names none.
+/// `policy …`. The namespace of the command line is used for policies whose file names none.
 ///
 /// # Errors
 /// A file or a call that can't be read.
-pub fn run(command: &PolicyCommand, namespace: Option<&str>, out: &mut Out<'_>) -> Result<Exit, Error> {
+pub async fn run(global: &Global, command: &PolicyCommand, out: &mut Out<'_>) -> Result<Exit, Error> {
     match command {
-        PolicyCommand::Lint(args) => lint::run(args, namespace, out),
+        PolicyCommand::Lint(args) => lint::run(global, args, out).await,
         PolicyCommand::Diff(args) => diff::run(args, out),
-        PolicyCommand::Test(args) => test::run(args, namespace, out),
+        PolicyCommand::Test(args) => test::run(args, global.namespace.as_deref(), out),
     }
 }

@@ -65,9 +65,6 @@ fn agreed(args: &RevokeArgs, open: &[&CredentialSession], out: &mut Out<'_>) -> 
         return Ok(true);
     }
     out.notes(&summary::plan(open, args.deny_new))?;
-    if !out.asks {
-        return Err(Error::Usage("this is no terminal to ask on: add --yes".to_owned()));
-    }
     out.confirm(&format!("Revoke {} sessions?", open.len()))
 }
 

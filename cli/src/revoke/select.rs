@@ -1,15 +1,18 @@
 //! Which sessions a revocation is about. Pure, but for the children of a workload.
 
 use super::RevokeArgs;
-use crate::client::Cluster;
+use crate::client::{Cluster, list_where};
 use crate::error::Error;
 use crate::sessions::{Filter, phase};
 use exeat_crds::CredentialSession;
 use exeat_crds::v1alpha1::{CredentialHoldSpec, WorkloadName};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
 
 /// Refuses what names nothing, and what names everything by accident.
 ///
@@ -100,31 +103,20 @@ pub async fn filter(cluster: &Cluster, args: &RevokeArgs) -> Result<Filter, Erro
 
 /// Who may not read them revokes by the name of the workload alone, which sessions carry.
 async fn children(cluster: &Cluster, wanted: &WorkloadName) -> Vec<(String, String)> {
-    let params = ListParams::default().limit(crate::sessions::PAGE);
-    let owned = |owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
-        owners.iter().any(|owner| owner.kind == wanted.kind && owner.name == wanted.name)
-    };
     match wanted.kind.as_str() {
-        "Deployment" => {
-            let api: Api<ReplicaSet> = cluster.api();
-            let found = api.list(&params).await.map(|list| list.items).unwrap_or_default();
-            found
-                .iter()
-                .filter(|set| owned(set.owner_references()))
-                .map(|set| ("ReplicaSet".to_owned(), set.name_any()))
-                .collect()
-        }
-        "CronJob" => {
-            let api: Api<Job> = cluster.api();
-            let found = api.list(&params).await.map(|list| list.items).unwrap_or_default();
-            found
-                .iter()
-                .filter(|job| owned(job.owner_references()))
-                .map(|job| ("Job".to_owned(), job.name_any()))
-                .collect()
-        }
+        "Deployment" => owned::<ReplicaSet>(cluster, wanted).await,
+        "CronJob" => owned::<Job>(cluster, wanted).await,
         _ => Vec::new(),
     }
+}
+
+async fn owned<K>(cluster: &Cluster, by: &WorkloadName) -> Vec<(String, String)>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let is_ours = |child: &K| child.owner_references().iter().any(|o| o.kind == by.kind && o.name == by.name);
+    let found = list_where(&cluster.api(), ListParams::default(), is_ours).await.unwrap_or_default();
+    found.iter().map(|child| (K::kind(&()).into_owned(), child.name_any())).collect()
 }
 
 /// The hold that keeps off what the arguments name.

@@ -84,11 +84,11 @@ pub fn words(summary: &Summary) -> String {
 /// What would be revoked.
 pub fn plan(open: &[&CredentialSession], deny_new: bool) -> String {
     const SHOWN: usize = 20;
-    let mut text = format!(
-        "{} open sessions match{}:\n",
-        open.len(),
-        if deny_new { ", and new ones would be held off" } else { "" }
-    );
+    let new = if deny_new { ", and new ones would be held off" } else { "" };
+    if open.is_empty() {
+        return format!("no open session matches{new}\n");
+    }
+    let mut text = format!("{} open sessions match{new}:\n", open.len());
     for session in open.iter().take(SHOWN) {
         let request = &session.spec.request;
         let namespace = session.namespace().unwrap_or_default();
@@ -128,7 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_bounded() {
+    fn a_plan_is_bounded_and_says_where_there_is_nothing() {
+        assert_eq!(plan(&[], false), "no open session matches\n");
         let one = session("a", "Active");
         let text = plan(&[&one; 25], true);
         assert!(

@@ -6,7 +6,7 @@ pub mod show;
 
 pub use filter::Filter;
 
-use crate::client::Cluster;
+use crate::client::{self, Cluster, list_where};
 use crate::error::{Error, Exit};
 use crate::output::{Out, Tone};
 use clap::{Args, ValueEnum};
@@ -16,9 +16,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
-
-/// Most objects that are asked for at once.
-pub const PAGE: u32 = 500;
 
 /// Arguments of `sessions`.
 #[derive(Args, Clone, Debug, Default)]
@@ -96,19 +93,9 @@ pub fn tone(phase: Phase) -> Tone {
 /// # Errors
 /// The API server's.
 pub async fn fetch(api: &Api<CredentialSession>, filter: &Filter) -> Result<Vec<CredentialSession>, Error> {
-    let mut found = Vec::new();
-    let mut params = ListParams::default().limit(PAGE);
-    if let Some(fields) = filter.field_selector() {
-        params = params.fields(&fields);
-    }
-    loop {
-        let page = api.list(&params).await.map_err(Error::api("sessions can't be listed"))?;
-        found.extend(page.items.into_iter().filter(|session| filter.matches(session)));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => break,
-        }
-    }
+    let params = ListParams { field_selector: filter.field_selector(), ..ListParams::default() };
+    let found = list_where(api, params, |session| filter.matches(session)).await;
+    let mut found = found.map_err(Error::api("sessions can't be listed"))?;
     found.sort_by_key(|s| (s.namespace(), s.creation_timestamp().map(|t| t.0), s.name_any()));
     Ok(found)
 }
@@ -160,8 +147,8 @@ pub async fn show(cluster: &Cluster, args: &ShowArgs, now: Timestamp, out: &mut 
 /// The Events about an object, oldest first; `None` where they can't be read.
 pub async fn events_of(cluster: &Cluster, uid: &str) -> Option<Vec<Event>> {
     let api: Api<Event> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let params = ListParams::default().fields(&format!("regarding.uid={uid}")).limit(PAGE);
-    let mut events = api.list(&params).await.ok()?.items;
+    let params = ListParams::default().fields(&format!("regarding.uid={uid}"));
+    let mut events = client::list(&api, params).await.ok()?;
     events.sort_by_key(event_time);
     Some(events)
 }

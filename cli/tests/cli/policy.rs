@@ -42,13 +42,34 @@ fn a_policy_is_checked_alone_and_against_its_provider() {
             .replace("'list pods'], res", "'list pods', 'delete pods'], efect: Allow, res"),
     );
     let (code, out, _) = said(&["policy", "lint", &bad]);
-    assert!(code == 1 && out.contains("FieldUnknown: spec.allow[0].efect"), "{out}");
+    let faults = ["FieldUnknown: spec.allow[0].efect: there is no such field; there are actions, resources"];
+    assert!(code == 1 && faults.iter().all(|fault| out.contains(fault)), "{out}");
     let (code, out, _) = said(&["policy", "lint", "-o", "json", &bad]);
     let reports: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert!(code == 1 && reports[0]["errors"].as_array().is_some_and(|errors| !errors.is_empty()), "{reports}");
     let wide = folder.file("wide.yaml", &POLICY.replace("'list pods'", "'delete pods'"));
     let (code, out, _) = said(&["policy", "lint", "--provider", &provider, &wide]);
     assert!(code == 1 && out.contains("ActionNotAllowed: spec.allow[0].actions[1]"), "{out}");
+    let rough = folder.file(
+        "rough.yaml",
+        &POLICY.replace(
+            "  principal: system:serviceaccounts:exeat-grants\n",
+            "  session: {duration: 200h, onExpiry: Never}\n",
+        ),
+    );
+    let (code, out, _) = said(&["policy", "lint", &rough]);
+    for fault in [
+        "FieldMissing: spec.principal: it is missing",
+        "FieldInvalid: spec.session.onExpiry: \"Never\" is none of its values; write one of Renew, Stop",
+    ] {
+        assert!(code == 1 && out.contains(fault), "{fault}: {out}");
+    }
+    let two =
+        folder.file("two.yaml", &PROVIDER.replace("kubernetes: {}", "kubernetes: {}\n  aws: {region: eu-west-1}"));
+    let (code, out, _) = said(&["policy", "lint", &two]);
+    assert!(code == 1 && out.contains("FieldInvalid: spec: "), "{out}");
+    let (code, _, err) = said(&["policy", "lint", "--server", &policy]);
+    assert!(code == 1 && err.contains("the cluster can't be reached"), "{err}");
     let (code, _, err) = said(&["policy", "lint", "/nonexistent.yaml"]);
     assert!(code == 2 && err.contains("/nonexistent.yaml"), "{err}");
 }

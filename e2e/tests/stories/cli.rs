@@ -213,6 +213,62 @@ async fn explain_finds_why_a_workload_has_no_pods() -> Result {
     .await
 }
 
+/// What `lint` says of a file without a cluster, the cluster says too; what only the cluster knows, it says with `--server`.
+#[tokio::test]
+async fn lint_agrees_with_the_cluster() -> Result {
+    in_namespace("cli-lint", async |ns| {
+        let sound = ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        let mut file = serde_json::to_value(kubernetes_policy("pods", &ns.name, &["list pods"]))?;
+        let lint = async |file: &Value, more: &str| {
+            let lint = format!("kubectl exeat -n {} policy lint - {more} <<'E'\n{file}\nE", ns.name);
+            shell(&lint).await
+        };
+        let apply = async |file: &Value| {
+            shell(&format!(
+                "kubectl -n {} apply --server-side --force-conflicts --dry-run=server -f - <<'E'\n{file}\nE",
+                ns.name
+            ))
+            .await
+        };
+        ends(&lint(&file, "--server").await?, 0, &["ok  AgentCredentialPolicy/pods"])?;
+        for (pointer, value, word) in [
+            ("/spec/session", json!({"duration": "200h"}), "spec.session.duration"),
+            ("/spec/session", json!({"onExpiry": "Never"}), "spec.session.onExpiry"),
+            ("/spec/session", json!({"offlineGrace": "soon"}), "spec.session.offlineGrace"),
+            ("/spec/allow", json!([]), "spec.allow"),
+            (
+                "/spec/allow",
+                json!([{"actions": ["list pods"], "resources": ["a/*"], "effect": "Deny"}]),
+                "spec.allow[0].effect",
+            ),
+            ("/spec/subjects", json!("all"), "spec.subjects"),
+            ("/spec/principal", json!(""), "spec.principal"),
+            ("/metadata/name", json!("a".repeat(64)), "metadata.name"),
+            ("/apiVersion", json!("exeat.dev/v2"), "apiVersion"),
+        ] {
+            let mut bad = file.clone();
+            let (parent, field) = pointer.rsplit_once('/').unwrap_or_default();
+            bad.pointer_mut(parent).ok_or_else(|| exeat_e2e::Failure::new(pointer))?[field] = value;
+            ends(&lint(&bad, "").await?, 1, &["fail", word])?;
+            apply(&bad).await?.failed()?;
+        }
+        let account = json!({"kind": "ResourceQuota", "apiVersion": "v1", "metadata": {"name": "none"},
+            "spec": {"hard": {"count/agentcredentialpolicies.exeat.dev": "1"}}});
+        ns.create(&serde_json::from_value::<ResourceQuota>(account)?).await?;
+        file["metadata"]["name"] = json!("another");
+        ends(&lint(&file, "").await?, 0, &["ok"])?;
+        wait_for("the cluster knows more", 60, async || {
+            ends(&lint(&file, "--server").await?, 1, &["Server: ", "exceeded quota: none"])
+        })
+        .await?;
+        let api = ns.api::<exeat_crds::AgentCredentialPolicy>();
+        assert_eq!(api.list(&Default::default()).await?.items.len(), 1, "a dry run stores nothing");
+        assert_eq!(api.get("pods").await?.spec, sound.spec);
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn doctor_looks_at_every_part() -> Result {
     in_namespace("cli-doctor", async |ns| {
@@ -232,6 +288,8 @@ async fn doctor_looks_at_every_part() -> Result {
             "mutating webhook",
             "validating webhook",
             "issuer's root",
+            "webhook's certificate",
+            "issuer's certificate",
             "admission policies",
             "provider e2e-kubernetes",
         ] {

@@ -3,12 +3,16 @@
 use exeat_crds::v1alpha1::{AwsSource, NameRef, Phase};
 use exeat_e2e::approvals::rule;
 use exeat_e2e::{
-    AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINISTACK, Output, Result, Scope, agent, aws_policy, deployment, ensure,
-    exeat, in_namespace, kubernetes_policy, provider, script, statement, wait_for,
+    AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, Output, Result, S3_MINIO, Scope, agent, aws_policy,
+    deployment, ensure, exeat, in_namespace, kubernetes_policy, provider, script, statement, wait_for,
 };
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use jiff::SignedDuration;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 /// Exit code of a command by which a gate says no.
@@ -124,6 +128,95 @@ async fn nodes_of_another_kind_and_images_that_are_not_there() -> Result {
             |c: &mut k8s_openapi::api::core::v1::Container| c.image = Some("registry.invalid/agent:1".to_owned());
         ns.create(&agent("image", "pods").with_agent(image)).await?;
         finds(&ns, "image", &["FAIL  start-up", "name an image that the node can pull"]).await
+    })
+    .await
+}
+
+/// A registry that lets nobody pull without a password. containerd speaks plain HTTP to a registry on its own loopback, so it runs in
+/// the node's network, and in a namespace that may do so.
+const REGISTRY: &str = r#"
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Private(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="private"')
+        self.end_headers()
+    do_HEAD = do_GET
+HTTPServer(("127.0.0.1", 5911), Private).serve_forever()
+"#;
+
+#[tokio::test]
+async fn an_image_in_a_private_registry() -> Result {
+    in_namespace("first-registry", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        let registry: Api<Pod> = Api::namespaced(ns.client.clone(), "kube-system");
+        let mut server = script("e2e-private-registry", "", "").with_agent(|container| {
+            container.command = Some(["python3", "-c", REGISTRY].map(str::to_owned).to_vec());
+        });
+        (server.metadata.annotations, server.metadata.namespace) = (None, Some("kube-system".to_owned()));
+        let server = server.with(|spec| (spec.host_network, spec.service_account_name) = (Some(true), None));
+        registry.create(&PostParams::default(), &server).await?;
+
+        let private = |name: &str| {
+            agent(name, "pods").with_agent(|container| container.image = Some("127.0.0.1:5911/team/agent:1".to_owned()))
+        };
+        ns.create(&private("bare")).await?;
+        let nowhere = json!([{"name": "nowhere"}]);
+        ns.create(&private("named").with(|spec| spec.image_pull_secrets = serde_json::from_value(nowhere).ok()))
+            .await?;
+        let bare = finds(&ns, "bare", &["FAIL  start-up", "PrivateRegistry", "the service account's imagePullSecrets"]);
+        let named =
+            finds(&ns, "named", &["FAIL  start-up", "PrivateRegistry", "nowhere", "create secret docker-registry"]);
+        let outcome = (bare.await, named.await);
+        registry.delete("e2e-private-registry", &DeleteParams::default()).await?;
+        outcome.0.and(outcome.1)
+    })
+    .await
+}
+
+/// One machine has one clock: the heartbeats are those that a kubelet writes whose clock is wrong.
+#[tokio::test]
+async fn a_node_whose_clock_is_wrong() -> Result {
+    in_namespace("first-clock", async |ns| {
+        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
+        let node = format!("{}-node", ns.name);
+        let (nodes, leases): (Api<Node>, Api<Lease>) =
+            (Api::all(ns.client.clone()), Api::namespaced(ns.client.clone(), "kube-node-lease"));
+        let taints = json!([{"key": "e2e", "effect": "NoSchedule"}]);
+        let object = json!({"metadata": {"name": node}, "spec": {"unschedulable": true, "taints": taints}});
+        nodes.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        let lease = json!({"metadata": {"name": node}, "spec": {"holderIdentity": node, "leaseDurationSeconds": 40}});
+        leases.create(&PostParams::default(), &serde_json::from_value(lease)?).await?;
+        let outcome = async {
+            ns.create(&agent("agent", "pods").with(|spec| spec.node_name = Some(node.clone()))).await?;
+            for (off, words) in [(600, "s ahead of the API server's"), (-600, "its clock is behind")] {
+                let beat = exeat_e2e::now() + SignedDuration::from_secs(off);
+                let beat = json!({"spec": {"renewTime": MicroTime(beat)}});
+                leases.patch(&node, &PatchParams::default(), &Patch::Merge(&beat)).await?;
+                finds(&ns, "agent", &["FAIL  clock", words, &node, "keep time"]).await?;
+            }
+            Ok(())
+        };
+        let outcome = outcome.await;
+        // No kubelet is there to let the pod go.
+        ns.api::<Pod>().delete("agent", &DeleteParams::default().grace_period(0)).await?;
+        nodes.delete(&node, &DeleteParams::default()).await?;
+        outcome
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_agent_that_signs_with_a_wrong_clock() -> Result {
+    const AHEAD: &str = "python3 -c '
+import boto3, botocore.auth, datetime, os
+real = botocore.auth.get_current_datetime
+botocore.auth.get_current_datetime = lambda *a, **k: real(*a, **k) + datetime.timedelta(hours=1)
+boto3.client(\"s3\", endpoint_url=os.environ[\"S3\"]).list_objects_v2(Bucket=\"reports\")'; sleep 86400";
+    in_namespace("first-skew", async |ns| {
+        ns.ready(aws_policy("reports", MINIO, vec![statement(&["s3:ListBucket"], &["arn:aws:s3:::reports"])])).await?;
+        ns.start(script("ahead", "reports", AHEAD).with_env("S3", S3_MINIO)).await?;
+        finds(&ns, "ahead", &["FAIL  clock", "two clocks differ", "RequestTimeTooSkewed"]).await
     })
     .await
 }
