@@ -126,17 +126,17 @@ fn judge(served: &Served<'_>, chain: &[CertificateDer<'_>], now: Timestamp) -> C
         let message = format!("{} holds no root that it could be held against", served.kept);
         return Check::warn(check, message, "mend the root first: its own line above tells how");
     };
-    let verdict = ServerName::try_from(served.host()).map_err(|error| error.to_string()).and_then(|host| {
-        let at = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().unsigned_abs()));
-        verifier.verify_server_cert(leaf, crosses, &host, &[], at).map(drop).map_err(|error| match error {
-            rustls::Error::InvalidCertificate(why) => refused(served, leaf, &why),
-            other => other.to_string(),
-        })
-    });
+    let verdict = ServerName::try_from(served.host())
+        .map_err(|error| rustls::Error::General(error.to_string()))
+        .and_then(|host| {
+            let at = UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().unsigned_abs()));
+            verifier.verify_server_cert(leaf, crosses, &host, &[], at).map(drop)
+        });
     match (verdict, validity(leaf)) {
         (Ok(()), Some((start, end))) => lasting(served, start, end, now),
         (Ok(()), None) => Check::fail(check, "its dates can't be read", served.restart()),
-        (Err(why), _) => Check::fail(check, why, served.restart()),
+        (Err(rustls::Error::InvalidCertificate(why)), _) => refused(served, leaf, &why),
+        (Err(other), _) => Check::fail(check, other.to_string(), served.restart()),
     }
 }
 
@@ -147,15 +147,13 @@ fn verifier(roots: &[u8]) -> Option<Arc<WebPkiServerVerifier>> {
 }
 
 /// Why who calls the program refuses its certificate.
-fn refused(served: &Served<'_>, leaf: &CertificateDer<'_>, why: &CertificateError) -> String {
-    let dates = validity(leaf);
-    match why {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("it ended at {}", dates.map_or_else(String::new, |(_, end)| end.to_string()))
-        }
+fn refused(served: &Served<'_>, leaf: &CertificateDer<'_>, why: &CertificateError) -> Check {
+    let (start, end) = validity(leaf).unwrap_or_default();
+    let message = match why {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => format!("it ended at {end}"),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            let start = dates.map_or_else(String::new, |(start, _)| start.to_string());
-            format!("it begins at {start}: a clock is wrong, this machine's or the program's")
+            let fix = "let this machine and all nodes keep time (NTP)";
+            return Check::fail(served.check(), format!("it begins at {start}: a clock is wrong"), fix);
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             format!("it is for {}, and the program is called {}", names(leaf).join(", "), served.host())
@@ -164,7 +162,8 @@ fn refused(served: &Served<'_>, leaf: &CertificateDer<'_>, why: &CertificateErro
             format!("it was issued by a root that is not in {}, so whoever calls the program refuses it", served.kept)
         }
         other => format!("whoever calls the program refuses it: {other}"),
-    }
+    };
+    Check::fail(served.check(), message, served.restart())
 }
 
 /// It is replaced after two thirds of its life; one in its last quarter was forgotten.

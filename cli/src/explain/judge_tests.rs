@@ -97,6 +97,10 @@ fn mistakes_of_configuration_are_found() {
         "PodNotCovered",
         "spec.serviceAccountName",
     );
+}
+
+#[test]
+fn mistakes_of_the_pod_are_found() {
     finds(
         "IRSA present",
         |f| {
@@ -180,6 +184,24 @@ fn mistakes_of_the_cluster_are_found() {
         "doctor",
     );
     finds(
+        "an admission policy is gone",
+        |f| f.fallen = Look::Found(vec!["exeat-pods".into()]),
+        "admission policies",
+        "BackstopMissing",
+        "doctor",
+    );
+    finds(
+        "no sidecar",
+        |f| f.pod.spec.as_mut().unwrap().init_containers = None,
+        "injection",
+        "NotInjected",
+        "create it again",
+    );
+}
+
+#[test]
+fn mistakes_of_images_and_clocks_are_found() {
+    finds(
         "architecture",
         |f| sidecar_waits(f, "ErrImagePull", "no match for platform in manifest: not found"),
         "start-up",
@@ -235,20 +257,6 @@ fn mistakes_of_the_cluster_are_found() {
         "clock",
         "node n1 is 90 s ahead",
         "NTP",
-    );
-    finds(
-        "an admission policy is gone",
-        |f| f.fallen = Look::Found(vec!["exeat-pods".into()]),
-        "admission policies",
-        "BackstopMissing",
-        "doctor",
-    );
-    finds(
-        "no sidecar",
-        |f| f.pod.spec.as_mut().unwrap().init_containers = None,
-        "injection",
-        "NotInjected",
-        "create it again",
     );
 }
 

@@ -33,7 +33,7 @@ pub struct LintArgs {
     /// A file with the providers that policies are resolved against.
     #[arg(long, value_name = "FILE")]
     pub provider: Option<PathBuf>,
-    /// Also ask the cluster, by a dry run; nothing is stored. Needs the right to create (or update) what the files hold.
+    /// Also ask the cluster, by a dry run; nothing is stored. Needs the rights to get, and to create or update, what the files hold.
     #[arg(long)]
     pub server: bool,
 }
