@@ -144,3 +144,43 @@ fn on_both(session: &CredentialSession, event: &AuditEvent) -> [On; 2] {
     };
     [(on_session.clone(), Some(on_pod.clone())), (on_pod, Some(on_session))]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::EventName;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tower::service_fn;
+
+    fn session(namespace: usize) -> CredentialSession {
+        serde_json::from_value(json!({
+            "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": "s", "namespace": format!("n{namespace}")},
+            "spec": {"request": {"policyRef": {"name": "p", "uid": "u"}, "providerRef": {"name": "here"}, "authorityHash": "h", "number": 1,
+                "agent": {"serviceAccount": "sa", "pod": {"name": "a", "uid": "u"}}}}}))
+        .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_takes_no_events_holds_up_nobody_and_few_are_under_way() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let never = service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let events = Events::new(kube::Client::new(never, "default"), "controller", "controller-0");
+        let now = Timestamp::UNIX_EPOCH;
+        for n in 0..2 * WAITING {
+            let session = session(n);
+            let event = AuditEvent::of(&session, EventName::SidecarSilent, "SidecarSilent", "m");
+            events.publish_beside(&session, event, now);
+        }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(asked.load(Ordering::Relaxed), 2 * BESIDE, "each is about a session and its pod");
+        assert_eq!(events.waiting.available_permits(), 0, "what is more is left out");
+    }
+}
