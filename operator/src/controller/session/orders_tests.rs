@@ -19,10 +19,6 @@ struct World {
     seen_approvals: Vec<Approval>,
 }
 
-fn phase_of(session: &CredentialSession) -> Phase {
-    session.status.as_ref().and_then(|s| s.phase).unwrap_or(Phase::Pending)
-}
-
 fn wears(approval: &Approval, now: Timestamp) -> bool {
     let denied = approval.spec.decisions.iter().any(|d| d.decision == Verdict::Deny);
     let until = status(approval).cool_down_until.and_then(|t| t.parse::<Timestamp>().ok());
