@@ -43,6 +43,9 @@ pub fn check(object: &Approval, me: &Me, verdict: Verdict, now: Timestamp) -> Re
     if request.deadline.parse::<Timestamp>().is_ok_and(|deadline| now > deadline) && !ends_it {
         return Err(format!("its deadline was {}: a new pod asks again", request.deadline));
     }
+    if approval::moot_at(object).is_some() {
+        return Err("nobody needs it any more: whoever needs it again, a new pod for one, asks anew".to_owned());
+    }
     if phase.is_final() {
         return Err(format!("it is {} already, and stays so", phase.as_str()));
     }
@@ -128,6 +131,10 @@ pub(crate) mod tests {
         let mut denied = approval();
         denied.status.as_mut().unwrap().phase = Some(ApprovalPhase::Denied);
         why(&denied, &me("dave", security), now, "Denied already");
+        let moot = json!({"phase": "Expired", "conditions": [{"type": "Decided", "status": "True", "reason": "ApprovalUnneeded",
+            "message": "", "lastTransitionTime": "2026-01-01T12:30:00Z"}]});
+        let withdrawn = Approval { status: serde_json::from_value(moot).ok(), ..approval() };
+        why(&withdrawn, &me("dave", security), now, "nobody needs it any more");
     }
 
     #[test]

@@ -115,7 +115,7 @@ async fn people_are_not_asked_any_longer_what_nobody_waits_for_and_who_comes_bac
             let told = condition::get(&conditions, "Decided").map(|c| c.reason.as_str());
             assert_eq!(told, Some("ApprovalUnneeded"), "{conditions:?}");
             let said = ann.exeat(&ns, &["approve", &first, "-m", "late", "--yes"]).await?.failed()?;
-            ensure!(said.contains("a new pod asks again"), "{said}");
+            ensure!(said.contains("nobody needs it any more"), "{said}");
 
             scale(&ns, 1).await?;
             let second = ns.question().await?;
