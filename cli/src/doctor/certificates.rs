@@ -1,4 +1,4 @@
-//! Roots: what others know our programs by. What the programs serve is judged in [`super::serving`].
+//! Roots: what others know our programs by. What the programs serve is judged in `serving`.
 
 use super::Check;
 use crate::client::Cluster;
