@@ -21,3 +21,4 @@ mod refusals;
 mod samples;
 mod silence;
 mod tokens;
+mod vault;
