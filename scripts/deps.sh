@@ -8,6 +8,7 @@ packages=(
   containerd runc containernetworking-plugins nftables iptables conntrack iproute2                             # the node
   buildah mmdebstrap busybox-static debian-archive-keyring                                                     # images
   shellcheck                                                                                                   # lint
+  postgresql                                                                                                   # behind Vault's database engine
 )
 # A Python with venv and pip may come from elsewhere than the distribution.
 python3 -c 'import venv, ensurepip' 2>/dev/null && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3 python3-venv python3-pip)

@@ -89,7 +89,8 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     rules::names::validate_principal(kind, &policy.spec.principal)
         .map_err(|e| Refused::new(Reason::PrincipalInvalid, format!("spec.principal: {e}")))?;
     let times = Times::read(policy, binding, kind)?;
-    let enforcement = Enforcement::Provider;
+    let enforcement = enforcement_of(kind);
+    check_enforcement(enforcement, binding)?;
     let authority = Authority {
         hash: hash(policy, provider, binding),
         kind,
@@ -155,14 +156,17 @@ pub fn kind_of(provider: &CredentialProvider) -> Result<Kind, Refused> {
     if spec.kubernetes.is_some() {
         return Ok(Kind::Kubernetes);
     }
-    let field = [("gcp", spec.gcp.is_some()), ("azure", spec.azure.is_some()), ("vault", spec.vault.is_some())]
+    if spec.vault.is_some() {
+        return Ok(Kind::Vault);
+    }
+    let field = [("gcp", spec.gcp.is_some()), ("azure", spec.azure.is_some())]
         .into_iter()
         .find_map(|(name, set)| set.then_some(name))
         .unwrap_or("http");
     Err(Refused::new(
         Reason::NotImplemented,
         format!(
-            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws and kubernetes are",
+            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, kubernetes and vault are",
             provider.name_any()
         ),
     ))
@@ -296,14 +300,43 @@ fn check_ttl(kind: Kind, ttl: SignedDuration) -> Result<SignedDuration, Refused>
 pub fn bounds(kind: Kind) -> (SignedDuration, SignedDuration) {
     match kind {
         Kind::Aws => (SignedDuration::from_mins(15), SignedDuration::from_hours(12)),
-        Kind::Kubernetes => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
+        Kind::Kubernetes | Kind::Vault => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
     }
+}
+
+/// A token of Vault carries the policies of its role, which know nothing of one session's grant: that the sidecar sees to.
+fn enforcement_of(kind: Kind) -> Enforcement {
+    match kind {
+        Kind::Aws | Kind::Kubernetes => Enforcement::Provider,
+        Kind::Vault => Enforcement::Sidecar,
+    }
+}
+
+fn check_enforcement(enforcement: Enforcement, binding: &Binding) -> Result<(), Refused> {
+    let rank = |enforcement| match enforcement {
+        Enforcement::PrincipalOnly => 0,
+        Enforcement::Sidecar => 1,
+        Enforcement::Broker => 2,
+        Enforcement::Provider => 3,
+    };
+    let least = binding.min_enforcement.unwrap_or(Enforcement::PrincipalOnly);
+    if rank(enforcement) >= rank(least) {
+        return Ok(());
+    }
+    Err(Refused::new(
+        Reason::EnforcementTooWeak,
+        format!(
+            "spec.bindings[name={}].minEnforcement of the provider is {least:?}, and this kind of provider gives {enforcement:?}; lower \
+             it, or serve the namespace by another provider",
+            binding.name
+        ),
+    ))
 }
 
 fn revocation_of(kind: Kind) -> RevocationMode {
     match kind {
         Kind::Aws => RevocationMode::ExpiryOnly,
-        Kind::Kubernetes => RevocationMode::Immediate,
+        Kind::Kubernetes | Kind::Vault => RevocationMode::Immediate,
     }
 }
 
@@ -321,6 +354,12 @@ fn exceptions_of(provider: &CredentialProvider) -> Vec<String> {
         None if provider.spec.kubernetes.is_some() => vec![
             "what every authenticated account may do (system:authenticated: discovery, self reviews) is not denied"
                 .to_owned(),
+        ],
+        None if provider.spec.vault.is_some() => vec![
+            "Vault holds the token to the policies of its token role; that it is used for no more than the grant is the sidecar's doing"
+                .to_owned(),
+            "what was read (values of KV, keys without a lease) stays known after the session".to_owned(),
+            "every process of the pod may call the sidecar's Vault listener: its protocol carries no secret of ours".to_owned(),
         ],
         None => Vec::new(),
     }

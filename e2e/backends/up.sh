@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Starts the stand-ins for a cloud inside the cluster NAME and fills them: MiniStack (STS, IAM, S3) and MinIO (STS, S3).
-#   up.sh [ministack] [minio]     both by default; running ones are left alone
-# What clients need is in RUN/backends/ministack.env and RUN/backends/minio.env (seed.py says what is in them).
+# Starts the stand-ins for a cloud inside the cluster NAME and fills them: MiniStack (STS, IAM, S3), MinIO (STS, S3), and a real OpenBao with
+# a real PostgreSQL behind its database engine.
+#   up.sh [ministack] [minio] [postgres openbao]     all by default; running ones are left alone
+# What clients need is in RUN/backends/BACKEND.env (seed.py and seed_vault.py say what is in them).
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
@@ -38,13 +39,43 @@ start_minio() {
   wait_for MinIO 60 answers "$MINIO_PORT" || { tail -n 20 "$RUN/logs/minio.log" >&2; return 1; }
 }
 
-if (($# == 0)); then set -- ministack minio; fi
+# As the user that the distribution's package has made: PostgreSQL refuses to run as root.
+start_postgres() {
+  local bin data=$RUN/postgres
+  bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin | sort -V | tail -n 1)
+  [[ -x $bin/initdb ]] || fail "PostgreSQL is missing: run 'make deps'"
+  chmod o+x "$RUN"
+  rm -rf "${data:?}"; install -d -o postgres -m 700 "$data"
+  (umask 077; openssl rand -hex 20 >"$state/postgres-root"); install -o postgres -m 600 "$state/postgres-root" "$data.password"
+  setpriv --reuid postgres --regid postgres --clear-groups "$bin/initdb" --pgdata="$data" --auth=scram-sha-256 --username=exeat-root \
+    --pwfile="$data.password" --no-sync >/dev/null
+  rm -f "$data.password"
+  echo "host all all all scram-sha-256" >>"$data/pg_hba.conf"
+  launch postgres setpriv --reuid postgres --regid postgres --clear-groups "$bin/postgres" -D "$data" -h "$NODE_IP" -p "$POSTGRES_PORT" -k "$data" \
+    -c fsync=off
+  wait_for PostgreSQL 60 answers "$POSTGRES_PORT" || { tail -n 20 "$RUN/logs/postgres.log" >&2; return 1; }
+  printf 'PGHOST=%s\nPGPORT=%s\n' "$NODE_IP" "$POSTGRES_PORT" >"$state/postgres.env"
+}
+
+start_openbao() {
+  (umask 077; openssl rand -hex 20 >"$state/openbao-root")
+  launch openbao env BAO_DEV_ROOT_TOKEN_ID="$(cat "$state/openbao-root")" BAO_DEV_LISTEN_ADDRESS="$NODE_IP:$OPENBAO_PORT" HOME="$state" \
+    "$(dirname "$python")/bao" server -dev -dev-no-store-token
+  wait_for OpenBao 60 answers "$OPENBAO_PORT" || { tail -n 20 "$RUN/logs/openbao.log" >&2; return 1; }
+}
+
+if (($# == 0)); then set -- ministack minio postgres openbao; fi
 for backend; do
   if ! running "$backend"; then
     # What an ended one has left is of no use: MiniStack keeps everything in memory.
     rm -rf "${state:?}/$backend".* "$state/$backend"-*
     "start_$backend"
   fi
-  if [[ ! -e $state/$backend.env ]]; then in_cluster "$python" "$here/seed.py" "$backend" "$state"; fi
+  if [[ ! -e $state/$backend.env ]]; then
+    case $backend in
+      openbao) in_cluster "$python" "$here/seed_vault.py" "$state" ;;
+      *) in_cluster "$python" "$here/seed.py" "$backend" "$state" ;;
+    esac
+  fi
   step "$backend is up"
 done

@@ -17,6 +17,8 @@ cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
   DNS_IP=198.19.0.10
   MINISTACK_PORT=4577
   MINIO_PORT=9010
+  OPENBAO_PORT=8210
+  POSTGRES_PORT=5544
 }
 
 step() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }

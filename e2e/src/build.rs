@@ -3,7 +3,7 @@
 use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{
     AgentCredentialPolicySpec, AwsDialect, AwsProvider, AwsSource, Binding, CredentialProviderSpec, KubernetesProvider,
-    NameRef, Subjects,
+    NameRef, Subjects, VaultAuth, VaultKubernetesAuth, VaultProvider,
 };
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -22,6 +22,10 @@ pub const KUBERNETES: &str = "e2e-kubernetes";
 pub const MINISTACK: &str = "e2e-ministack";
 /// Provider of MinIO.
 pub const MINIO: &str = "e2e-minio";
+/// Provider of OpenBao.
+pub const VAULT: &str = "e2e-vault";
+/// OpenBao, as issuer and sidecars reach it.
+pub const VAULT_ADDRESS: &str = "http://198.18.0.1:8210";
 /// Principal of the Kubernetes provider.
 pub const GRANTS: &str = "system:serviceaccounts:exeat-grants";
 /// Account number at MiniStack.
@@ -92,7 +96,7 @@ pub fn provider(name: &str, kind: &str, principals: &[&str], max_actions: &[&str
         kubernetes: (kind == KUBERNETES).then(KubernetesProvider::default),
         gcp: None,
         azure: None,
-        vault: None,
+        vault: (kind == VAULT).then(vault),
         http: None,
         bindings: vec![Binding {
             name: "e2e".to_owned(),
@@ -105,12 +109,28 @@ pub fn provider(name: &str, kind: &str, principals: &[&str], max_actions: &[&str
     CredentialProvider::new(name, spec)
 }
 
-pub(crate) fn suite_providers() -> [CredentialProvider; 3] {
+/// The issuer logs in by its own service account.
+fn vault() -> VaultProvider {
+    VaultProvider {
+        address: VAULT_ADDRESS.to_owned(),
+        auth: VaultAuth {
+            kubernetes: Some(VaultKubernetesAuth { role: "exeat-issuer".to_owned(), mount: None }),
+            ..VaultAuth::default()
+        },
+        require_request_header: true,
+        ..VaultProvider::default()
+    }
+}
+
+pub(crate) fn suite_providers() -> [CredentialProvider; 4] {
+    let mut vault = provider(VAULT, VAULT, &["agents-*"], &["read", "list", "write secret/*"]);
+    vault.spec.bindings[0].deny = texts(&["* secret/data/reports/salaries"]);
     let roles = ["arn:aws:iam::000000000000:role/agents/agents/*"];
     [
         provider(KUBERNETES, KUBERNETES, &[GRANTS], &["get *", "list *", "watch *"]),
         provider(MINISTACK, MINISTACK, &roles, &["s3:*", "sts:GetCallerIdentity"]),
         provider(MINIO, MINIO, &roles, &["s3:*"]),
+        vault,
     ]
 }
 

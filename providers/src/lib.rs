@@ -16,6 +16,7 @@ pub mod aws;
 mod error;
 pub mod guard;
 pub mod kubernetes;
+pub mod vault;
 
 pub use error::ProviderError;
 
@@ -47,6 +48,10 @@ pub struct MintRequest<'a> {
     pub ttl: jiff::SignedDuration,
     /// The time of the request.
     pub now: jiff::Timestamp,
+    /// What is on record of earlier mints for the session ([`Minted::handle`], joined).
+    pub handle: Option<&'a str>,
+    /// The credential that the caller says it holds ([`Minted::credential_id`]): it may be prolonged in place of another one.
+    pub held: Option<&'a str>,
 }
 
 /// A minted credential.
@@ -60,6 +65,8 @@ pub struct Minted {
     pub expires_at: jiff::Timestamp,
     /// What is needed to revoke it; `None` where the provider can't.
     pub handle: Option<String>,
+    /// Whether the handle is needed besides those of earlier mints: it must be on record ([`vault::joined`]) before the credential leaves.
+    pub further: bool,
     /// Share of the provider's packed policy size in use, percent, where the provider says.
     pub packed_policy_percent: Option<i32>,
 }
@@ -133,6 +140,8 @@ pub struct Context {
     pub resolver: Resolver,
     /// File with the issuer's own token for AssumeRoleWithWebIdentity.
     pub web_identity_token_file: PathBuf,
+    /// File with the issuer's own token for Vault's auth method `kubernetes`.
+    pub vault_token_file: PathBuf,
     /// PEM bundle that agents check the API server's certificate against.
     pub cluster_ca_pem: Option<String>,
     /// Where agents reach the API server, `https://host[:port]`.
@@ -145,10 +154,11 @@ pub struct Context {
 /// `NotImplemented` for kinds that this version does not build, `BaseIdentityInvalid` where the Secret of `aws.secretRef` can't be
 /// used.
 pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<Arc<dyn Provider>, ProviderError> {
-    let inner: Arc<dyn Provider> = match (&spec.aws, &spec.kubernetes) {
-        (Some(aws), _) => Arc::new(aws::Aws::new(aws, context).await?),
-        (None, Some(kubernetes)) => Arc::new(kubernetes::Kubernetes::new(kubernetes, context)),
-        (None, None) => return Err(not_implemented()),
+    let inner: Arc<dyn Provider> = match (&spec.aws, &spec.kubernetes, &spec.vault) {
+        (Some(aws), _, _) => Arc::new(aws::Aws::new(aws, context).await?),
+        (None, Some(kubernetes), _) => Arc::new(kubernetes::Kubernetes::new(kubernetes, context)),
+        (None, None, Some(vault)) => Arc::new(vault::Vault::new(vault, context)?),
+        (None, None, None) => return Err(not_implemented()),
     };
     Ok(Arc::new(guard::Guarded::new(inner, guard::GuardSettings::default())))
 }
@@ -158,11 +168,17 @@ pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<A
 /// # Errors
 /// Why the provider would refuse it, and the fix.
 pub fn validate(spec: &CredentialProviderSpec, grant: &Grant) -> Result<(), ProviderError> {
-    match (&spec.aws, &spec.kubernetes) {
-        (Some(aws), _) => aws::validate(aws, grant),
-        (None, Some(_)) => kubernetes::rules_of(grant).map(drop),
-        (None, None) => Err(not_implemented()),
+    match (&spec.aws, &spec.kubernetes, &spec.vault) {
+        (Some(aws), _, _) => aws::validate(aws, grant),
+        (None, Some(_), _) => kubernetes::rules_of(grant).map(drop),
+        (None, None, Some(_)) => vault::validate(grant),
+        (None, None, None) => Err(not_implemented()),
     }
+}
+
+/// Whether access can be ended at the provider before it expires.
+pub fn can_revoke(spec: &CredentialProviderSpec) -> bool {
+    spec.kubernetes.is_some() || spec.vault.is_some()
 }
 
 /// Whether access can be ended only as long as the session's object says what was minted, so that the object must not go before. Not so
@@ -174,6 +190,6 @@ pub fn needs_session(spec: &CredentialProviderSpec) -> bool {
 fn not_implemented() -> ProviderError {
     ProviderError::lasting(
         Reason::NotImplemented,
-        "this kind of provider is not implemented in this version; use spec.aws or spec.kubernetes",
+        "this kind of provider is not implemented in this version; use spec.aws, spec.kubernetes or spec.vault",
     )
 }

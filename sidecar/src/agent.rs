@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep};
 use crate::args::Provider;
 use crate::files::RunDir;
 use crate::issuer::{CallError, Issuer};
-use crate::machine::{Event, Held, Machine, Payload, Unusable, View};
+use crate::machine::{Event, Held, Machine, Payload, Unusable, View, complete};
 use crate::metrics::{Fetch, Metrics, Phase};
 use crate::snapshot::Snapshot;
+use crate::vault::Token;
 
 /// Longest sleep: wall clocks jump, timers do not follow.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -77,7 +78,8 @@ impl Agent {
             self.machine.tick(now);
             if call.is_none() && self.machine.fetch_at().is_some_and(|at| at <= now) {
                 let epoch = self.machine.fetch_started(now);
-                call = Some(Box::pin(fetch(self.parts.clone(), epoch)));
+                let held = self.held_token(now);
+                call = Some(Box::pin(fetch(self.parts.clone(), epoch, held)));
             }
             self.publish(now, call.is_some());
             let pause = self.pause(now, call.is_some());
@@ -95,6 +97,14 @@ impl Agent {
             if let Some(event) = event {
                 self.machine.apply(event, self.parts.clock.now(), rand::random());
             }
+        }
+    }
+
+    /// The token of Vault that may be prolonged in place.
+    fn held_token(&self, now: Timestamp) -> Option<Arc<Token>> {
+        match self.machine.view(now) {
+            View::Held(held, _) => held.payload.vault.clone(),
+            View::Refused(_) => None,
         }
     }
 
@@ -187,12 +197,12 @@ async fn in_flight(call: &mut Option<Call>) -> Event {
     }
 }
 
-async fn fetch(parts: Parts, epoch: u64) -> Event {
+async fn fetch(parts: Parts, epoch: u64, token: Option<Arc<Token>>) -> Event {
     let since = Instant::now();
-    let brought = parts.issuer.fetch().await;
+    let brought = parts.issuer.fetch(token.as_ref().map(|token| token.accessor.clone())).await;
     parts.metrics.fetch_seconds.observe(since.elapsed().as_secs_f64());
     match brought {
-        Ok(response) => match Held::read(response, parts.provider) {
+        Ok(response) => match Held::read(complete(response, token.as_deref()), parts.provider) {
             Ok(held) => {
                 parts.metrics.fetched(Fetch::Minted);
                 Event::Fetched { epoch, held: Box::new(held) }

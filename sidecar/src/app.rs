@@ -19,6 +19,7 @@ use crate::issuer::{Issuer, SetupError};
 use crate::metrics::Metrics;
 use crate::router::{Shared, router};
 use crate::secret::{Secrets, random_hex};
+use crate::vault::forward::Forward;
 use crate::{server, stream};
 
 /// Events of the stream that may wait for the agent.
@@ -135,6 +136,7 @@ async fn serve(
         metrics: Arc::clone(&metrics),
         provider: settings.provider,
         wait: settings.wait,
+        forward: Forward::new(Resolver::system()),
     };
     let (events, received) = mpsc::channel(QUEUE);
     let mut tasks = JoinSet::new();

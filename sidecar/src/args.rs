@@ -87,6 +87,8 @@ pub enum Provider {
     Aws,
     /// Kubernetes: kubeconfig and token files.
     Kubernetes,
+    /// Vault and OpenBao: their API.
+    Vault,
 }
 
 impl Provider {
@@ -95,6 +97,7 @@ impl Provider {
         match self {
             Self::Aws => "aws",
             Self::Kubernetes => "kubernetes",
+            Self::Vault => "vault",
         }
     }
 }

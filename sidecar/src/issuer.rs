@@ -96,12 +96,12 @@ impl Issuer {
         })
     }
 
-    /// Asks for the credential of this pod's session.
+    /// Asks for the credential of this pod's session; `held` names the one that may be prolonged.
     ///
     /// # Errors
     /// When the issuer refuses, or none answers within 20 seconds.
-    pub async fn fetch(&self) -> Result<CredentialResponse, CallError> {
-        let asked = CredentialRequest { sidecar_version: env!("CARGO_PKG_VERSION").into() };
+    pub async fn fetch(&self, held: Option<String>) -> Result<CredentialResponse, CallError> {
+        let asked = CredentialRequest { sidecar_version: env!("CARGO_PKG_VERSION").into(), held };
         let body = serde_json::to_vec(&asked).map_err(|error| CallError::Failed(error.to_string()))?;
         let call = async {
             let (status, headers, body) = self.call(Method::POST, &self.credential, body).await?;

@@ -7,6 +7,8 @@
 //!         ──TLS──▶ stream (revocation, change) ───▲
 //! ```
 //!
+//! For Vault the sidecar does not serve the credential: it makes the agent's calls with it ([`vault`]).
+//!
 //! [`machine`], [`guard`] and [`refresh`] decide and do no I/O; [`agent`] is the one task that acts on them.
 
 pub mod agent;
@@ -26,3 +28,4 @@ pub mod secret;
 pub mod server;
 pub mod snapshot;
 pub mod stream;
+pub mod vault;

@@ -11,7 +11,7 @@ mod held;
 use exeat_wire::{Refusal, StreamMessage};
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::held::{Held, Payload, Unusable};
+pub use self::held::{Held, Payload, Unusable, complete};
 use crate::refresh;
 
 /// How long a credential is served on after the stream named another session or grant, while its successor is fetched.

@@ -15,6 +15,8 @@ pub enum Protocol {
     Kubernetes,
     /// Plain JSON.
     Json,
+    /// Calls to Vault.
+    Vault,
 }
 
 /// How a request ended.
@@ -64,7 +66,7 @@ impl Phase {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: [[IntCounter; 3]; 3],
+    requests: [[IntCounter; 3]; 4],
     rejections: IntCounterVec,
     fetches: [IntCounter; 3],
     /// Seconds that calls to the issuer took.
@@ -86,10 +88,7 @@ impl Metrics {
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let requests = IntCounterVec::new(
-            Opts::new(
-                "exeat_sidecar_requests_total",
-                "Requests that showed the loopback secret, by protocol and outcome",
-            ),
+            Opts::new("exeat_sidecar_requests_total", "Requests that the guard let pass, by protocol and outcome"),
             &["protocol", "outcome"],
         )?;
         let rejections = IntCounterVec::new(
@@ -125,7 +124,7 @@ impl Metrics {
         registry.register(Box::new(stream_connected.clone()))?;
         registry.register(Box::new(stream_reconnects.clone()))?;
         registry.register(Box::new(phase.clone()))?;
-        let requests = ["aws", "kubernetes", "json"].map(|protocol| {
+        let requests = ["aws", "kubernetes", "json", "vault"].map(|protocol| {
             ["served", "denied", "unavailable"].map(|outcome| requests.with_label_values(&[protocol, outcome]))
         });
         let fetches = ["minted", "refused", "failed"].map(|outcome| fetches.with_label_values(&[outcome]));

@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod json;
 pub mod kubernetes;
+pub mod vault;
 
 use axum::body::Body;
 use axum::response::Response;

@@ -21,9 +21,12 @@ use tower::{Layer, Service};
 use crate::args::{Provider, Wait};
 use crate::guard::{Guard, Rejection};
 use crate::metrics::{Metrics, Outcome, Protocol};
-use crate::protocol::{self, Answer, aws, json, kubernetes};
+use crate::protocol::{self, Answer, aws, json, kubernetes, vault};
 use crate::secret::Secrets;
 use crate::snapshot::Snapshot;
+use crate::vault::Token;
+use crate::vault::forward::Forward;
+use crate::vault::judge;
 
 /// Path of the start-up probe.
 pub const STARTED_PATH: &str = "/health/started";
@@ -48,6 +51,8 @@ pub struct Shared {
     pub provider: Provider,
     /// What the start-up probe waits for.
     pub wait: Wait,
+    /// Makes calls to Vault.
+    pub forward: Forward,
 }
 
 /// The state of [`router`].
@@ -74,7 +79,7 @@ async fn aws_credentials(State(shared): State<AppState>, request: Request) -> Re
         return shared.reject(rejection);
     }
     if shared.provider != Provider::Aws {
-        return not_served("AWS", "KUBECONFIG").to_response();
+        return not_served("AWS", shared.provider).to_response();
     }
     shared.answer(Protocol::Aws).await
 }
@@ -88,7 +93,7 @@ async fn json_credential(State(shared): State<AppState>, request: Request) -> Re
 
 async fn kubernetes_status(State(shared): State<AppState>, request: Request) -> Response {
     if shared.provider != Provider::Kubernetes {
-        return not_served("Kubernetes", "AWS_CONTAINER_CREDENTIALS_FULL_URI").to_response();
+        return not_served("Kubernetes", shared.provider).to_response();
     }
     if kubernetes::is_discovery(request.uri().path()) {
         let (snapshot, now) = (shared.snapshots.borrow(), shared.clock.now());
@@ -125,6 +130,9 @@ async fn metrics(State(shared): State<AppState>) -> Response {
 }
 
 async fn not_found(State(shared): State<AppState>, request: Request) -> Response {
+    if shared.provider == Provider::Vault && request.uri().path().starts_with(judge::PREFIX) {
+        return vault_call(&shared, request).await;
+    }
     if shared.provider == Provider::Kubernetes && kubernetes::is_api(request.uri().path()) {
         return kubernetes_status(State(shared), request).await;
     }
@@ -132,11 +140,35 @@ async fn not_found(State(shared): State<AppState>, request: Request) -> Response
     protocol::error(StatusCode::NOT_FOUND, None, "PathNotFound", &message).to_response()
 }
 
+/// Judged by the rules of what is held as the call comes, and made with that token.
+async fn vault_call(shared: &Shared, request: Request) -> Response {
+    let token = match shared.vault_token().await {
+        Ok(token) => token,
+        Err(refused) => return refused,
+    };
+    let uri = request.uri();
+    if let Err(denial) = token.rules.judge(request.method(), uri.path(), uri.query(), request.headers()) {
+        tracing::debug!(code = denial.code(), "a call to Vault is not made");
+        return shared.count(Protocol::Vault, &vault::denied(&denial));
+    }
+    let response = shared.forward.call(&token, request).await;
+    shared.metrics.answered(
+        Protocol::Vault,
+        if response.status().is_server_error() { Outcome::Unavailable } else { Outcome::Served },
+    );
+    response
+}
+
 async fn wrong_method() -> Response {
     protocol::error(StatusCode::METHOD_NOT_ALLOWED, None, "MethodNotAllowed", "use GET").to_response()
 }
 
-fn not_served(protocol: &str, instead: &str) -> Answer {
+fn not_served(protocol: &str, served: Provider) -> Answer {
+    let instead = match served {
+        Provider::Aws => "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        Provider::Kubernetes => "KUBECONFIG",
+        Provider::Vault => "VAULT_ADDR",
+    };
     let message = format!("this pod's policy names another kind of provider than {protocol}; use {instead}");
     protocol::error(StatusCode::NOT_FOUND, None, "ProtocolNotServed", &message)
 }
@@ -153,6 +185,16 @@ impl Shared {
             Ok(_) => self.answer_now(protocol),
             Err(_) => self.answer_late(protocol),
         }
+    }
+
+    /// The token, or the answer while there is none.
+    async fn vault_token(&self) -> Result<Arc<Token>, Response> {
+        let now = || self.snapshots.borrow().vault(self.clock.now());
+        if let Some(token) = now() {
+            return Ok(token);
+        }
+        let refused = self.answer(Protocol::Vault).await;
+        now().ok_or(refused)
     }
 
     fn settled(&self, protocol: Protocol) -> Option<Response> {

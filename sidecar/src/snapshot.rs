@@ -1,11 +1,14 @@
 //! What requests read: every answer rendered, with the time at which it turns.
 
+use std::sync::Arc;
+
 use exeat_wire::Refusal;
 use jiff::Timestamp;
 
 use crate::machine::{EXPIRED, Machine, View};
 use crate::metrics::{Phase, Protocol};
-use crate::protocol::{Answer, aws, json, kubernetes};
+use crate::protocol::{Answer, aws, json, kubernetes, vault};
+use crate::vault::Token;
 
 /// Answers as of one moment. Requests compare the clock with `until` themselves, so that nothing is served late even if the
 /// task that publishes snapshots is.
@@ -30,6 +33,7 @@ pub struct Snapshot {
 struct Served {
     until: Timestamp,
     answers: Answers,
+    vault: Option<Arc<Token>>,
 }
 
 #[derive(Debug)]
@@ -38,6 +42,7 @@ struct Answers {
     json: Answer,
     kubernetes: Answer,
     discovery: Answer,
+    vault: Answer,
 }
 
 impl Snapshot {
@@ -48,6 +53,7 @@ impl Snapshot {
             View::Held(held, until) => {
                 let served = Served {
                     until,
+                    vault: held.payload.vault.clone(),
                     answers: Answers {
                         aws: Answer::ok(held.payload.aws.clone().unwrap_or_default()),
                         json: Answer::ok(held.payload.json.clone()),
@@ -85,7 +91,13 @@ impl Snapshot {
             Protocol::Aws => &answers.aws,
             Protocol::Json => &answers.json,
             Protocol::Kubernetes => &answers.kubernetes,
+            Protocol::Vault => &answers.vault,
         }
+    }
+
+    /// What calls to Vault are made with at `now`.
+    pub fn vault(&self, now: Timestamp) -> Option<Arc<Token>> {
+        self.held.as_ref().filter(|held| now < held.until)?.vault.clone()
     }
 
     /// The answer at `now` to a Kubernetes client that asks for the server's kinds.
@@ -108,6 +120,7 @@ impl Answers {
             json: json::refused(refusal),
             kubernetes: kubernetes::refused(refusal),
             discovery: kubernetes::discovery_refused(refusal),
+            vault: vault::refused(refusal),
         }
     }
 }

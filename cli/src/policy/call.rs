@@ -36,7 +36,7 @@ pub fn check_action(kind: Kind, action: &str) -> Result<(), String> {
     Action::parse(kind, Role::Allow, action).map_err(|error| format!("--action: {error}"))?;
     if action.contains(['*', '?']) {
         return Err(format!(
-            "--action: {action:?} is a pattern; name one call, for instance s3:GetObject or \"get pods\""
+            "--action: {action:?} is a pattern; name one call, for instance s3:GetObject, \"get pods\" or read"
         ));
     }
     Ok(())
@@ -49,7 +49,7 @@ pub fn check_action(kind: Kind, action: &str) -> Result<(), String> {
 pub fn judge(authority: &Authority, narrowing: Option<&[Statement]>, call: Call<'_>) -> Result<CallVerdict, Refused> {
     let grant = authority.grant(narrowing)?;
     let kind = authority.kind;
-    if let Some(pattern) = authority.deny.iter().find(|pattern| names(kind, pattern, call.action)) {
+    if let Some(pattern) = authority.deny.iter().find(|pattern| names(kind, pattern, call)) {
         return Ok(CallVerdict::no(
             format!(
                 "{:?} in deny of binding {:?} of the provider names {:?}, and a denial always wins",
@@ -95,7 +95,7 @@ fn uncovered(authority: &Authority, narrowed: bool, call: Call<'_>) -> CallVerdi
     let because = format!("no statement of the policy names {:?}", call.action);
     let add =
         format!("add {{actions: [{:?}], resources: [{:?}]}} to spec.allow of the policy", call.action, call.resource);
-    if authority.max_actions.iter().any(|max| names(kind, max, call.action)) {
+    if authority.max_actions.iter().any(|max| names(kind, max, call)) {
         return CallVerdict::no(because, add);
     }
     CallVerdict::no(
@@ -120,8 +120,8 @@ pub fn approvals(authority: &Authority, narrowing: Option<&[Statement]>) -> Vec<
         .collect()
 }
 
-fn names(kind: Kind, pattern: &str, action: &str) -> bool {
-    Action::parse(kind, Role::Guardrail, pattern).is_ok_and(|pattern| pattern.covers(action))
+fn names(kind: Kind, pattern: &str, call: Call<'_>) -> bool {
+    Action::parse(kind, Role::Guardrail, pattern).is_ok_and(|pattern| pattern.covers_on(call.action, call.resource))
 }
 
 fn allows(kind: Kind, pattern: &str, action: &str) -> bool {
@@ -195,6 +195,31 @@ pub(crate) mod tests {
             let no = judged(action, resource, None);
             let told = no.fix.clone().unwrap_or_default();
             assert!(!no.allowed && no.because.contains(because) && told.contains(fix), "{action}: {no:?}");
+        }
+    }
+
+    #[test]
+    fn guardrails_that_hold_at_a_place_are_blamed_there_alone() {
+        let mut object = serde_json::to_value(provider()).unwrap();
+        object["spec"].as_object_mut().unwrap().remove("aws");
+        object["spec"]["vault"] = json!({"address": "http://v", "auth": {"token": {"secretRef": {"name": "s"}}}});
+        let binding = &mut object["spec"]["bindings"][0];
+        binding["principals"] = json!(["agents-*"]);
+        binding["maxActions"] = json!(["read secret/*"]);
+        binding["deny"] = json!(["* secret/data/prod/*"]);
+        let mut asks = policy();
+        asks.spec.principal = "agents-reader".to_owned();
+        asks.spec.allow = vec![Statement { actions: vec!["read".into()], resources: vec!["secret/data/*".into()] }];
+        let authority = authority::resolve(&asks, Some(&serde_json::from_value(object).unwrap())).unwrap();
+        for (action, resource, because) in [
+            ("read", "secret/data/x", None),
+            ("read", "secret/data/prod/x", Some("denial always wins")),
+            ("read", "secret/metadata/x", Some("on secret/data/* only")),
+            ("write", "secret/data/x", Some("outside of maxActions")),
+        ] {
+            let verdict = judge(&authority, None, Call { action, resource }).unwrap();
+            assert_eq!(verdict.allowed, because.is_none(), "{action} {resource}: {verdict:?}");
+            assert!(verdict.because.contains(because.unwrap_or_default()), "{verdict:?}");
         }
     }
 

@@ -117,7 +117,6 @@ fn kinds_that_are_not_built_are_named() {
     for (field, settings) in [
         ("gcp", json!({"project": "p"})),
         ("azure", json!({"tenantID": "t"})),
-        ("vault", json!({"address": "https://vault"})),
         ("http", json!({"secretRef": {"name": "s"}})),
     ] {
         let mut value = serde_json::to_value(provider(json!({}))).unwrap();
@@ -127,6 +126,53 @@ fn kinds_that_are_not_built_are_named() {
         assert_eq!(refused.reason, Reason::NotImplemented);
         assert!(refused.message.contains(&format!("spec.{field}")), "{refused}");
     }
+}
+
+fn vault(binding: serde_json::Value, allow: serde_json::Value) -> Result<Authority, Refused> {
+    let mut object = serde_json::to_value(provider(binding)).unwrap();
+    object["spec"].as_object_mut().unwrap().remove("aws");
+    object["spec"]["vault"] = json!({"address": "http://vault", "auth": {"token": {"secretRef": {"name": "s"}}}});
+    let policy = policy(json!({"principal": "agents-reader", "allow": allow}));
+    resolve(&policy, Some(&serde_json::from_value(object).unwrap()))
+}
+
+#[test]
+fn guardrails_of_vault_hold_by_path() {
+    let binding =
+        |max: &[&str], deny: &[&str]| json!({"principals": ["${namespace}-reader"], "maxActions": max, "deny": deny});
+    let allow = |verbs: &[&str], paths: &[&str]| json!([{"actions": verbs, "resources": paths}]);
+    let ceiling = &["read secret/*", "list secret/metadata/*"];
+    let reports = allow(&["read"], &["secret/data/reports/*"]);
+    let authority = vault(binding(ceiling, &["* secret/+/prod/*"]), reports.clone()).unwrap();
+    assert_eq!((authority.enforcement, authority.revocation), (Enforcement::Sidecar, RevocationMode::Immediate));
+    assert_eq!(authority.grant(None).unwrap().deny.len(), 0, "a denial elsewhere does not travel along");
+    for (binding, allow, reason, part) in [
+        (
+            binding(ceiling, &[]),
+            allow(&["list"], &["secret/data/x"]),
+            Reason::ActionNotAllowed,
+            "\"list\" on \"secret/data/x\"",
+        ),
+        (binding(&["*"], &["read secret/*"]), reports.clone(), Reason::DeniedByGuardrail, "secret/data/reports/*"),
+        (
+            binding(&["read"], &[]),
+            allow(&["read"], &["sys/mounts"]),
+            Reason::ResourceInvalid,
+            "spec.allow[0].resources[0]",
+        ),
+    ] {
+        let refused = vault(binding, allow).unwrap_err();
+        assert_eq!(refused.reason, reason, "{refused}");
+        assert!(refused.message.contains(part), "{refused}");
+    }
+    let wide = vault(binding(&["*"], &["read secret/data/prod/*"]), allow(&["read"], &["secret/data/*"])).unwrap();
+    let grant = wide.grant(None).unwrap();
+    let covers = |path| grant.covers(rules::Call { action: "read", resource: path });
+    assert!(covers("secret/data/dev/x") && !covers("secret/data/prod/x"));
+    let mut strict = binding(ceiling, &[]);
+    strict["minEnforcement"] = json!("Provider");
+    let refused = vault(strict, reports).unwrap_err();
+    assert_eq!(refused.reason, Reason::EnforcementTooWeak);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The grant: `policy ∩ guardrails ∩ narrowing`, where nothing is narrowed in silence. What a policy allows must be inside the
 //! binding's ceiling, what a pod asks for inside the policy; the binding's deny list travels with the grant and always wins.
 
-use super::action::{Action, Kind, Role};
+use super::action::{Action, Kind, Resource, Role};
 use super::names;
 use super::statement::{self, GrantError, Read, Statement};
 use crate::digest;
@@ -46,9 +46,10 @@ pub struct Grant {
 /// One call to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call<'a> {
-    /// For instance `s3:GetObject` or `get pods`.
+    /// For instance `s3:GetObject`, `get pods` or `read`.
     pub action: &'a str,
     /// AWS: the resource's ARN, or `*` for an action that has none. Kubernetes: `namespace/name`, or `namespace/` where the call carries no name.
+    /// Vault: the path.
     pub resource: &'a str,
 }
 
@@ -80,11 +81,12 @@ pub fn grant(input: GrantInput<'_>) -> Result<Grant, GrantError> {
 fn check_ceiling(policy: &[Read], ceiling: &[Action]) -> Result<(), GrantError> {
     for (s, statement) in policy.iter().enumerate() {
         for (a, action) in statement.actions.iter().enumerate() {
-            if !ceiling.iter().any(|max| action.subset(max)) {
+            let open = |resource: &&Resource| !ceiling.iter().any(|max| action.within(max, resource));
+            if let Some(resource) = statement.resources.iter().find(open) {
                 return Err(GrantError::new(
                     Reason::ActionNotAllowed,
                     format!("{POLICY}[{s}].actions[{a}]"),
-                    format!("{:?} is not within {CEILING} of the provider ({})", action.text(), list(ceiling)),
+                    format!("{} is not within {CEILING} of the provider ({})", shown(action, resource), list(ceiling)),
                     "narrow or remove it, or ask a platform admin to raise the ceiling",
                 ));
             }
@@ -96,11 +98,16 @@ fn check_ceiling(policy: &[Read], ceiling: &[Action]) -> Result<(), GrantError> 
 fn check_denied(asked: &[Read], deny: &[Action], path: &str) -> Result<(), GrantError> {
     for (s, statement) in asked.iter().enumerate() {
         for (a, action) in statement.actions.iter().enumerate() {
-            if let Some(hit) = deny.iter().find(|deny| action.subset(deny)) {
+            let hit = |resource: &Resource| deny.iter().find(|deny| action.within(deny, resource));
+            if let Some((resource, hit)) = statement.resources.iter().find_map(|r| Some((r, hit(r)?))) {
                 return Err(GrantError::new(
                     Reason::DeniedByGuardrail,
                     format!("{path}[{s}].actions[{a}]"),
-                    format!("{:?} is denied altogether by {:?} in {DENY} of the provider", action.text(), hit.text()),
+                    format!(
+                        "{} is denied altogether by {:?} in {DENY} of the provider",
+                        shown(action, resource),
+                        hit.text()
+                    ),
                     "remove it, or ask a platform admin to lift the denial",
                 ));
             }
@@ -118,6 +125,14 @@ fn check_narrowing(asked: &[Read], policy: &[Read]) -> Result<(), GrantError> {
         format!("{:?} on {:?} is not within one statement of the policy's {POLICY}", action.text(), resource.text()),
         "ask for less, or for exactly what one statement of the policy allows",
     ))
+}
+
+/// Where guardrails may name a place, it is shown.
+fn shown(action: &Action, resource: &Resource) -> String {
+    match action {
+        Action::Vault(_) => format!("{:?} on {:?}", action.text(), resource.text()),
+        _ => format!("{:?}", action.text()),
+    }
 }
 
 fn list(patterns: &[Action]) -> String {
@@ -138,7 +153,7 @@ fn normalise(kind: Kind, principal: &str, asked: &[Read], deny: &[Action]) -> Gr
     allow.dedup_by_key(|statement| canonical(statement));
     let mut deny: Vec<(String, String)> = deny
         .iter()
-        .filter(|deny| asked.iter().flat_map(|s| &s.actions).any(|action| action.overlaps(deny)))
+        .filter(|deny| asked.iter().any(|statement| statement.meets(deny)))
         .map(|deny| (deny.key(), deny.text()))
         .collect();
     deny.sort();
@@ -161,7 +176,7 @@ impl Grant {
             kind: self.kind,
             principal: self.principal.clone(),
             allow: self.allow.iter().map(canonical).collect(),
-            deny: self.deny.iter().map(|d| d.to_ascii_lowercase()).collect(),
+            deny: self.deny.iter().map(|d| folded(self.kind, d)).collect(),
         })
     }
 
@@ -171,21 +186,27 @@ impl Grant {
     }
 }
 
+/// A pattern without what has no meaning; paths of Vault tell capitals apart.
+fn folded(kind: Kind, pattern: &str) -> String {
+    if kind == Kind::Vault { pattern.to_owned() } else { pattern.to_ascii_lowercase() }
+}
+
 /// Whether a grant allows this one call. See [`Grant::covers`].
 pub fn covers(grant: &Grant, call: Call<'_>) -> bool {
     let Ok(allow) = statement::read(grant.kind, &grant.allow, POLICY) else { return false };
     let Ok(deny) = statement::read_guardrail(grant.kind, &grant.deny, DENY) else { return false };
     is_call(grant.kind, call.action)
-        && !deny.iter().any(|deny| deny.covers(call.action))
+        && !deny.iter().any(|deny| deny.covers_on(call.action, call.resource))
         && allow.iter().any(|statement| {
             statement.actions.iter().any(|action| action.covers(call.action))
                 && statement.resources.iter().any(|resource| resource.covers(call.resource))
         })
 }
 
-/// A call names one action: its text is an action without wildcards.
+/// A call names one action: its text is an action without wildcards, and at Vault without a path.
 fn is_call(kind: Kind, action: &str) -> bool {
-    !action.contains(['*', '?']) && Action::parse(kind, Role::Guardrail, action).is_ok()
+    let role = if kind == Kind::Vault { Role::Allow } else { Role::Guardrail };
+    !action.contains(['*', '?']) && Action::parse(kind, role, action).is_ok()
 }
 
 #[cfg(test)]

@@ -100,6 +100,20 @@ pub fn validate_principal(kind: Kind, principal: &str) -> Result<(), NameError> 
                 format!("write {GROUP_PREFIX}<namespace of grants>, for instance {GROUP_PREFIX}exeat-grants"),
             )),
         },
+        Kind::Vault => {
+            let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if !principal.is_empty()
+                && principal.len() <= 128
+                && principal.chars().all(valid)
+                && !principal.starts_with('.')
+            {
+                return Ok(());
+            }
+            Err(NameError::new(
+                format!("{principal:?} is no name of a token role"),
+                "write the role's name alone (letters, digits and -_.), as in auth/token/roles/<name>",
+            ))
+        }
     }
 }
 

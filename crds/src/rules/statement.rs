@@ -86,6 +86,13 @@ impl Read {
     }
 }
 
+impl Read {
+    /// Whether a guardrail's pattern names something of this. Never `false` wrongly.
+    pub(crate) fn meets(&self, guardrail: &Action) -> bool {
+        self.actions.iter().any(|action| self.resources.iter().any(|resource| action.meets(guardrail, resource)))
+    }
+}
+
 /// Reads a list of statements that stands at `path`.
 pub(crate) fn read(kind: Kind, statements: &[Statement], path: &str) -> Result<Vec<Read>, GrantError> {
     check_size(statements, path)?;
@@ -214,10 +221,7 @@ pub fn subset(kind: Kind, narrow: &[Statement], wide: &[Statement]) -> bool {
 /// be read overlaps.
 pub fn overlaps(kind: Kind, statements: &[Statement], patterns: &[String]) -> bool {
     match (read(kind, statements, ""), read_guardrail(kind, patterns, "")) {
-        (Ok(statements), Ok(patterns)) => statements
-            .iter()
-            .flat_map(|s| &s.actions)
-            .any(|action| patterns.iter().any(|pattern| action.overlaps(pattern))),
+        (Ok(statements), Ok(patterns)) => statements.iter().any(|s| patterns.iter().any(|pattern| s.meets(pattern))),
         _ => true,
     }
 }

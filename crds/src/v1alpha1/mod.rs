@@ -175,6 +175,8 @@ pub enum Enforcement {
     Provider,
     /// The gateway holds the key and judges every call.
     Broker,
+    /// The sidecar alone holds the credential and judges every call; the provider holds it to its principal.
+    Sidecar,
     /// The principal is the scope: nothing narrower is enforced.
     PrincipalOnly,
 }

@@ -1,5 +1,5 @@
-//! Judges of patterns and documents that share no code with the rules they check: slow, plain readings of AWS's, MinIO's
-//! and RBAC's words.
+//! Judges of patterns and documents that share no code with the rules they check: slow, plain readings of AWS's, MinIO's,
+//! RBAC's and Vault's words.
 
 use serde_json::Value;
 
@@ -152,6 +152,39 @@ pub(crate) fn judge_minio(document: &Value, action: &str, resource: &str) -> Res
             glob(pattern, &judged) || pattern == path
         },
     )
+}
+
+/// A path pattern of Vault: a `*` at the end begins whatever follows, `+` is a segment; a call may end in a slash.
+pub(crate) fn vault_path(pattern: &str, call: &str) -> bool {
+    let pattern = pattern.strip_suffix('/').unwrap_or(pattern);
+    let lies = |call: &str| {
+        let (stem, open) = pattern.strip_suffix('*').map_or((pattern, false), |stem| (stem, true));
+        let wanted: Vec<&str> = stem.split('/').collect();
+        let parts: Vec<&str> = if open { call.splitn(wanted.len(), '/').collect() } else { call.split('/').collect() };
+        let last = wanted.len() - 1;
+        parts.len() == wanted.len()
+            && wanted.iter().zip(&parts).enumerate().all(|(i, (wanted, part))| match *wanted {
+                start if open && i == last => part.starts_with(start),
+                "+" => !part.is_empty(),
+                text => text == *part,
+            })
+    };
+    lies(call) || call.strip_suffix('/').is_some_and(lies)
+}
+
+/// A verb of Vault, with a path where it holds there alone.
+pub(crate) fn vault_action(pattern: &str, call: &str) -> bool {
+    let halves = |text: &str| {
+        let mut words = text.split_ascii_whitespace().map(str::to_owned);
+        (words.next().unwrap_or_default(), words.next())
+    };
+    let ((verb, path), (called, on)) = (halves(pattern), halves(call));
+    let there = match (path.as_deref(), on.as_deref()) {
+        (None | Some("*"), _) => true,
+        (Some(path), Some(on)) => vault_path(path, on.strip_suffix('/').unwrap_or(on)),
+        (Some(_), None) => false,
+    };
+    (verb == "*" || verb == called) && there
 }
 
 #[cfg(test)]

@@ -23,3 +23,4 @@ mod refusals;
 mod samples;
 mod silence;
 mod tokens;
+mod vault;

@@ -145,7 +145,7 @@ impl Desk {
             refusal(Reason::RateLimited, message, Some(RETRY_AFTER))
         })?;
         lock(&self.shares.streams).take(pod, "streams", Instant::now())?;
-        let caller = Caller { pod: self.authenticator.prove(token, claimed).await?, key };
+        let caller = Caller { pod: self.authenticator.prove(token, claimed).await?, key, held: None };
         let holder = self.may_stream(&caller).await?;
         Ok(Admitted { caller, holder, place })
     }

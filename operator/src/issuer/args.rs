@@ -52,6 +52,15 @@ pub struct Args {
     )]
     pub web_identity_token_file: PathBuf,
 
+    /// The issuer's own token for Vault's auth method kubernetes (providers with `vault.auth.kubernetes`).
+    #[arg(
+        long,
+        env = "EXEAT_VAULT_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/exeat/vault/token"
+    )]
+    pub vault_token_file: PathBuf,
+
     /// Credential requests that one namespace may make at one replica in a second, on average, and as many openings of streams; ten times
     /// as many in a burst.
     #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]

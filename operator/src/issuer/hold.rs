@@ -28,6 +28,8 @@ pub(super) struct Caller {
     pub(super) pod: PodIdentity,
     /// Fingerprint of its holder key.
     pub(super) key: String,
+    /// The credential that it says it holds.
+    pub(super) held: Option<String>,
 }
 
 /// A key, judged against a fresh read of the record: of the pod's first session.

@@ -16,6 +16,7 @@ use crate::metrics::IssuerMetrics;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Holder, Issuance, RevocationMode};
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession};
+use exeat_providers::vault::joined;
 use exeat_providers::{MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::Clock;
 use exeat_wire::{CredentialResponse, Refusal};
@@ -78,15 +79,21 @@ impl From<AuthError> for Refusal {
 }
 
 impl Desk {
-    /// Serves one request for a credential. `key` is the fingerprint of the caller's holder key.
-    pub(super) async fn serve(&self, token: &str, key: String) -> Result<CredentialResponse, Refusal> {
+    /// Serves one request for a credential. `key` is the fingerprint of the caller's holder key, `held` names the
+    /// credential that it holds.
+    pub(super) async fn serve(
+        &self,
+        token: &str,
+        key: String,
+        held: Option<String>,
+    ) -> Result<CredentialResponse, Refusal> {
         let (identity, _turn) = self.admit_request(token).await?;
         let now = self.clock.now();
         let known = self.view.of_pod(&identity.pod_uid);
         let name = view::current(&known, now).map(|s| s.name_any()).ok_or_else(|| {
             refusal(Reason::SessionNotFound, "the controller has not opened a session for this pod yet", Some(1))
         })?;
-        self.serve_session(&Caller { pod: identity, key }, &name).await
+        self.serve_session(&Caller { pod: identity, key, held }, &name).await
     }
 
     /// Serves a proved caller from the session of this name.
@@ -143,8 +150,7 @@ impl Desk {
 
     async fn issue(&self, caller: &Caller, holder: &Holder, fresh: &Fresh) -> Result<CredentialResponse, Refusal> {
         let session = &fresh.session;
-        let issuance = session.status.as_ref().and_then(|s| s.issuance.as_ref());
-        let first = issuance.is_none_or(|i| i.credential_id.is_none());
+        let first = issuance_of(session).is_none_or(|i| i.credential_id.is_none());
         let intent = AuditEvent::of(
             session,
             EventName::CredentialsIntended,
@@ -155,7 +161,7 @@ impl Desk {
             let message = format!("nothing is minted, since it can't be recorded: {error}");
             return Err(refusal(Reason::AuditUnavailable, message, Some(5)));
         }
-        let (provider, minted) = match self.mint(fresh).await {
+        let (provider, minted) = match self.mint(caller, fresh).await {
             Ok(minted) => minted,
             Err(error) => return Err(self.failed(session, &error).await),
         };
@@ -167,7 +173,9 @@ impl Desk {
         );
         event.credential_id = Some(minted.credential_id.clone()).filter(|id| !id.is_empty());
         event.credential_expires_at = Some(minted.expires_at.to_string());
-        if first && let Err(error) = self.record(session, holder, &minted).await {
+        if (first || minted.further)
+            && let Err(error) = self.record(session, holder, &minted).await
+        {
             self.take_back(provider.as_ref(), fresh, &minted).await;
             return Err(unavailable(error));
         }
@@ -183,7 +191,7 @@ impl Desk {
         Ok(response(fresh, minted))
     }
 
-    async fn mint(&self, fresh: &Fresh) -> Result<(Arc<dyn Provider>, Minted), ProviderError> {
+    async fn mint(&self, caller: &Caller, fresh: &Fresh) -> Result<(Arc<dyn Provider>, Minted), ProviderError> {
         let object = fresh
             .provider
             .as_ref()
@@ -196,6 +204,8 @@ impl Desk {
             grant: &fresh.order.grant,
             ttl: fresh.order.ttl,
             now: self.clock.now(),
+            handle: issuance_of(&fresh.session).and_then(|i| i.handle.as_deref()),
+            held: caller.held.as_deref(),
         };
         let started = Instant::now();
         let minted = timeout(MINT_TIMEOUT, provider.mint(&request)).await.unwrap_or_else(|_| {
@@ -217,13 +227,16 @@ impl Desk {
         }
     }
 
-    /// Before the first credential leaves: what is needed to revoke it must be on record.
+    /// Before the first credential leaves, and each that is revoked by itself: what is needed to revoke it must be on record.
     async fn record(&self, session: &CredentialSession, holder: &Holder, minted: &Minted) -> kube::Result<()> {
         let issued = |old: &Issuance| {
             Some(Issuance {
                 credential_id: Some(minted.credential_id.clone()),
                 expires_at: Some(minted.expires_at.to_string()),
-                handle: minted.handle.clone(),
+                handle: match &minted.handle {
+                    Some(handle) if minted.further => Some(joined(old.handle.as_deref(), handle)),
+                    handle => handle.clone(),
+                },
                 revoked_at: None,
                 // On the pod's first session it stands already, and may have changed since.
                 holder: old.holder.clone().or_else(|| Some(holder.clone())),
@@ -248,6 +261,10 @@ impl Desk {
             tracing::warn!(%error, session = %fresh.session.name_any(), "a credential that was not handed out could not be taken back; it expires by itself");
         }
     }
+}
+
+fn issuance_of(session: &CredentialSession) -> Option<&Issuance> {
+    session.status.as_ref()?.issuance.as_ref()
 }
 
 fn response(fresh: &Fresh, minted: Minted) -> CredentialResponse {

@@ -110,8 +110,15 @@ async fn try_policy(desk: &Desk, policy: &AgentCredentialPolicy) -> Result<Optio
         policy: policy.name_any(),
     };
     let ttl = authority::bounds(authority.kind).0;
-    let request =
-        MintRequest { session: &session, cluster: desk.providers.cluster(), grant: &grant, ttl, now: desk.clock.now() };
+    let request = MintRequest {
+        session: &session,
+        cluster: desk.providers.cluster(),
+        grant: &grant,
+        ttl,
+        now: desk.clock.now(),
+        handle: None,
+        held: None,
+    };
     Ok(desk.providers.get(&object).await?.probe_grant(&request).await?.packed_policy_percent)
 }
 

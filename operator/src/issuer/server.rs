@@ -42,7 +42,7 @@ async fn credential(
 ) -> Response {
     let started = Instant::now();
     let served = match shown(&headers) {
-        Ok((token, key)) => server.desk.serve(token, key).await,
+        Ok((token, key)) => server.desk.serve(token, key, request.held).await,
         Err(refusal) => Err(refusal),
     };
     let code = served.as_ref().map_or_else(|r| r.code.as_str(), |_| "Issued");

@@ -29,7 +29,18 @@ fn grant() -> Grant {
 
 fn ask(spec: &AwsProvider, ttl: SignedDuration) -> Result<Ask, ProviderError> {
     let (session, grant) = (session(), grant());
-    Ask::new(spec, &MintRequest { session: &session, cluster: "prod", grant: &grant, ttl, now: Timestamp::UNIX_EPOCH })
+    Ask::new(
+        spec,
+        &MintRequest {
+            session: &session,
+            cluster: "prod",
+            grant: &grant,
+            ttl,
+            now: Timestamp::UNIX_EPOCH,
+            handle: None,
+            held: None,
+        },
+    )
 }
 
 #[test]

@@ -275,6 +275,7 @@ fn minted(ask: &Ask, given: Given, now: Timestamp) -> Result<Minted, ProviderErr
         }),
         expires_at,
         handle: None,
+        further: false,
         packed_policy_percent: given.packed,
     })
 }

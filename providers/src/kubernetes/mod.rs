@@ -105,6 +105,7 @@ impl Kubernetes {
             credential_id: token.id,
             expires_at: token.expires_at.min(latest),
             handle: Some(objects::handle(session, &self.grants_namespace, rules.keys().map(String::as_str))),
+            further: false,
             packed_policy_percent: None,
         })
     }

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Provider;
 use crate::protocol::{aws, json};
+use crate::vault::Token;
 
 /// The least grace without contact: shorter ones would stop between two heartbeats.
 const MIN_GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -38,6 +39,8 @@ pub struct Payload {
     pub json: Bytes,
     /// What goes into kubeconfig and token file.
     pub kubernetes: Option<KubernetesCredential>,
+    /// What calls to Vault are made with.
+    pub vault: Option<Arc<Token>>,
 }
 
 impl std::fmt::Debug for Payload {
@@ -75,7 +78,7 @@ impl Held {
     ///
     /// # Errors
     /// When a time can't be read or the credential is of another kind.
-    pub fn read(response: CredentialResponse, provider: Provider) -> Result<Self, Unusable> {
+    pub fn read(mut response: CredentialResponse, provider: Provider) -> Result<Self, Unusable> {
         let brought = kind(&response.credential);
         if brought != provider.as_str() {
             return Err(Unusable::Kind { brought, expected: provider.as_str() });
@@ -84,8 +87,9 @@ impl Held {
         let session_expires_at = time("sessionExpiresAt", &response.session_expires_at)?;
         let grace = i64::try_from(response.offline_grace_seconds).unwrap_or(i64::MAX);
         let unwritable = |error: serde_json::Error| Unusable::Field { field: "credential", error: error.to_string() };
+        let vault = take_vault(&mut response)?;
         let json = json::body(&response, expires_at, session_expires_at).map_err(unwritable)?;
-        let mut payload = Payload { json, ..Payload::default() };
+        let mut payload = Payload { json, vault, ..Payload::default() };
         match response.credential {
             Credential::Aws(keys) => {
                 payload.aws = Some(aws::body(&keys, expires_at.min(session_expires_at)).map_err(unwritable)?);
@@ -114,6 +118,27 @@ impl Held {
     }
 }
 
+/// The token of Vault stays here: what is left of the credential may be shown to the agent.
+fn take_vault(response: &mut CredentialResponse) -> Result<Option<Arc<Token>>, Unusable> {
+    let Credential::Vault(credential) = &mut response.credential else { return Ok(None) };
+    let token = Token::read(credential.clone());
+    credential.token = None;
+    let missing =
+        || Unusable::Field { field: "token", error: "the token that is to live on is not held here".to_owned() };
+    token.map(|token| Some(Arc::new(token))).ok_or_else(missing)
+}
+
+/// Puts the token that is held into an answer that says it lives on.
+pub fn complete(mut response: CredentialResponse, held: Option<&Token>) -> CredentialResponse {
+    if let (Credential::Vault(credential), Some(held)) = (&mut response.credential, held)
+        && credential.token.is_none()
+        && credential.accessor == held.accessor
+    {
+        credential.token = Some(held.token.clone());
+    }
+    response
+}
+
 fn time(field: &'static str, text: &str) -> Result<Timestamp, Unusable> {
     text.parse().map_err(|error: jiff::Error| Unusable::Field { field, error: error.to_string() })
 }
@@ -122,13 +147,14 @@ fn kind(credential: &Credential) -> &'static str {
     match credential {
         Credential::Aws(_) => Provider::Aws.as_str(),
         Credential::Kubernetes(_) => Provider::Kubernetes.as_str(),
+        Credential::Vault(_) => Provider::Vault.as_str(),
         _ => "unknown",
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use exeat_wire::{AwsCredential, Secret};
+    use exeat_wire::{AwsCredential, Secret, VaultCredential, VaultRule};
 
     use super::*;
 
@@ -157,6 +183,36 @@ mod tests {
         assert!(held.payload.aws.is_some() && held.payload.kubernetes.is_none());
         let shown = format!("{held:?}");
         assert!(!shown.contains("very-"), "{shown}");
+    }
+
+    #[test]
+    fn a_token_of_vault_stays_here_and_lives_on_where_its_answer_says_so() {
+        let answer = |token: Option<&str>, accessor: &str| CredentialResponse {
+            credential: Credential::Vault(VaultCredential {
+                address: "https://vault:8200/".into(),
+                certificate_authority: None,
+                namespace: None,
+                accessor: accessor.into(),
+                token: token.map(Secret::new),
+                allow: vec![VaultRule { verbs: vec!["read".into()], paths: vec!["kv/a".into()] }],
+                deny: Vec::new(),
+                require_request_header: true,
+            }),
+            ..response("2026-01-01T00:30:00Z")
+        };
+        let held = Held::read(answer(Some("very-secret"), "one"), Provider::Vault).unwrap();
+        let shown = String::from_utf8_lossy(&held.payload.json).into_owned();
+        assert!(shown.contains("kv/a") && !shown.contains("very-secret"), "{shown}");
+        let token = held.payload.vault.clone().unwrap();
+        for (accessor, known, lives) in
+            [("one", Some(&*token), true), ("two", Some(&*token), false), ("one", None, false)]
+        {
+            let renewed = Held::read(complete(answer(None, accessor), known), Provider::Vault);
+            assert_eq!(renewed.is_ok(), lives, "{accessor}");
+            if let Ok(renewed) = renewed {
+                assert_eq!(renewed.payload.vault.as_ref().unwrap().token.expose(), "very-secret");
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,10 @@ use exeat_runtime::clock::ManualClock;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_sidecar::app::{self, AppError};
 use exeat_sidecar::args::{Provider, Settings, Wait};
-use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Refusal, Secret, StreamMessage};
+use exeat_wire::{
+    AwsCredential, Credential, CredentialResponse, KubernetesCredential, Refusal, Secret, StreamMessage,
+    VaultCredential, VaultRule,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -54,6 +57,21 @@ pub fn kubernetes(number: u32, now: i64) -> CredentialResponse {
         token: Secret::new(format!("token-{number}")),
     });
     response(credential, now)
+}
+
+/// A token of Vault that may read reports at this address.
+pub fn vault(address: &str, token: Option<&str>) -> CredentialResponse {
+    let credential = Credential::Vault(VaultCredential {
+        address: address.into(),
+        certificate_authority: None,
+        namespace: Some("team".into()),
+        accessor: "accessor".into(),
+        token: token.map(Secret::new),
+        allow: vec![VaultRule { verbs: vec!["read".into()], paths: vec!["secret/data/reports/*".into()] }],
+        deny: Vec::new(),
+        require_request_header: true,
+    });
+    response(credential, 0)
 }
 
 fn response(credential: Credential, now: i64) -> CredentialResponse {

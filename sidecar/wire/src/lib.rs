@@ -26,6 +26,9 @@ pub struct CredentialRequest {
     /// Version of the calling sidecar, for logs and skew checks.
     #[serde(default)]
     pub sidecar_version: String,
+    /// The credential that the sidecar holds, by what names it at its provider ([`VaultCredential::accessor`]): it may be renewed in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
 }
 
 /// A minted credential and what the sidecar must know to serve and renew it.
@@ -59,6 +62,8 @@ pub enum Credential {
     Aws(AwsCredential),
     /// A Kubernetes service account token.
     Kubernetes(KubernetesCredential),
+    /// A token of Vault, which stays in the sidecar, and what it may be used for.
+    Vault(VaultCredential),
 }
 
 /// Temporary keys of AWS STS.
@@ -88,6 +93,42 @@ pub struct KubernetesCredential {
     pub namespace: String,
     /// The token.
     pub token: Secret,
+}
+
+/// A token of Vault or OpenBao. The sidecar makes the agent's calls with it and hands it to nobody.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultCredential {
+    /// `https://host[:port]` of the server.
+    pub address: String,
+    /// PEM bundle that the server's certificate is checked against; none for `http`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<String>,
+    /// Namespace of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Names the token; no secret.
+    pub accessor: String,
+    /// The token. None: the one that the sidecar said it holds lives on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// What the agent may do.
+    pub allow: Vec<VaultRule>,
+    /// What it may not, whatever `allow` says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<VaultRule>,
+    /// Whether calls must carry `X-Vault-Request: true`.
+    pub require_request_header: bool,
+}
+
+/// Verbs on paths of Vault. A path ends in `*` or not; `+` is one whole segment.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct VaultRule {
+    /// `read`, `list`, `write`, `patch`, `delete`; `*` for all of them.
+    pub verbs: Vec<String>,
+    /// Paths.
+    pub paths: Vec<String>,
 }
 
 /// Why there is no credential. `code` is stable and in CamelCase, `message` is for people and names the fix.

@@ -14,6 +14,8 @@ const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const KUBECONFIG: &str = "KUBECONFIG";
+/// Clients of OpenBao read their own name of it.
+const VAULT_ADDRS: [&str; 2] = ["VAULT_ADDR", "BAO_ADDR"];
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
@@ -41,6 +43,7 @@ pub(crate) fn fixed_env(kind: Kind, port: u16, aws_token: AwsToken) -> Vec<EnvVa
             literal(METADATA_DISABLED, "true"),
         ],
         Kind::Kubernetes => vec![literal(KUBECONFIG, KUBECONFIG_VALUE)],
+        Kind::Vault => VAULT_ADDRS.map(|name| literal(name, &format!("{ENDPOINT_START}{port}"))).into(),
     }
 }
 
@@ -59,6 +62,9 @@ pub(crate) fn is_injected(env: &EnvVar) -> bool {
         }
         METADATA_DISABLED => value.eq_ignore_ascii_case("true"),
         KUBECONFIG => value == KUBECONFIG_VALUE,
+        name if VAULT_ADDRS.contains(&name) => {
+            value.strip_prefix(ENDPOINT_START).is_some_and(|port| port.parse::<u16>().is_ok())
+        }
         _ => false,
     }
 }

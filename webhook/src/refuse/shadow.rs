@@ -38,6 +38,20 @@ const AWS: [(&str, &str, &str); 12] = [
     ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SDKs send it instead of the sidecar's token", REMOVE_ROLE),
 ];
 
+const ELSEWHERE: &str = "clients follow it instead of the sidecar's address";
+
+/// What leads clients of Vault past the sidecar, or is of no use there.
+const VAULT: [(&str, &str, &str); 8] = [
+    ("VAULT_AGENT_ADDR", ELSEWHERE, REMOVE),
+    ("VAULT_PROXY_ADDR", ELSEWHERE, REMOVE),
+    ("BAO_AGENT_ADDR", ELSEWHERE, REMOVE),
+    ("BAO_PROXY_ADDR", ELSEWHERE, REMOVE),
+    ("VAULT_TOKEN", "a token of the pod's own is not used: the sidecar puts its own in its place", REMOVE),
+    ("BAO_TOKEN", "a token of the pod's own is not used: the sidecar puts its own in its place", REMOVE),
+    ("VAULT_NAMESPACE", "the namespace is the provider's: the sidecar puts it in", REMOVE),
+    ("BAO_NAMESPACE", "the namespace is the provider's: the sidecar puts it in", REMOVE),
+];
+
 /// Files that hold nothing may be named: it is how a chain is shortened.
 const NO_FILE: &str = "/dev/null";
 
@@ -63,6 +77,7 @@ fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<
     let known = match kind {
         Kind::Aws => AWS.iter().find(|(name, _, _)| *name == variable.name),
         Kind::Kubernetes => None,
+        Kind::Vault => VAULT.iter().find(|(name, _, _)| *name == variable.name),
     };
     if let Some((name, problem, fix)) = known {
         let harmless = name.ends_with("_FILE") && variable.value.as_deref() == Some(NO_FILE);
@@ -84,6 +99,7 @@ fn guarded(kind: Kind) -> Vec<String> {
     let shadows = match kind {
         Kind::Aws => AWS.as_slice(),
         Kind::Kubernetes => &[],
+        Kind::Vault => VAULT.as_slice(),
     };
     let ours = [AwsToken::File, AwsToken::Env].map(|token| fixed_env(kind, names::DEFAULT_PORT, token));
     let shadows = shadows.iter().map(|(name, _, _)| (*name).to_owned());

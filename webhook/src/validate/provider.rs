@@ -21,11 +21,13 @@ pub fn provider(provider: &CredentialProvider) -> Findings {
     for b in &provider.spec.bindings {
         binding(b, kind, &mut findings);
     }
-    let endpoint = provider.spec.aws.as_ref().and_then(|aws| aws.endpoint.as_deref());
-    if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
+    let spec = &provider.spec;
+    let aws = spec.aws.as_ref().and_then(|aws| aws.endpoint.as_deref()).map(|url| ("spec.aws.endpoint", url));
+    let vault = spec.vault.as_ref().map(|vault| ("spec.vault.address", vault.address.as_str()));
+    for (field, _) in [aws, vault].into_iter().flatten().filter(|(_, url)| url.starts_with("http://")) {
         findings.warnings.push(refused(
             Reason::ProviderRejected,
-            "spec.aws.endpoint",
+            field,
             "the issuer sends its own credentials and receives minted ones in clear text",
             "use https outside of tests",
         ));

@@ -1,4 +1,4 @@
-//! An installation with two providers and a policy for each.
+//! An installation with a provider of each kind and a policy for each.
 
 use std::sync::LazyLock;
 

@@ -29,6 +29,12 @@ fn each_shadowing_variable_is_refused_by_name_with_the_fix() {
         ("report-writer", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9911/aws/credentials"),
         ("report-writer", "AWS_EC2_METADATA_DISABLED", "\"true\""),
         ("pod-reader", "KUBECONFIG", "/var/run/exeat/kubernetes/kubeconfig"),
+        ("secret-reader", "VAULT_ADDR", "http://127.0.0.1:9911"),
+        ("secret-reader", "BAO_ADDR", "http://127.0.0.1:9911"),
+        ("secret-reader", "VAULT_AGENT_ADDR", "instead of the sidecar"),
+        ("secret-reader", "VAULT_PROXY_ADDR", "instead of the sidecar"),
+        ("secret-reader", "VAULT_TOKEN", "a token of the pod's own"),
+        ("secret-reader", "VAULT_NAMESPACE", "the provider's"),
     ] {
         for source in ["value: other", "valueFrom: {secretKeyRef: {name: s, key: k}}"] {
             let problems = inject_pod(&pod_with_env(policy, &format!("{{name: {name}, {source}}}"))).expect_err(name);
@@ -43,6 +49,7 @@ fn each_shadowing_variable_is_refused_by_name_with_the_fix() {
 #[test]
 fn what_another_kind_of_provider_reads_is_let_be() {
     inject_pod(&pod_with_env("pod-reader", "{name: AWS_ACCESS_KEY_ID, value: x}")).unwrap();
+    inject_pod(&pod_with_env("pod-reader", "{name: VAULT_TOKEN, value: x}")).unwrap();
     inject_pod(&pod_with_env("report-writer", "{name: KUBECONFIG, value: /home/app/.kube/config}")).unwrap();
 }
 

@@ -2,10 +2,11 @@
 //!
 //! An action is written in one of two roles. In what a team **allows** it names what it means: no wildcard that could
 //! reach another service or kind of object. In an admin's **guardrail** (`maxActions`, `deny`, `approvalRules`) wider
-//! patterns are welcome. The grammar and the law of each kind stand in [`aws`] and [`kubernetes`].
+//! patterns are welcome. The grammar and the law of each kind stand in [`aws`], [`kubernetes`] and [`vault`].
 
 pub mod aws;
 pub mod kubernetes;
+pub mod vault;
 
 use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub enum Kind {
     Aws,
     /// A Kubernetes cluster.
     Kubernetes,
+    /// HashiCorp Vault or OpenBao.
+    Vault,
 }
 
 impl Kind {
@@ -33,6 +36,7 @@ impl Kind {
         match self {
             Self::Aws => "aws",
             Self::Kubernetes => "kubernetes",
+            Self::Vault => "vault",
         }
     }
 }
@@ -45,7 +49,7 @@ impl fmt::Display for Kind {
 
 /// The text names no kind of provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of provider; write aws or kubernetes")]
+#[error("{0:?} is no kind of provider; write aws, kubernetes or vault")]
 pub struct UnknownKind(String);
 
 impl FromStr for Kind {
@@ -55,6 +59,7 @@ impl FromStr for Kind {
         match text {
             "aws" => Ok(Self::Aws),
             "kubernetes" => Ok(Self::Kubernetes),
+            "vault" => Ok(Self::Vault),
             other => Err(UnknownKind(other.to_owned())),
         }
     }
@@ -102,6 +107,8 @@ pub enum Action {
     Aws(aws::Action),
     /// `verb resource`.
     Kubernetes(kubernetes::Action),
+    /// `verb`, in guardrails `verb path` too.
+    Vault(vault::Action),
 }
 
 impl Action {
@@ -113,6 +120,7 @@ impl Action {
         match kind {
             Kind::Aws => aws::Action::parse(role, text).map(Self::Aws),
             Kind::Kubernetes => kubernetes::Action::parse(role, text).map(Self::Kubernetes),
+            Kind::Vault => vault::Action::parse(role, text).map(Self::Vault),
         }
     }
 
@@ -121,6 +129,7 @@ impl Action {
         match self {
             Self::Aws(action) => action.text(),
             Self::Kubernetes(action) => action.text(),
+            Self::Vault(action) => action.text(),
         }
     }
 
@@ -129,6 +138,7 @@ impl Action {
         match self {
             Self::Aws(action) => action.text().to_ascii_lowercase(),
             Self::Kubernetes(action) => action.text(),
+            Self::Vault(action) => action.text(),
         }
     }
 
@@ -137,6 +147,7 @@ impl Action {
         match self {
             Self::Aws(action) => action.covers(call),
             Self::Kubernetes(action) => action.covers(call),
+            Self::Vault(action) => action.covers(call),
         }
     }
 
@@ -145,6 +156,7 @@ impl Action {
         match (self, wide) {
             (Self::Aws(a), Self::Aws(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
+            (Self::Vault(a), Self::Vault(b)) => a.subset(b),
             _ => false,
         }
     }
@@ -154,7 +166,32 @@ impl Action {
         match (self, other) {
             (Self::Aws(a), Self::Aws(b)) => a.overlaps(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.overlaps(b),
+            (Self::Vault(a), Self::Vault(b)) => a.overlaps(b),
             _ => true,
+        }
+    }
+
+    /// Whether a guardrail's pattern names this action on all of a resource. Never `true` wrongly.
+    pub(crate) fn within(&self, guardrail: &Self, resource: &Resource) -> bool {
+        match (self, guardrail, resource) {
+            (Self::Vault(action), Self::Vault(guardrail), Resource::Vault(path)) => action.within(guardrail, path),
+            _ => self.subset(guardrail),
+        }
+    }
+
+    /// Whether a guardrail's pattern names this action on some of a resource. Never `false` wrongly.
+    pub(crate) fn meets(&self, guardrail: &Self, resource: &Resource) -> bool {
+        match (self, guardrail, resource) {
+            (Self::Vault(action), Self::Vault(guardrail), Resource::Vault(path)) => action.meets(guardrail, path),
+            _ => self.overlaps(guardrail),
+        }
+    }
+
+    /// Whether this, as a guardrail's pattern, names one call on its resource.
+    pub fn covers_on(&self, call: &str, resource: &str) -> bool {
+        match self {
+            Self::Vault(action) => action.covers_on(call, resource),
+            _ => self.covers(call),
         }
     }
 }
@@ -166,6 +203,8 @@ pub enum Resource {
     Aws(aws::Resource),
     /// `namespace/name`.
     Kubernetes(kubernetes::Resource),
+    /// A path.
+    Vault(vault::Resource),
 }
 
 impl Resource {
@@ -177,6 +216,7 @@ impl Resource {
         match kind {
             Kind::Aws => aws::Resource::parse(text).map(Self::Aws),
             Kind::Kubernetes => kubernetes::Resource::parse(text).map(Self::Kubernetes),
+            Kind::Vault => vault::Resource::parse(text).map(Self::Vault),
         }
     }
 
@@ -185,6 +225,7 @@ impl Resource {
         match self {
             Self::Aws(resource) => resource.text().to_owned(),
             Self::Kubernetes(resource) => resource.text(),
+            Self::Vault(resource) => resource.text(),
         }
     }
 
@@ -193,6 +234,7 @@ impl Resource {
         match self {
             Self::Aws(resource) => resource.covers(call),
             Self::Kubernetes(resource) => resource.covers(call),
+            Self::Vault(resource) => resource.covers(call),
         }
     }
 
@@ -201,6 +243,7 @@ impl Resource {
         match (self, wide) {
             (Self::Aws(a), Self::Aws(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
+            (Self::Vault(a), Self::Vault(b)) => a.subset(b),
             _ => false,
         }
     }

@@ -66,6 +66,16 @@ impl Target for Actions {
             "*/x",
             "watch",
             "deletecollection secrets",
+            "vault",
+            "read",
+            "write",
+            "read secret/data/*",
+            "* secret/+/prod/*",
+            "secret/data/reports/*",
+            "secret/+/reports",
+            "secret/data/re*",
+            "sys/mounts",
+            "secret/../x",
         ]
     }
 
@@ -139,11 +149,14 @@ fn calls(case: &Case, random: &mut Random) -> Vec<(String, String)> {
 /// A text that a pattern probably matches: each wildcard filled in.
 pub(super) fn filled(pattern: &str, kind: Kind, random: &mut Random) -> String {
     const RUNS: [&str; 8] = ["", "a", "Object", "x/y", "1", "Get", ":", "b:c"];
+    const PATHS: [&str; 6] = ["", "a", "reports", "a/b", "read", "prod/x/"];
     const WORDS: [&str; 5] = ["pods", "get", "apps", "log", "status"];
     let mut text = String::new();
     for c in pattern.chars() {
         match (c, kind) {
             ('*', Kind::Aws) => text.push_str(random.one(&RUNS).copied().unwrap_or_default()),
+            ('*', Kind::Vault) => text.push_str(random.one(&PATHS).copied().unwrap_or_default()),
+            ('+', Kind::Vault) => text.push_str(random.one(&["a", "data"]).copied().unwrap_or_default()),
             ('*', Kind::Kubernetes) => text.push_str(random.one(&WORDS).copied().unwrap_or_default()),
             ('?', Kind::Aws) => text.push_str(random.one(&["a", "Z", "0", "/", ":"]).copied().unwrap_or_default()),
             (c, _) if random.once_in(64) => text.extend(c.to_uppercase()),
@@ -157,6 +170,7 @@ fn naive_action(kind: Kind, pattern: &str, call: &str) -> bool {
     match kind {
         Kind::Aws => naive::aws_action(pattern, call),
         Kind::Kubernetes => naive::kubernetes_action(pattern, call),
+        Kind::Vault => naive::vault_action(pattern, call),
     }
 }
 
@@ -202,6 +216,7 @@ fn check_resources(kind: Kind, resources: &[Resource], calls: &[(String, String)
             let expected = match kind {
                 Kind::Aws => naive::arn(&a.text(), text),
                 Kind::Kubernetes => naive_object(&a.text(), text),
+                Kind::Vault => naive::vault_path(&a.text(), text),
             };
             must(covers == expected, || format!("{:?} covers {text:?}: {covers}", a.text()))?;
             for b in resources {
@@ -234,13 +249,16 @@ fn check_lists(case: &Case, calls: &[(String, String)]) -> Result<String, String
             let lies = |pattern: &String| match kind {
                 Kind::Aws => naive::arn(pattern, resource),
                 Kind::Kubernetes => naive_object(pattern, resource),
+                Kind::Vault => naive::vault_path(pattern, resource),
             };
             statement.actions.iter().any(|pattern| naive_action(kind, pattern, action))
                 && statement.resources.iter().any(lies)
         })
     };
     let (inside, beside) = (subset(kind, &narrow, &wide), !overlaps(kind, &narrow, &wide[0].actions));
-    for call in calls.iter().filter(|(action, _)| !action.contains(['*', '?'])) {
+    // At Vault a call's action is a verb alone.
+    let odd: &[char] = if kind == Kind::Vault { &['*', '?', ' ', '\t'] } else { &['*', '?'] };
+    for call in calls.iter().filter(|(action, _)| !action.contains(odd)) {
         let held = names(&narrow, call);
         must(!inside || !held || names(&wide, call), || format!("{call:?} is in {narrow:?} but not in {wide:?}"))?;
         let met = wide[0].actions.iter().any(|pattern| naive_action(kind, pattern, &call.0));

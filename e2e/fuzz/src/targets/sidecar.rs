@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exeat_runtime::clock::ManualClock;
+use exeat_runtime::dns::Resolver;
 use exeat_sidecar::args::{Provider, Wait};
 use exeat_sidecar::guard::Guard;
 use exeat_sidecar::machine::{Event, Held, Machine};
@@ -13,7 +14,8 @@ use exeat_sidecar::router::{Shared, router};
 use exeat_sidecar::secret::Secrets;
 use exeat_sidecar::server;
 use exeat_sidecar::snapshot::Snapshot;
-use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Secret};
+use exeat_sidecar::vault::forward::Forward;
+use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Secret, VaultCredential};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -100,6 +102,7 @@ async fn start(provider: Provider) -> Result<Server, String> {
         metrics: Arc::new(Metrics::new().map_err(|error| told(&error))?),
         provider,
         wait: Wait::Decision,
+        forward: Forward::new(Resolver::system()),
     };
     let listener = server::bind(0).await.map_err(|error| told(&error))?;
     let port = listener.local_addr().map_err(|error| told(&error))?.port();
@@ -114,6 +117,16 @@ fn response(provider: Provider) -> CredentialResponse {
             certificate_authority: "PEM".into(),
             namespace: "agents".into(),
             token: Secret::new(CANARIES[2]),
+        }),
+        Provider::Vault => Credential::Vault(VaultCredential {
+            address: "http://127.0.0.1:9".into(),
+            certificate_authority: None,
+            namespace: None,
+            accessor: "accessor".into(),
+            token: Some(Secret::new(CANARIES[2])),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            require_request_header: true,
         }),
         Provider::Aws => Credential::Aws(AwsCredential {
             access_key_id: "AKID".into(),

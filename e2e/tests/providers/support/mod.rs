@@ -1,5 +1,6 @@
 //! A place of its own in the real cluster for one test: namespaces, an issuer with exactly the rights of the chart, and its client.
 pub(crate) mod s3;
+pub(crate) mod vault;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -56,6 +57,7 @@ impl Place {
             cluster: "test".to_owned(),
             resolver: Resolver::system(),
             web_identity_token_file: "/nonexistent".into(),
+            vault_token_file: "/nonexistent".into(),
             cluster_ca_pem: Some(pem(&config)),
             cluster_server: "https://kubernetes.default.svc".to_owned(),
         };
@@ -272,7 +274,7 @@ pub(crate) fn grant(kind: Kind, principal: &str, allow: &[(&[&str], &[&str])]) -
 }
 
 pub(crate) fn request<'a>(session: &'a SessionId, grant: &'a Grant, ttl: SignedDuration) -> MintRequest<'a> {
-    MintRequest { session, cluster: "test", grant, ttl, now: SystemClock.now() }
+    MintRequest { session, cluster: "test", grant, ttl, now: SystemClock.now(), handle: None, held: None }
 }
 
 /// Asks again and again until it is so.

@@ -18,12 +18,14 @@ use done::Done;
 use exeat_crds::CredentialSession;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Issuance, Phase};
-use exeat_providers::{Provider, ProviderError};
+use exeat_providers::vault::is_handle;
+use exeat_providers::{Provider, ProviderError, can_revoke};
 use exeat_runtime::lease::WriteGate;
 use futures::{StreamExt, stream};
 use gone::Gone;
 use kube::runtime::reflector::ObjectRef;
 use over::Over;
+use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -100,15 +102,21 @@ async fn revoke(desk: &Desk, gate: &WriteGate, over: &Over) -> bool {
         Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time"))
     });
     let outcome = revoked.as_ref().map_or_else(|e| e.reason.as_str(), |()| "ok");
-    desk.metrics.revoked("kubernetes", outcome, started.elapsed().as_secs_f64());
+    desk.metrics.revoked(kind(over), outcome, started.elapsed().as_secs_f64());
     if let Err(error) = revoked {
         tracing::warn!(%error, session = over.id.name, "access could not be ended yet; it is tried again");
         return false;
     }
     let now = desk.clock.now();
     if let Some(session) = &over.session {
-        let revoked = |i: &Issuance| Some(Issuance { revoked_at: Some(now.to_string()), ..i.clone() });
+        let more = Cell::new(false);
+        let revoked = |i: &Issuance| {
+            more.set(is_more(over, i));
+            (!more.get()).then(|| Issuance { revoked_at: Some(now.to_string()), ..i.clone() })
+        };
         match change_issuance(&desk.client, session, revoked).await {
+            // What was handed out meanwhile is revoked once the cache has it.
+            Ok(()) if more.get() => return false,
             Ok(()) => {}
             // What is gone can't say it; the audit log does.
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -122,6 +130,16 @@ async fn revoke(desk: &Desk, gate: &WriteGate, over: &Over) -> bool {
     true
 }
 
+/// Whether more of what is revoked one by one is on record than was revoked.
+fn is_more(over: &Over, recorded: &Issuance) -> bool {
+    recorded.handle.as_deref().is_some_and(|handle| is_handle(handle) && over.handle.as_deref() != Some(handle))
+}
+
+/// For metrics.
+fn kind(over: &Over) -> &'static str {
+    if over.handle.as_deref().is_some_and(is_handle) { "vault" } else { "kubernetes" }
+}
+
 fn event(over: &Over) -> AuditEvent {
     let Some(session) = &over.session else {
         return AuditEvent::access_revoked(&over.id.namespace, &over.id.name, &over.id.uid);
@@ -133,8 +151,13 @@ fn event(over: &Over) -> AuditEvent {
 /// Of what no object tells any more, our own cluster's provider has the record.
 async fn provider(desk: &Desk, over: &Over) -> Result<Arc<dyn Provider>, ProviderError> {
     let name = over.session.as_ref().map(|s| s.spec.request.provider_ref.name.as_str());
-    match name.and_then(|name| desk.view.providers.get(&ObjectRef::new(name))) {
-        Some(object) if object.spec.kubernetes.is_some() => desk.providers.get(&object).await,
-        _ => desk.providers.own_cluster().await,
+    let found = name.and_then(|name| desk.view.providers.get(&ObjectRef::new(name)));
+    match found.filter(|object| can_revoke(&object.spec)) {
+        Some(object) => desk.providers.get(&object).await,
+        None if over.handle.as_deref().is_some_and(is_handle) => Err(ProviderError::passing(
+            Reason::ProviderNotFound,
+            "the CredentialProvider by which the session's token was made is gone; the token ends with its own time, or once the provider is back",
+        )),
+        None => desk.providers.own_cluster().await,
     }
 }

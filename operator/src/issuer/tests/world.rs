@@ -94,7 +94,7 @@ pub(super) fn caller(key: &str) -> Caller {
         pod: "agent".into(),
         pod_uid: POD_UID.into(),
     };
-    Caller { pod, key: key.into() }
+    Caller { pod, key: key.into(), held: None }
 }
 
 /// What kubelet says of the sidecar.
@@ -315,6 +315,7 @@ impl World {
             cluster: "test".into(),
             resolver: Resolver::system(),
             web_identity_token_file: "/nowhere".into(),
+            vault_token_file: "/nowhere".into(),
             cluster_ca_pem: None,
             cluster_server: "https://kubernetes.default.svc".into(),
         };
@@ -380,6 +381,7 @@ impl Provider for World {
             credential_id: "id".into(),
             expires_at: self.clock.now() + request.ttl,
             handle: Some("handle".into()),
+            further: false,
             packed_policy_percent: None,
         })
     }
