@@ -193,3 +193,15 @@ fn not_implemented() -> ProviderError {
         "this kind of provider is not implemented in this version; use spec.aws, spec.kubernetes or spec.vault",
     )
 }
+
+/// A call's answer, or that none came within `deadline`. `who` did not give it.
+async fn within<T>(
+    who: &str,
+    deadline: std::time::Duration,
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    tokio::time::timeout(deadline, call).await.unwrap_or_else(|_| {
+        let message = format!("{who} did not answer within {} s", deadline.as_secs());
+        Err(ProviderError::passing(Reason::ProviderUnreachable, message))
+    })
+}

@@ -261,8 +261,5 @@ impl Provider for Kubernetes {
 }
 
 async fn within<T>(call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
-    tokio::time::timeout(DEADLINE, call).await.unwrap_or_else(|_| {
-        let message = format!("the API server did not answer within {} s", DEADLINE.as_secs());
-        Err(ProviderError::passing(Reason::ProviderUnreachable, message))
-    })
+    crate::within("the API server", DEADLINE, call).await
 }

@@ -56,18 +56,21 @@ pub fn is_handle(handle: &str) -> bool {
     handle.starts_with(START)
 }
 
-/// Two records of what was handed out, in one. Where that is too long the oldest go: sidecars that lost them hold them no more, and without
-/// renewal they have ended.
+/// Two records of what was handed out, in one. Where that is too long the oldest go; the provider has ended them before.
 pub fn joined(earlier: Option<&str>, new: &str) -> String {
-    let mut all: Vec<&str> =
-        earlier.into_iter().flat_map(|handle| handle.split(' ')).filter(|one| !one.is_empty()).collect();
-    if !all.contains(&new) {
-        all.push(new);
-    }
+    split(earlier, new).1.join(" ")
+}
+
+/// What there is no room for beside the new one, and what stays.
+pub(super) fn split<'a>(earlier: Option<&'a str>, new: &'a str) -> (Vec<&'a str>, Vec<&'a str>) {
+    let earlier = earlier.into_iter().flat_map(|handle| handle.split(' '));
+    let mut all: Vec<&str> = earlier.filter(|one| !one.is_empty() && *one != new).collect();
+    all.push(new);
+    let mut out = Vec::new();
     while all.iter().map(|one| one.len() + 1).sum::<usize>() > MAX && all.len() > 1 {
-        all.remove(0);
+        out.push(all.remove(0));
     }
-    all.join(" ")
+    (out, all)
 }
 
 #[cfg(test)]
@@ -95,5 +98,15 @@ mod tests {
         }
         assert!(all.len() <= MAX && server.holds(Some(&all), &format!("{:024}", 99)));
         assert!(!server.holds(Some(&all), &format!("{:024}", 0)));
+        let next = server.with("next");
+        let (out, kept) = split(Some(&all), &next);
+        assert!(!out.is_empty(), "it is full");
+        let every: Vec<_> = all.split(' ').chain([next.as_str()]).collect();
+        assert_eq!(
+            out.iter().chain(&kept).copied().collect::<Vec<_>>(),
+            every,
+            "what does not stay is told to be ended"
+        );
+        assert!(split(None, &next).0.is_empty());
     }
 }

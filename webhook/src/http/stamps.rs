@@ -49,6 +49,10 @@ fn annotated(
     stamp: impl FnOnce(Option<&DynamicObject>, &DynamicObject, &str) -> Patch,
 ) -> Result<Patch, Answer> {
     let new = request.object.as_ref().ok_or_else(|| Answer::Unexpected("the request holds no object".to_owned()))?;
+    if new.metadata.name.is_none() && new.metadata.generate_name.is_none() {
+        // Without metadata there would be nothing to put an annotation into.
+        return Err(Answer::Unexpected("the request's object has no name".to_owned()));
+    }
     let old = request.old_object.as_ref().filter(|_| request.operation == Operation::Update);
     Ok(stamp(old, new, writer.username))
 }
