@@ -2,9 +2,11 @@
 //! issuer (at every mint) all call [`resolve`], so authority is computed and never remembered.
 
 mod not_built;
+mod principals;
 mod subject;
 
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
+pub use principals::Principals;
 pub use subject::{PodAsk, ask_of_pod, covers_account, covers_pod, selects};
 
 use crate::approval::Terms;
@@ -37,8 +39,8 @@ pub struct Authority {
     pub provider: String,
     /// Name of the binding that serves the policy.
     pub binding: String,
-    /// The identity that is assumed.
-    pub principal: String,
+    /// The identities that are assumed, by service account.
+    pub principals: Principals,
     /// What the policy allows.
     pub allow: Vec<Statement>,
     /// The binding's ceiling.
@@ -79,15 +81,15 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     })?;
     let kind = kind_of(provider)?;
     let namespace = policy.namespace().unwrap_or_default();
-    let binding = find_binding(policy, provider, &namespace)?;
+    let principals = Principals::read(&policy.spec, &namespace)?;
+    let binding = find_binding(&principals, provider, &namespace)?;
     if let Some(field) = first_unbuilt_field(policy, binding) {
         return Err(Refused::new(
             Reason::NotImplemented,
             format!("{field} is not implemented in this version; remove it, or wait for a version that builds it"),
         ));
     }
-    rules::names::validate_principal(kind, &policy.spec.principal)
-        .map_err(|e| Refused::new(Reason::PrincipalInvalid, format!("spec.principal: {e}")))?;
+    principals.validate(kind)?;
     let times = Times::read(policy, binding, kind)?;
     let enforcement = enforcement_of(kind);
     check_enforcement(enforcement, binding)?;
@@ -96,7 +98,7 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         kind,
         provider: provider.name_any(),
         binding: binding.name.clone(),
-        principal: policy.spec.principal.clone(),
+        principals,
         allow: policy.spec.allow.clone(),
         max_actions: binding.max_actions.clone(),
         deny: binding.deny.clone(),
@@ -110,19 +112,29 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
         approval: Terms::read(policy, binding, kind)?,
     };
-    authority.grant(None)?;
+    authority.grant_of_any(None)?;
     Ok(authority)
 }
 
 impl Authority {
-    /// The grant for a pod that asks for `narrowing`, or for all that the policy allows.
+    /// The grant for a pod that runs as `service_account` and asks for `narrowing`, or for all that the policy allows.
     ///
     /// # Errors
-    /// What can't be read, exceeds a ceiling, is wider than the policy, or can't be written as its provider takes it.
-    pub fn grant(&self, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
+    /// An account that the policy does not name; what can't be read, exceeds a ceiling, is wider than the policy, or can't be written as its
+    /// provider takes it.
+    pub fn grant(&self, service_account: &str, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
+        self.grant_as(self.principals.of(service_account)?, narrowing)
+    }
+
+    /// What the grants of all accounts have in common: they differ by their principal alone.
+    fn grant_of_any(&self, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
+        self.grant_as(self.principals.first()?, narrowing)
+    }
+
+    fn grant_as(&self, principal: &str, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
         let grant = rules::grant(rules::GrantInput {
             kind: self.kind,
-            principal: &self.principal,
+            principal,
             policy_allow: &self.allow,
             max_actions: &self.max_actions,
             deny: &self.deny,
@@ -173,7 +185,7 @@ pub fn kind_of(provider: &CredentialProvider) -> Result<Kind, Refused> {
 }
 
 fn find_binding<'a>(
-    policy: &AgentCredentialPolicy,
+    principals: &Principals,
     provider: &'a CredentialProvider,
     namespace: &str,
 ) -> Result<&'a Binding, Refused> {
@@ -192,24 +204,8 @@ fn find_binding<'a>(
             ),
         ));
     }
-    let accounts = &policy.spec.subjects.service_accounts;
-    serving
-        .into_iter()
-        .find(|b| {
-            accounts.iter().all(|account| {
-                b.principals.iter().any(|p| rules::names::principal_matches(p, &policy.spec.principal, namespace, account))
-            })
-        })
-        .ok_or_else(|| {
-            Refused::new(
-                Reason::PrincipalNotAllowed,
-                format!(
-                    "spec.principal: {:?} matches no spec.bindings[].principals of CredentialProvider {:?} for namespace {namespace:?}; use a principal that one of them allows, or ask a platform admin",
-                    policy.spec.principal,
-                    provider.name_any()
-                ),
-            )
-        })
+    let served = serving.iter().copied().find(|binding| principals.all_within(binding, namespace));
+    served.ok_or_else(|| principals.outside(&serving, provider, namespace))
 }
 
 struct Times {

@@ -51,6 +51,7 @@ pub fn policy(name: &str, provider: &str, principal: &str, allow: Vec<Statement>
     let spec = AgentCredentialPolicySpec {
         provider_ref: NameRef { name: provider.to_owned() },
         principal: principal.to_owned(),
+        principal_mappings: Vec::new(),
         subjects: Subjects { service_accounts: texts(&["agent"]), pod_selector: None },
         owners: Vec::new(),
         allow,

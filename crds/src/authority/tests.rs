@@ -145,7 +145,11 @@ fn guardrails_of_vault_hold_by_path() {
     let reports = allow(&["read"], &["secret/data/reports/*"]);
     let authority = vault(binding(ceiling, &["* secret/+/prod/*"]), reports.clone()).unwrap();
     assert_eq!((authority.enforcement, authority.revocation), (Enforcement::Sidecar, RevocationMode::Immediate));
-    assert_eq!(authority.grant(None).unwrap().deny.len(), 0, "a denial elsewhere does not travel along");
+    assert_eq!(
+        authority.grant("report-agent", None).unwrap().deny.len(),
+        0,
+        "a denial elsewhere does not travel along"
+    );
     for (binding, allow, reason, part) in [
         (
             binding(ceiling, &[]),
@@ -166,7 +170,7 @@ fn guardrails_of_vault_hold_by_path() {
         assert!(refused.message.contains(part), "{refused}");
     }
     let wide = vault(binding(&["*"], &["read secret/data/prod/*"]), allow(&["read"], &["secret/data/*"])).unwrap();
-    let grant = wide.grant(None).unwrap();
+    let grant = wide.grant("report-agent", None).unwrap();
     let covers = |path| grant.covers(rules::Call { action: "read", resource: path });
     assert!(covers("secret/data/dev/x") && !covers("secret/data/prod/x"));
     let mut strict = binding(ceiling, &[]);

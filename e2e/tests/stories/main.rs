@@ -20,6 +20,7 @@ mod kill_switch;
 mod kubernetes;
 mod lifecycle;
 mod refusals;
+mod role_mapping;
 mod samples;
 mod silence;
 mod tokens;

@@ -63,7 +63,7 @@ fn providers() -> [Option<Arc<CredentialProvider>>; 7] {
 /// As the controller decided it under these; `None` where it would have decided nothing.
 fn session(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvider>) -> Option<CredentialSession> {
     let authority = authority::resolve(policy, provider).ok()?;
-    let grant = authority.grant(None).unwrap();
+    let grant = authority.grant("sa", None).unwrap();
     Some(
         serde_json::from_value(json!({
             "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": "s-1", "namespace": "agents", "uid": "s"},

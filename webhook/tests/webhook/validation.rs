@@ -52,7 +52,17 @@ fn good_objects_pass_in_silence() {
 
 #[test]
 fn errors_in_policies() {
-    let cases: [Case; 11] = [
+    let cases: [Case; 13] = [
+        (
+            "spec: {principal: 'arn:aws:iam::123456789012:role/${pod}'}",
+            "PrincipalInvalid",
+            &["spec.principal", "${serviceAccount}"],
+        ),
+        (
+            "spec: {principalMappings: [{serviceAccount: report-agent, principal: x}]}",
+            "PrincipalInvalid",
+            &["spec.principalMappings[serviceAccount=report-agent].principal", "write arn:aws:iam::<12 digits>"],
+        ),
         (
             "spec: {principal: 'arn:aws:iam::1:role/x'}",
             "PrincipalInvalid",

@@ -205,7 +205,7 @@ fn open(
         Some(Err(refused)) => return Verdict::new(Phase::Denied, refused.reason, refused.message.clone()),
         Some(Ok(())) => {}
     }
-    let grant = match authority.grant(request.allow.as_deref()) {
+    let grant = match authority.grant(&request.agent.service_account, request.allow.as_deref()) {
         Ok(grant) => grant,
         Err(refused) => return Verdict::new(Phase::Denied, refused.reason, refused.message),
     };

@@ -27,7 +27,7 @@ fn world() -> World {
         s["status"]["approvalRef"] = json!({"name": APPROVAL});
     });
     let session: CredentialSession = serde_json::from_value(objects.all[&session_name(1)].clone()).unwrap();
-    let grant = authority.grant(None).unwrap();
+    let grant = authority.grant("sa", None).unwrap();
     let needed = authority.approval.needed(&grant).unwrap();
     let asked = Asked { session: &session, authority: &authority, grant: &grant, needed: &needed };
     let request = approval::request(&asked, None, "2026-01-01T11:00:00Z".parse().unwrap());

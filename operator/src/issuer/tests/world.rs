@@ -129,7 +129,7 @@ pub(super) fn session(number: i32) -> Value {
     let policy = serde_json::from_value(policy()).unwrap();
     let provider = serde_json::from_value(provider()).unwrap();
     let authority = authority::resolve(&policy, Some(&provider)).unwrap();
-    let grant = authority.grant(None).unwrap();
+    let grant = authority.grant("sa", None).unwrap();
     json!({
         "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession",
         "metadata": {"name": session_name(number), "namespace": "agents", "uid": format!("session-{number}")},
