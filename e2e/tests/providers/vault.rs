@@ -8,7 +8,6 @@ use crate::support::vault::{ADDRESS, DatabaseLogin, call, credential, env, statu
 use crate::support::{Place, in_place, provider, request, until};
 use exeat_crds::reason::Reason;
 use exeat_crds::rules::{Grant, Kind};
-use exeat_providers::vault::joined;
 use exeat_providers::{MintRequest, Minted, Provider, ProviderError};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -104,8 +103,8 @@ async fn a_revoked_token_is_refused_at_once_and_so_is_the_database_login_that_it
         assert!(other.works().await && status(token(&bystander), "GET", "secret/data/reports/q3").await == 200);
         provider.revoke(&session, minted.handle.as_deref()).await.unwrap();
         provider.revoke(&session, None).await.unwrap();
-        let both = joined(minted.handle.as_deref(), bystander.handle.as_deref().unwrap());
-        provider.revoke(&session, Some(&both)).await.unwrap();
+        let both = bystander.recorded(minted.handle.as_deref());
+        provider.revoke(&session, both.as_deref()).await.unwrap();
         assert_eq!(status(token(&bystander), "GET", "secret/data/reports/q3").await, 403, "the second on record");
         until("the other login ends", LOGIN_ENDS, async || !other.works().await).await;
     })

@@ -26,7 +26,7 @@ use api::{Answer, Api};
 use auth::Login;
 use error::{Doing, failure};
 use handle::Handle;
-pub use handle::{is_handle, joined};
+pub(crate) use handle::{is_handle, joined};
 
 /// Longest time for one mint, probe or revocation.
 const DEADLINE: Duration = Duration::from_secs(12);
