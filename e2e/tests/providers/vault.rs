@@ -307,7 +307,8 @@ async fn in_a_namespace_over_tls_all_goes_on_there_and_nothing_beside_it() {
             spec(all)
         };
         let provider = provider(secure(json!({})), &place.context).await.unwrap();
-        assert_eq!(provider.probe_identity().await.unwrap().identity.as_deref(), Some("approle"));
+        let identity = provider.probe_identity().await.unwrap().identity;
+        assert!(identity.as_deref().is_some_and(|name| name.ends_with("approle")), "{identity:?}");
         let grant = crate::support::grant(Kind::Vault, "agents-reader", &[(&["read"], &["secret/data/reports/*"])]);
         let session = place.session("vault-1");
         provider.probe_grant(&request(&session, &grant, TTL)).await.unwrap();
