@@ -57,10 +57,25 @@ start_postgres() {
   printf 'PGHOST=%s\nPGPORT=%s\n' "$NODE_IP" "$POSTGRES_PORT" >"$state/postgres.env"
 }
 
+# An authority of its own, openbao-ca.pem, and a listener with a certificate of it.
+openbao_tls() {
+  local new=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+  (
+    umask 077; cd "$state"
+    "${new[@]}" -x509 -days 7 -subj "/CN=authority of the tests" -keyout openbao-ca.key -out openbao-ca.pem
+    "${new[@]}" -subj "/CN=openbao" -keyout openbao-tls.key -out openbao-tls.csr
+    openssl x509 -req -in openbao-tls.csr -CA openbao-ca.pem -CAkey openbao-ca.key -set_serial 1 -days 7 \
+      -extfile <(echo "subjectAltName=IP:$NODE_IP") -out openbao-tls.pem
+    printf 'listener "tcp" {\n  address = "%s"\n  tls_cert_file = "%s"\n  tls_key_file = "%s"\n}\n' \
+      "$NODE_IP:$OPENBAO_TLS_PORT" "$state/openbao-tls.pem" "$state/openbao-tls.key" >openbao-tls.hcl
+  ) 2>"$RUN/logs/openbao-tls.log"
+}
+
 start_openbao() {
   (umask 077; openssl rand -hex 20 >"$state/openbao-root")
+  openbao_tls || { tail -n 20 "$RUN/logs/openbao-tls.log" >&2; return 1; }
   launch openbao env BAO_DEV_ROOT_TOKEN_ID="$(cat "$state/openbao-root")" BAO_DEV_LISTEN_ADDRESS="$NODE_IP:$OPENBAO_PORT" HOME="$state" \
-    "$(dirname "$python")/bao" server -dev -dev-no-store-token
+    "$(dirname "$python")/bao" server -dev -dev-no-store-token -config="$state/openbao-tls.hcl"
   wait_for OpenBao 60 answers "$OPENBAO_PORT" || { tail -n 20 "$RUN/logs/openbao.log" >&2; return 1; }
 }
 

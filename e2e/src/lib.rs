@@ -9,6 +9,7 @@ mod cluster;
 mod failure;
 mod issuer;
 mod pods;
+pub mod readme;
 mod scope;
 mod sessions;
 mod sidecar;

@@ -16,9 +16,11 @@ pub mod aws;
 mod error;
 pub mod guard;
 pub mod kubernetes;
+mod record;
 pub mod vault;
 
 pub use error::ProviderError;
+pub use record::Record;
 
 /// The session that a credential is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub struct Minted {
     pub expires_at: jiff::Timestamp,
     /// What is needed to revoke it; `None` where the provider can't.
     pub handle: Option<String>,
-    /// Whether the handle is needed besides those of earlier mints: it must be on record ([`vault::joined`]) before the credential leaves.
+    /// Whether the handle is needed besides those of earlier mints: it must be on record ([`Minted::recorded`]) before the credential leaves.
     pub further: bool,
     /// Share of the provider's packed policy size in use, percent, where the provider says.
     pub packed_policy_percent: Option<i32>,

@@ -19,6 +19,7 @@ mod install;
 mod kill_switch;
 mod kubernetes;
 mod lifecycle;
+mod quickstart;
 mod refusals;
 mod role_mapping;
 mod samples;

@@ -1,23 +1,14 @@
-//! config/samples as they are shipped; only what belongs to a real account is replaced by MiniStack's. Those of the quick start are in
-//! `newcomer.rs`, which runs the README's own lines.
+//! config/samples as they are shipped. Those of the quick start's first part are in `newcomer.rs`, which runs the README's own lines where nothing
+//! is installed.
 
-use exeat_crds::v1alpha1::{CredentialProvider, Phase};
+use crate::quickstart;
 use exeat_crds::{AgentCredentialPolicy, condition};
-use exeat_e2e::{
-    AWS_ACCOUNT, AgentPod, MINISTACK, Output, ROOT, Result, S3_MINISTACK, Scope, connect, ensure, provider, shell,
-    wait_for,
-};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, PostParams};
-use kube::{Client, ResourceExt};
+use exeat_e2e::{Output, Result, Scope, connect, ensure, shell, wait_for};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
+use kube::api::Api;
 
 const NAMESPACE: &str = "agents";
-
-/// Everything of a sample file, for clients that take objects.
-fn read<T: serde::de::DeserializeOwned>(file: &str) -> Result<T> {
-    let text = std::fs::read_to_string(format!("{ROOT}/config/samples/{file}"))?;
-    Ok(serde_saphyr::from_str(&text.replace("123456789012", AWS_ACCOUNT))?)
-}
 
 async fn policy_is_ready(client: &Client, name: &str) -> Result {
     let policies: Api<AgentCredentialPolicy> = Api::namespaced(client.clone(), NAMESPACE);
@@ -30,7 +21,7 @@ async fn policy_is_ready(client: &Client, name: &str) -> Result {
 }
 
 async fn remove(client: &Client) -> Result {
-    const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws rbac-kubernetes";
+    const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws provider-vault rbac-kubernetes";
     shell("kubectl get credentialholds -o name | grep /cleanup-agent- | xargs -r kubectl delete").await?;
     for sample in SAMPLES.split(' ') {
         let _ =
@@ -49,10 +40,13 @@ async fn samples_do_what_they_say() -> Result {
     let client = connect().await?;
     remove(&client).await?;
     shell("kubectl apply -f config/samples/rbac-kubernetes.yaml").await?.ok()?;
-    let outcome = match aws_sample(&client).await {
-        Ok(()) => approvals_samples(&client).await,
-        failed => failed,
+    let ns = Scope { client: client.clone(), name: NAMESPACE.to_owned() };
+    let outcome = async {
+        quickstart::aws(&ns).await?;
+        quickstart::vault(&ns).await?;
+        approvals_samples(&client).await
     };
+    let outcome = outcome.await;
     remove(&client).await?;
     outcome
 }
@@ -114,24 +108,4 @@ async fn approvals_samples(client: &Client) -> Result {
     done(&format!("kubectl exeat release {hold} {DAVE}")).await?;
     // The yes is good for ten sessions: nobody is asked again.
     refused(delete, "pods \"no-such-pod\" not found").await
-}
-
-async fn aws_sample(client: &Client) -> Result {
-    let ns = Scope { client: client.clone(), name: NAMESPACE.to_owned() };
-    let mut sample: CredentialProvider = read("provider-aws.yaml")?;
-    let region = sample.spec.aws.as_ref().map(|aws| aws.region.clone());
-    assert_eq!(region.as_deref(), Some("eu-west-1"));
-    sample.spec.aws = provider("x", MINISTACK, &[], &[]).spec.aws;
-    Api::all(client.clone()).create(&PostParams::default(), &sample).await?;
-    ns.create(&read::<AgentCredentialPolicy>("policy-aws.yaml")?).await?;
-    policy_is_ready(client, "report-reader").await?;
-    let pod: Pod = read("pod-aws.yaml")?;
-    let name = pod.name_any();
-    ns.start(pod.with_env("AWS_ENDPOINT_URL", S3_MINISTACK)).await?;
-    let (code, log) = ns.finished(&name, 180).await?;
-    assert_eq!(code, 0, "{log}");
-    assert!(log.starts_with("q3.txt "), "{log}");
-    let session = ns.session(&name, 1, Phase::Completed, 30).await?;
-    assert_eq!(session.spec.request.justification.as_deref(), Some("Quarterly report"));
-    Ok(())
 }

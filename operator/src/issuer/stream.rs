@@ -1,4 +1,4 @@
-//! One stream a sidecar: every change of its session, and of the authority that it rests on, in the moment that it is seen, and a heartbeat
+//! One stream a sidecar: every change of its session, and of the authority and the approval that it rests on, in the moment that it is seen, and a heartbeat
 //! while what we see is fresh.
 
 use super::hold::{Caller, recorded};
@@ -75,7 +75,7 @@ async fn feed(
             holder = Some(other);
         }
         let now = desk.clock.now();
-        let message = view::message(&sessions, |session| desk.view.stands(session), now);
+        let message = view::message(&sessions, |session| desk.view.stands(session, now), now);
         if told.as_ref() != Some(&message) {
             lines.send(Ok(line(&message))).await?;
             told = Some(message);
