@@ -116,7 +116,6 @@ fn fields_that_are_not_built_grant_nothing_and_are_named() {
 fn kinds_that_are_not_built_are_named() {
     for (field, settings) in [
         ("gcp", json!({"project": "p"})),
-        ("azure", json!({"tenantID": "t"})),
         ("http", json!({"secretRef": {"name": "s"}})),
     ] {
         let mut value = serde_json::to_value(provider(json!({}))).unwrap();
