@@ -42,7 +42,9 @@ pub(super) fn check(grant: &Grant) -> Result<(), Refused> {
     }
     Err(Refused::new(
         Reason::PolicyTooLarge,
-        format!("spec.allow: it names {resources} resources, and a token is for one: at most {MAX_RESOURCES} are taken; write several policies"),
+        format!(
+            "spec.allow: it names {resources} resources, and a token is for one: at most {MAX_RESOURCES} are taken; write several policies"
+        ),
     ))
 }
 

@@ -59,14 +59,62 @@ fn every_refusal_has_its_reason_and_names_the_field() {
     let none = json!({});
     let many: Vec<String> = (0..9).map(|n| format!("api://service-{n}")).collect();
     for (change, azure, binding, reason, part) in [
-        (json!({"acceptEnforcement": null}), none.clone(), none.clone(), Reason::EnforcementTooWeak, "acceptEnforcement: PrincipalOnly"),
-        (json!({"acceptEnforcement": "Provider"}), none.clone(), none.clone(), Reason::EnforcementTooWeak, "spec.acceptEnforcement"),
-        (none.clone(), none.clone(), json!({"minEnforcement": "Sidecar"}), Reason::EnforcementTooWeak, "minEnforcement"),
-        (none.clone(), none.clone(), json!({"deny": ["*/blobs/*"]}), Reason::DeniedByGuardrail, "spec.allow[0].actions[0]"),
-        (none.clone(), none.clone(), json!({"maxActions": ["Microsoft.KeyVault/*"]}), Reason::ActionNotAllowed, "spec.allow[0].actions[0]"),
-        (json!({"principal": "reports"}), none.clone(), json!({"principals": ["*"]}), Reason::PrincipalInvalid, "client id"),
-        (json!({"allow": [{"actions": [READ], "resources": many}]}), none.clone(), none.clone(), Reason::PolicyTooLarge, "9 resources"),
-        (none.clone(), json!({"maxTokenLifetime": "29h"}), none.clone(), Reason::DurationInvalid, "spec.azure.maxTokenLifetime"),
+        (
+            json!({"acceptEnforcement": null}),
+            none.clone(),
+            none.clone(),
+            Reason::EnforcementTooWeak,
+            "acceptEnforcement: PrincipalOnly",
+        ),
+        (
+            json!({"acceptEnforcement": "Provider"}),
+            none.clone(),
+            none.clone(),
+            Reason::EnforcementTooWeak,
+            "spec.acceptEnforcement",
+        ),
+        (
+            none.clone(),
+            none.clone(),
+            json!({"minEnforcement": "Sidecar"}),
+            Reason::EnforcementTooWeak,
+            "minEnforcement",
+        ),
+        (
+            none.clone(),
+            none.clone(),
+            json!({"deny": ["*/blobs/*"]}),
+            Reason::DeniedByGuardrail,
+            "spec.allow[0].actions[0]",
+        ),
+        (
+            none.clone(),
+            none.clone(),
+            json!({"maxActions": ["Microsoft.KeyVault/*"]}),
+            Reason::ActionNotAllowed,
+            "spec.allow[0].actions[0]",
+        ),
+        (
+            json!({"principal": "reports"}),
+            none.clone(),
+            json!({"principals": ["*"]}),
+            Reason::PrincipalInvalid,
+            "client id",
+        ),
+        (
+            json!({"allow": [{"actions": [READ], "resources": many}]}),
+            none.clone(),
+            none.clone(),
+            Reason::PolicyTooLarge,
+            "9 resources",
+        ),
+        (
+            none.clone(),
+            json!({"maxTokenLifetime": "29h"}),
+            none.clone(),
+            Reason::DurationInvalid,
+            "spec.azure.maxTokenLifetime",
+        ),
     ] {
         let refused = resolve(&policy(&change), Some(&provider(&azure, &binding))).unwrap_err();
         assert_eq!(refused.reason, reason, "{change} {azure} {binding}: {refused}");

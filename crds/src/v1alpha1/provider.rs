@@ -139,7 +139,10 @@ pub struct GcpProvider {
 pub struct AzureProvider {
     /// Tenant: its id, or one of its verified domains.
     #[serde(rename = "tenantID")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)$")
+    )]
     pub tenant_id: String,
     /// `https://host[:port]` that tokens come from. Default `https://login.microsoftonline.com`; a sovereign cloud has its own, for instance
     /// `https://login.microsoftonline.us`.

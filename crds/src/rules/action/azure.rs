@@ -143,7 +143,8 @@ impl Resource {
 }
 
 fn is_uri(rest: &str) -> bool {
-    !rest.starts_with('/') && rest.split('/').all(|part| !part.is_empty() && part.chars().all(|c| is_plain(c) || c == ':'))
+    !rest.starts_with('/')
+        && rest.split('/').all(|part| !part.is_empty() && part.chars().all(|c| is_plain(c) || c == ':'))
 }
 
 fn is_plain(c: char) -> bool {

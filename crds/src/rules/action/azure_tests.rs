@@ -97,7 +97,8 @@ fn pattern() -> impl Strategy<Value = String> {
 }
 
 fn operation() -> impl Strategy<Value = String> {
-    (segments(&["c", "cd", "C", "d"]), prop::sample::select(&VERBS[..])).prop_map(|(middle, verb)| format!("A.b/{middle}/{verb}"))
+    (segments(&["c", "cd", "C", "d"]), prop::sample::select(&VERBS[..]))
+        .prop_map(|(middle, verb)| format!("A.b/{middle}/{verb}"))
 }
 
 proptest! {
