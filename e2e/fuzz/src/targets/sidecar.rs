@@ -15,7 +15,10 @@ use exeat_sidecar::secret::Secrets;
 use exeat_sidecar::server;
 use exeat_sidecar::snapshot::Snapshot;
 use exeat_sidecar::vault::forward::Forward;
-use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Secret, VaultCredential};
+use exeat_wire::{
+    AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, KubernetesCredential, Secret,
+    VaultCredential,
+};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -127,6 +130,11 @@ fn response(provider: Provider) -> CredentialResponse {
             allow: Vec::new(),
             deny: Vec::new(),
             require_request_header: true,
+        }),
+        Provider::Azure => Credential::Azure(AzureCredential {
+            tenant_id: "t".into(),
+            client_id: "c".into(),
+            tokens: vec![AzureToken { resource: "api://x".into(), token: Secret::new(CANARIES[1]) }],
         }),
         Provider::Aws => Credential::Aws(AwsCredential {
             access_key_id: "AKID".into(),
