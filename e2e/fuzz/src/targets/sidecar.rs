@@ -63,7 +63,8 @@ impl Sidecar {
     pub(super) fn new() -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let servers = [Provider::Aws, Provider::Kubernetes].map(|provider| runtime.block_on(start(provider)));
+        let servers =
+            [Provider::Aws, Provider::Azure, Provider::Kubernetes].map(|provider| runtime.block_on(start(provider)));
         Ok(Self { runtime, servers: servers.into_iter().collect::<Result<_, _>>()?, judged: 0 })
     }
 
@@ -203,6 +204,10 @@ fn may_have(head: &http::Head, provider: Provider) -> bool {
     let bearer = shown.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let opened = match head.path() {
         "/aws/credentials" => provider == Provider::Aws && [SECRET, POD_UID].contains(&shown),
+        "/azure/token" => {
+            provider == Provider::Azure
+                && head.only("x-identity-header").is_some_and(|shown| [SECRET, POD_UID].contains(&shown))
+        }
         "/exeat/v1/credential" => bearer.is_some_and(|(_, secret)| secret == SECRET),
         _ => false,
     };
@@ -226,6 +231,7 @@ impl Target for Sidecar {
             " HTTP/1.0\r\n",
             " HTTP/0.9\r\n",
             "/aws/credentials",
+            "/azure/token?api-version=2019-08-01&resource=api://x",
             "/exeat/v1/credential",
             "/kubernetes/denied/api",
             "/api/v1/pods",
@@ -249,6 +255,7 @@ impl Target for Sidecar {
             "Authorization: 5ec2e75ec2e75ec2e75ec2e7\r\n",
             "Authorization: Bearer 5ec2e75ec2e75ec2e75ec2e7\r\n",
             "Authorization: 0d9f6c1e-pod-uid\r\n",
+            "X-IDENTITY-HEADER: 0d9f6c1e-pod-uid\r\n",
             "X-Forwarded-For: 10.0.0.1\r\n",
             "Origin: http://evil.example\r\n",
             "Forwarded: for=a\r\n",
