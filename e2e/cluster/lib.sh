@@ -20,6 +20,8 @@ cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
   OPENBAO_PORT=8210
   OPENBAO_TLS_PORT=8211
   POSTGRES_PORT=5544
+  ENTRA_PORT=8310
+  ENTRA_SERVICES_PORT=8311
 }
 
 step() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }

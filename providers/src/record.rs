@@ -56,6 +56,7 @@ mod tests {
             }),
             credential_id: String::new(),
             expires_at: jiff::Timestamp::UNIX_EPOCH,
+            serve_until: None,
             handle: handle.map(str::to_owned),
             further,
             packed_policy_percent: None,

@@ -2,13 +2,22 @@
 //! is installed.
 
 use crate::quickstart;
+use exeat_crds::v1alpha1::CredentialProvider;
 use exeat_crds::{AgentCredentialPolicy, condition};
-use exeat_e2e::{Output, Result, Scope, connect, ensure, shell, wait_for};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Client;
-use kube::api::Api;
+use exeat_e2e::azure::{AZURE, SERVICES, app};
+use exeat_e2e::{Output, ROOT, Result, Scope, connect, ensure, provider, shell, wait_for};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{Api, PostParams};
+use kube::{Client, ResourceExt};
 
 const NAMESPACE: &str = "agents";
+const APP: &str = "11111111-2222-3333-4444-555555555555";
+
+/// Everything of a sample file, for clients that take objects.
+fn read<T: serde::de::DeserializeOwned>(file: &str) -> Result<T> {
+    let text = std::fs::read_to_string(format!("{ROOT}/config/samples/{file}"))?;
+    Ok(serde_saphyr::from_str(&text.replace(APP, &app(1)))?)
+}
 
 async fn policy_is_ready(client: &Client, name: &str) -> Result {
     let policies: Api<AgentCredentialPolicy> = Api::namespaced(client.clone(), NAMESPACE);
@@ -21,7 +30,8 @@ async fn policy_is_ready(client: &Client, name: &str) -> Result {
 }
 
 async fn remove(client: &Client) -> Result {
-    const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws provider-vault rbac-kubernetes";
+    const SAMPLES: &str =
+        "rbac-approvals rbac-team provider-approvals provider-aws provider-azure provider-vault rbac-kubernetes";
     shell("kubectl get credentialholds -o name | grep /cleanup-agent- | xargs -r kubectl delete").await?;
     for sample in SAMPLES.split(' ') {
         let _ =
@@ -44,6 +54,7 @@ async fn samples_do_what_they_say() -> Result {
     let outcome = async {
         quickstart::aws(&ns).await?;
         quickstart::vault(&ns).await?;
+        azure_sample(&client).await?;
         approvals_samples(&client).await
     };
     let outcome = outcome.await;
@@ -108,4 +119,23 @@ async fn approvals_samples(client: &Client) -> Result {
     done(&format!("kubectl exeat release {hold} {DAVE}")).await?;
     // The yes is good for ten sessions: nobody is asked again.
     refused(delete, "pods \"no-such-pod\" not found").await
+}
+
+async fn azure_sample(client: &Client) -> Result {
+    let ns = Scope { client: client.clone(), name: NAMESPACE.to_owned() };
+    let mut sample: CredentialProvider = read("provider-azure.yaml")?;
+    assert_eq!(sample.spec.azure.as_ref().map(|azure| azure.tenant_id.as_str()), Some("contoso.onmicrosoft.com"));
+    sample.spec.azure = provider("x", AZURE, &[], &[]).spec.azure;
+    Api::all(client.clone()).create(&PostParams::default(), &sample).await?;
+    ns.create(&read::<AgentCredentialPolicy>("policy-azure.yaml")?).await?;
+    policy_is_ready(client, "blob-reader").await?;
+    let mut pod: Pod = read("pod-azure.yaml")?;
+    let name = pod.name_any();
+    for variable in pod.spec.iter_mut().flat_map(|s| &mut s.containers).flat_map(|c| c.env.iter_mut().flatten()) {
+        variable.value = Some(format!("{SERVICES}/blobs/q3.txt"));
+    }
+    ns.start(pod).await?;
+    let (code, log) = ns.finished(&name, 180).await?;
+    assert_eq!((code, log.trim()), (0, "200"));
+    Ok(())
 }
