@@ -1,0 +1,97 @@
+//! All clients at once, each one process for a quarter of an hour: the issuers go away and come back, and each takes its next credential
+//! when its SDK thinks it is time.
+
+use exeat_e2e::{Failure, Result, Scope, connect, ensure, in_namespace, system, wait_for};
+use futures::future::try_join_all;
+use kube::Client as Api;
+
+use crate::client::{Client, Cloud, Refresh};
+use crate::clients::ALL;
+use crate::life::{begins, ends, takes_the_next};
+use crate::results::record;
+
+/// Of a client, while there is no issuer.
+const CALLS: usize = 10;
+/// An SDK that waits for the last seconds of 15 minutes.
+const LATEST: u64 = 17 * 60;
+/// Calls of a sidecar to the issuer, for all that its client did: the first credential, the renewals at 6 to 7.5 minutes, and what the
+/// outage cost.
+const FEW: u64 = 12;
+
+#[tokio::test]
+#[ignore = "a part of make conformance"]
+async fn all_clients_outlive_an_outage_and_their_first_credential() -> Result {
+    let _issuers = crate::ISSUERS.write().await;
+    let client = connect().await?;
+    let outcome = in_namespace("together", async |ns| {
+        try_join_all(ALL.iter().map(|client| starts(client, &ns))).await?;
+        let keys = try_join_all(ALL.iter().map(|client| begins(client, &ns))).await?;
+
+        outage(&ns).await?;
+
+        let nexts = ALL.iter().zip(&keys).map(async |(client, first)| next(client, &ns, first).await);
+        try_join_all(nexts).await?;
+        for client in ALL {
+            client.went_well(&ns, &["fetch", "use", "denied"]).await?;
+            if client.cloud == Cloud::Aws {
+                no_storm(client, &ns).await?;
+            }
+        }
+        try_join_all(ALL.iter().map(|client| ends(client, &ns))).await?;
+        Ok(())
+    })
+    .await;
+    restore(&client).await?;
+    outcome
+}
+
+async fn starts(client: &Client, ns: &Scope) -> Result {
+    let ttl = if client.cloud == Cloud::Aws { "15m" } else { "10m" };
+    ns.ready(client.policy(ns, ttl)).await?;
+    ns.start(client.pod()).await?;
+    Ok(())
+}
+
+async fn restore(client: &Api) -> Result {
+    system::scale(client, "issuer", 2).await.map(drop)
+}
+
+/// Without any issuer the clients go on.
+async fn outage(ns: &Scope) -> Result {
+    system::scale(&ns.client, "issuer", 0).await?;
+    let outlives = async |client: &Client| {
+        let before = client.lines(ns).await?.len();
+        wait_for(&format!("{} goes on without an issuer", client.name), 120, async || {
+            let lines = client.lines(ns).await?;
+            let since = &lines[before.min(lines.len())..];
+            if let Some(bad) = since.iter().find(|line| !line.ok) {
+                return Err(Failure::new(format!("{bad:?}")));
+            }
+            ensure!(since.iter().filter(|line| line.step == "use").count() >= CALLS, "{} lines", since.len());
+            Ok(())
+        })
+        .await?;
+        record(client, "outage")
+    };
+    try_join_all(ALL.iter().map(outlives)).await?;
+    restore(&ns.client).await
+}
+
+/// Vault's clients hold nothing; the token that their sidecar holds is past its end by the time all others are done.
+async fn next(client: &Client, ns: &Scope, first: &str) -> Result {
+    if client.refresh != Refresh::Unseen {
+        takes_the_next(client, ns, first, LATEST).await?;
+        record(client, "refresh")?;
+    }
+    Ok(())
+}
+
+/// With credentials of 15 minutes some SDKs ask for one with each call. That stays within the pod.
+async fn no_storm(client: &Client, ns: &Scope) -> Result {
+    let metrics = crate::traps::metrics(ns, &client.pod_name()).await?;
+    let fetches = crate::traps::sum(&metrics, "exeat_sidecar_fetches_total");
+    let served = crate::traps::sum(&metrics, "exeat_sidecar_requests_total");
+    println!("{}: the sidecar was asked {served} times and asked the issuer {fetches} times", client.name);
+    ensure!(fetches <= FEW && served > 10 * fetches, "{}: {metrics}", client.name);
+    Ok(())
+}
