@@ -6,6 +6,7 @@ use exeat_e2e::{
     statement, wait_for,
 };
 use k8s_openapi::api::core::v1::Pod;
+use kube::api::LogParams;
 use serde::Deserialize;
 
 /// Where a client's calls go.
@@ -63,6 +64,11 @@ pub(crate) struct Line {
     pub(crate) error: String,
 }
 
+/// SDKs warn on the same stream.
+fn parse(log: &str) -> impl Iterator<Item = Line> {
+    log.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
 impl Client {
     /// Name of its pod, and of its policy.
     pub(crate) fn pod_name(&self) -> String {
@@ -78,9 +84,7 @@ impl Client {
     pub(crate) fn policy(&self, ns: &Scope, ttl: &str) -> AgentCredentialPolicy {
         let name = self.pod_name();
         let mut policy = match self.cloud {
-            Cloud::Aws => {
-                aws_policy(&name, MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])])
-            }
+            Cloud::Aws => aws_policy(&name, MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])]),
             Cloud::Kubernetes => kubernetes_policy(&name, &ns.name, &["list pods"]),
             Cloud::Vault => {
                 policy(&name, VAULT, "agents-reader", vec![statement(&["read"], &["secret/data/reports/*"])])
@@ -105,32 +109,31 @@ impl Client {
 
     /// All that it has said so far.
     pub(crate) async fn lines(&self, ns: &Scope) -> Result<Vec<Line>> {
-        let log = ns.log(&self.pod_name(), "agent").await?;
-        // SDKs warn on the same stream.
-        Ok(log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        Ok(parse(&ns.log(&self.pod_name(), "agent").await?).collect())
     }
 
-    /// Waits for a line behind the first `from` that is as wanted; says how many lines there were by then.
+    /// Waits until it says what is wanted. Long logs cost much: only the last lines are looked at.
     pub(crate) async fn says(
         &self,
         ns: &Scope,
-        from: usize,
         what: &str,
         seconds: u64,
         wanted: impl Fn(&Line) -> bool,
-    ) -> Result<(Line, usize)> {
+    ) -> Result<Line> {
+        let pod = self.pod_name();
+        let params = LogParams { container: Some("agent".to_owned()), tail_lines: Some(30), ..LogParams::default() };
         wait_for(&format!("{}: {what}", self.name), seconds, async || {
-            let lines = self.lines(ns).await?;
-            match lines.iter().skip(from).position(&wanted) {
-                Some(at) => Ok((lines[from + at].clone(), from + at + 1)),
-                None => {
-                    let log = ns.log(&self.pod_name(), "agent").await?;
-                    let last: Vec<&str> = log.lines().rev().take(6).collect();
-                    Err(Failure::new(format!("{} lines, the last of them: {last:#?}", lines.len())))
-                }
-            }
+            let log = ns.api::<Pod>().logs(&pod, &params).await?;
+            parse(&log)
+                .find(&wanted)
+                .ok_or_else(|| Failure::new(log.lines().rev().take(6).collect::<Vec<_>>().join("\n")))
         })
         .await
+    }
+
+    /// How many allowed calls its process has made.
+    pub(crate) async fn uses(&self, ns: &Scope) -> Result<usize> {
+        Ok(self.lines(ns).await?.iter().filter(|line| line.step == "use" && line.ok).count())
     }
 
     /// That each of these steps went as it should, whenever it was taken.

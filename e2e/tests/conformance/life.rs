@@ -1,9 +1,9 @@
 //! What one client sees from its first credential to a revocation.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exeat_crds::v1alpha1::Phase;
-use exeat_e2e::{Result, Scope, in_namespace};
+use exeat_e2e::{Result, Scope, ensure, in_namespace, wait_for};
 
 use crate::client::{Client, Cloud, Line, Refresh};
 use crate::results::record;
@@ -28,11 +28,11 @@ pub(crate) async fn of(client: Client) -> Result {
 
 /// It finds a credential, uses it, and is told what it may not do. Gives the credential's public name.
 pub(crate) async fn begins(client: &Client, ns: &Scope) -> Result<String> {
-    client.says(ns, 0, "it finds a credential", 60, |line| line.step == "fetch" && line.ok).await?;
+    client.says(ns, "it finds a credential", 60, |line| line.step == "fetch" && line.ok).await?;
     record(client, "fetch")?;
-    let (used, _) = client.says(ns, 0, "an allowed call", 30, |line| line.step == "use" && line.ok).await?;
+    let used = client.says(ns, "an allowed call", 30, |line| line.step == "use" && line.ok).await?;
     record(client, "use")?;
-    let (denied, _) = client.says(ns, 0, "a denied call", 30, |line| line.step == "denied").await?;
+    let denied = client.says(ns, "a denied call", 30, |line| line.step == "denied").await?;
     assert!(denied.ok && denied.error.contains(client.denial), "{}: {denied:?}", client.name);
     record(client, "denied")?;
     Ok(used.key)
@@ -58,11 +58,13 @@ async fn refreshes(client: &Client, ns: &Scope, first: &str) -> Result {
             record(client, "refresh")?;
         }
         (_, Refresh::Unseen) => {
-            let end = tokio::time::Instant::now() + PAST_THE_END;
-            let mut seen = 0;
-            while tokio::time::Instant::now() < end {
-                (_, seen) = client.says(ns, seen, "it goes on", 15, |line| line.step == "use").await?;
-            }
+            let (began, before) = (Instant::now(), client.uses(ns).await?);
+            wait_for("it goes on past the end of its sidecar's first token", PAST_THE_END.as_secs() + 30, async || {
+                client.went_well(ns, &["fetch", "use", "denied"]).await?;
+                ensure!(began.elapsed() > PAST_THE_END && client.uses(ns).await? > before + 20, "not yet");
+                Ok(())
+            })
+            .await?;
             record(client, "refresh")?;
         }
     }
@@ -72,18 +74,17 @@ async fn refreshes(client: &Client, ns: &Scope, first: &str) -> Result {
 /// Waits until the client that has lived from the start uses another credential than the first one.
 pub(crate) async fn takes_the_next(client: &Client, ns: &Scope, first: &str, seconds: u64) -> Result {
     let another = |line: &Line| line.step == "use" && line.ok && line.key != first;
-    client.says(ns, 0, "it uses another credential", seconds, another).await?;
+    client.says(ns, "it uses another credential", seconds, another).await?;
     Ok(())
 }
 
 /// After a revocation the SDK's own error tells our reason.
 pub(crate) async fn ends(client: &Client, ns: &Scope) -> Result {
     let session = ns.session(&client.pod_name(), 1, Phase::Active, 10).await?;
-    let seen = client.lines(ns).await?.len();
     ns.revoke(&session, WHY).await?;
     let told = |line: &Line| {
         line.step == "fetch" && !line.ok && line.error.contains("SessionRevoked") && line.error.contains(WHY)
     };
-    client.says(ns, seen, "it is told of the revocation", 45, told).await?;
+    client.says(ns, "it is told of the revocation", 45, told).await?;
     record(client, "revoked")
 }

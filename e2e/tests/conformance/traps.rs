@@ -9,6 +9,10 @@ use crate::life::{WHY, begins};
 
 /// Where a node tells whoever asks who the node is.
 const METADATA: &str = "169.254.169.254";
+/// Counters of a sidecar: requests of its agent, and its own to the issuer.
+pub(crate) const REQUESTS: &str = "exeat_sidecar_requests_total";
+pub(crate) const FETCHES: &str = "exeat_sidecar_fetches_total";
+/// A process that has nothing looks for a credential.
 const FRESH: &str = "import boto3; print(boto3.Session().get_credentials().get_frozen_credentials().access_key)";
 
 fn row(name: &str) -> Result<&'static Client> {
@@ -46,7 +50,7 @@ async fn the_token_file_has_no_newline_which_sdks_refuse() -> Result {
         assert_eq!(lines.trim(), "0", "newlines in the token file");
         let with = "(cat /var/run/exeat/token; echo) >/tmp/token && AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=/tmp/token";
         let refused = ns.sh("agent", &format!("{with} python3 -c '{FRESH}'")).await?.failed()?;
-        assert!(refused.contains("newline"), "{refused}");
+        assert!(refused.contains("not a legal header value"), "{refused}");
         Ok(())
     })
     .await
@@ -97,7 +101,7 @@ async fn a_relative_uri_which_every_sdk_prefers_is_refused() -> Result {
 
 /// With less than 15 minutes left botocore asks before each call. That stays within the pod.
 #[tokio::test]
-async fn credentials_of_15_minutes_cost_the_issuer_one_call() -> Result {
+async fn calls_with_credentials_of_15_minutes_cost_the_issuer_nothing() -> Result {
     let _issuers = crate::ISSUERS.read().await;
     in_namespace("storm", async |ns| {
         waits(&ns).await?;
@@ -105,11 +109,10 @@ async fn credentials_of_15_minutes_cost_the_issuer_one_call() -> Result {
         let calls = "import boto3; s3 = boto3.client(\"s3\")\nfor _ in range(100): s3.get_object(Bucket=\"reports\", Key=\"q3.txt\")[\"Body\"].read()";
         ns.sh("agent", &format!("python3 -c '{calls}'")).await?.ok()?;
         let after = metrics(&ns, "agent").await?;
-        let (asked, minted) = ("exeat_sidecar_requests_total", "exeat_sidecar_fetches_total");
-        let asks = sum(&after, asked) - sum(&before, asked);
-        assert!(asks > 100, "botocore asks with each call, so this counts what it is meant to: {asks}");
-        assert_eq!(sum(&after, minted), 1, "{after}");
-        println!("100 calls: the sidecar was asked {asks} times, the issuer once in all");
+        let asks = sum(&after, REQUESTS) - sum(&before, REQUESTS);
+        assert!(asks >= 100, "botocore asks with each call, so this counts what it is meant to: {asks}");
+        assert_eq!(sum(&after, FETCHES), sum(&before, FETCHES), "the issuer was asked again");
+        println!("100 calls: the sidecar was asked {asks} times, the issuer {} times in all", sum(&after, FETCHES));
         Ok(())
     })
     .await
