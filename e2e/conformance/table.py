@@ -45,7 +45,7 @@ EACH_CALL = "with the next call"
 # Row: version, and when its running process takes the next credential.
 CLIENTS = {
     "boto3": (requirement(AGENT, "boto3"), EACH_CALL),
-    "boto3 (old, token in the environment)": ("Debian 12's", EACH_CALL),
+    "boto3, old (token in the environment)": ("Debian 12's", EACH_CALL),
     "AWS CLI": (requirement(AGENT, "awscli"), EACH_CALL),
     "AWS SDK for Go v2": (module("github.com/aws/aws-sdk-go-v2"), "5 minutes before the end"),
     "AWS SDK for Java v2": (found("conformance/java/pom.xml", r"<aws.version>([^<]+)"), EACH_CALL),

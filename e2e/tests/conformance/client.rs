@@ -72,7 +72,9 @@ fn parse(log: &str) -> impl Iterator<Item = Line> {
 impl Client {
     /// Name of its pod, and of its policy.
     pub(crate) fn pod_name(&self) -> String {
-        self.name.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+        let name = self.name.to_lowercase();
+        let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join("-")
     }
 
     /// The shortest life that a credential of its provider may have.

@@ -72,7 +72,7 @@ clients! {
     boto3: Client { name: "boto3", command: python!("aws.py"), ..AWS };
     #[ignore = "a part of make conformance"]
     boto3_old: Client {
-        name: "boto3 (old, token in the environment)", image: AGENT_OLD, command: python!("aws.py"),
+        name: "boto3, old (token in the environment)", image: AGENT_OLD, command: python!("aws.py"),
         annotations: &[(names::AWS_TOKEN, "Env")], ..AWS
     };
     #[ignore = "a part of make conformance"]
