@@ -42,14 +42,14 @@ def package(name):
 
 AGENT = "images/agent-requirements.txt"
 EACH_CALL = "with the next call"
-# Row: version, and when its running process takes the next credential.
+# Row: version, when its running process takes the next credential, and what it makes of a revocation.
 CLIENTS = {
     "boto3": (requirement(AGENT, "boto3"), EACH_CALL),
     "boto3, old (token in the environment)": ("Debian 12's", EACH_CALL),
     "AWS CLI": (requirement(AGENT, "awscli"), EACH_CALL),
     "AWS SDK for Go v2": (module("github.com/aws/aws-sdk-go-v2"), "5 minutes before the end"),
     "AWS SDK for Java v2": (found("conformance/java/pom.xml", r"<aws.version>([^<]+)"), EACH_CALL),
-    "AWS SDK for JavaScript v3": (package("@aws-sdk/client-s3"), "5 minutes before the end"),
+    "AWS SDK for JavaScript v3": (package("@aws-sdk/client-s3"), "5 minutes before the end", "yes, but not the reason"),
     "AWS SDK for Rust": (f"aws-config {crate('aws-config')}", "seconds before the end"),
     "Vault API client for Go": (module("github.com/hashicorp/vault/api"), "holds none"),
     "hvac": (requirement(AGENT, "hvac"), "holds none"),
@@ -72,8 +72,9 @@ def write(results):
     if missing:
         sys.exit("error: not seen:\n" + "\n".join(missing))
     table = row(HEAD) + row(["---"] * len(HEAD))
-    for name, (version, refresh) in CLIENTS.items():
-        table += row([name, version] + [refresh if step == "refresh" else "yes" for step in STEPS])
+    for name, (version, refresh, *revoked) in CLIENTS.items():
+        words = {"refresh": refresh, "revoked": (revoked or ["yes"])[0]}
+        table += row([name, version] + [words.get(step, "yes") for step in STEPS])
     text = PAGE.read_text()
     before, rest = text.split(BEGIN)
     PAGE.write_text(before + BEGIN + table + END + rest.split(END)[1])
@@ -88,7 +89,7 @@ def check():
     problems += [f"docs/conformance.md: {name} is not tested" for name in shown if name not in tested]
     problems += [
         f"docs/conformance.md says {name} {shown[name]}, pinned is {version}"
-        for name, (version, _) in CLIENTS.items()
+        for name, (version, *_) in CLIENTS.items()
         if name in shown and shown[name] != version
     ]
     if problems:

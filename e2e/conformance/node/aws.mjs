@@ -1,5 +1,6 @@
 // The AWS SDK for JavaScript v3 with its default chain.
 import { GetObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { fromHttp } from "@aws-sdk/credential-provider-http";
 
 import { loop } from "./steps.mjs";
 
@@ -10,8 +11,18 @@ async function get(Bucket, Key) {
   await object.Body.transformToString();
 }
 
+/** The chain's last word tells nothing of what each provider said; a provider that is named does. */
+async function fetch() {
+  try {
+    return (await new S3Client({}).config.credentials()).accessKeyId;
+  } catch (error) {
+    const said = await fromHttp({})().then(() => undefined, (own) => own);
+    throw new Error(`${error.message}; fromHttp: ${said?.Code} ${said?.Message}`, { cause: error });
+  }
+}
+
 loop(
-  { name: "fetch", run: async () => (await new S3Client({}).config.credentials()).accessKeyId },
+  { name: "fetch", run: fetch },
   {
     name: "use",
     run: async () => {

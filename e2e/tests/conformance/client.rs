@@ -48,6 +48,8 @@ pub(crate) struct Client {
     pub(crate) refresh: Refresh,
     /// What its error must hold for a call that is denied.
     pub(crate) denial: &'static str,
+    /// What it must hold once the session is revoked.
+    pub(crate) revoked: &'static [&'static str],
 }
 
 /// A line of a client.

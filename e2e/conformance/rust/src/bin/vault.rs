@@ -27,6 +27,8 @@ fn text(error: ClientError) -> String {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), ClientError> {
+    // Its HTTP client wants one, though no call here is over TLS.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = connect()?;
     loop {
         say("fetch", first().await.map_err(text), None);
