@@ -41,21 +41,20 @@ def package(name):
 
 
 AGENT = "images/agent-requirements.txt"
-EACH_CALL = "with the next call"
-# Row: version, when its running process takes the next credential, and what it makes of a revocation.
+# Row: version, and what the cells say instead of "yes".
 CLIENTS = {
-    "boto3": (requirement(AGENT, "boto3"), EACH_CALL),
-    "boto3, old (token in the environment)": ("Debian 12's", EACH_CALL),
-    "AWS CLI": (requirement(AGENT, "awscli"), EACH_CALL),
-    "AWS SDK for Go v2": (module("github.com/aws/aws-sdk-go-v2"), "5 minutes before the end"),
-    "AWS SDK for Java v2": (found("conformance/java/pom.xml", r"<aws.version>([^<]+)"), EACH_CALL),
-    "AWS SDK for JavaScript v3": (package("@aws-sdk/client-s3"), "5 minutes before the end", "yes, but not the reason"),
-    "AWS SDK for Rust": (f"aws-config {crate('aws-config')}", "seconds before the end"),
-    "Vault API client for Go": (module("github.com/hashicorp/vault/api"), "holds none"),
-    "hvac": (requirement(AGENT, "hvac"), "holds none"),
-    "vaultrs": (crate("vaultrs"), "holds none"),
-    "kubectl": (found("cluster/build.sh", r"^kubernetes_version=(\S+)"), EACH_CALL),
-    "Kubernetes client for Python": (requirement("conformance/python/requirements.txt", "kubernetes"), "when its kubeconfig is loaded again"),
+    "boto3": (requirement(AGENT, "boto3"), {}),
+    "boto3, old (token in the environment)": ("Debian 12's", {}),
+    "AWS CLI": (requirement(AGENT, "awscli"), {}),
+    "AWS SDK for Go v2": (module("github.com/aws/aws-sdk-go-v2"), {}),
+    "AWS SDK for Java v2": (found("conformance/java/pom.xml", r"<aws.version>([^<]+)"), {}),
+    "AWS SDK for JavaScript v3": (package("@aws-sdk/client-s3"), {"revoked": "yes, but not why"}),
+    "AWS SDK for Rust": (f"aws-config {crate('aws-config')}", {}),
+    "Vault API client for Go": (module("github.com/hashicorp/vault/api"), {"refresh": "holds none"}),
+    "hvac": (requirement(AGENT, "hvac"), {"refresh": "holds none"}),
+    "vaultrs": (crate("vaultrs"), {"refresh": "holds none"}),
+    "kubectl": (found("cluster/build.sh", r"^kubernetes_version=(\S+)"), {}),
+    "Kubernetes client for Python": (requirement("conformance/python/requirements.txt", "kubernetes"), {}),
 }
 
 
@@ -65,16 +64,15 @@ def row(cells):
 
 def write(results):
     seen = {}
-    for line in pathlib.Path(results).read_text().splitlines():
-        line = json.loads(line)
-        seen.setdefault(line["client"], set()).add(line["step"])
-    missing = [f"{name}: {step}" for name in CLIENTS for step in STEPS if step not in seen.get(name, ())]
+    for line in map(json.loads, pathlib.Path(results).read_text().splitlines()):
+        cell = f"after {round(line['seconds'] / 60)} of {line['of'].removesuffix('m')} min" if "seconds" in line else "yes"
+        seen.setdefault(line["client"], {})[line["step"]] = cell
+    missing = [f"{name}: {step}" for name in CLIENTS for step in STEPS if step not in seen.get(name, {})]
     if missing:
         sys.exit("error: not seen:\n" + "\n".join(missing))
     table = row(HEAD) + row(["---"] * len(HEAD))
-    for name, (version, refresh, *revoked) in CLIENTS.items():
-        words = {"refresh": refresh, "revoked": (revoked or ["yes"])[0]}
-        table += row([name, version] + [words.get(step, "yes") for step in STEPS])
+    for name, (version, words) in CLIENTS.items():
+        table += row([name, version] + [words.get(step, seen[name][step]) for step in STEPS])
     text = PAGE.read_text()
     before, rest = text.split(BEGIN)
     PAGE.write_text(before + BEGIN + table + END + rest.split(END)[1])
@@ -89,7 +87,7 @@ def check():
     problems += [f"docs/conformance.md: {name} is not tested" for name in shown if name not in tested]
     problems += [
         f"docs/conformance.md says {name} {shown[name]}, pinned is {version}"
-        for name, (version, *_) in CLIENTS.items()
+        for name, (version, _) in CLIENTS.items()
         if name in shown and shown[name] != version
     ]
     if problems:

@@ -10,7 +10,7 @@ def connect():
 
 
 def key_of(api):
-    token = api.configuration.get_api_key_with_prefix("authorization") or ""
+    token = api.configuration.get_api_key_with_prefix("BearerToken") or ""
     return hashlib.sha256(token.removeprefix("Bearer ").encode()).hexdigest()[:12]
 
 

@@ -1,6 +1,8 @@
 //! All clients at once, each one process for a quarter of an hour: the issuers go away and come back, and each takes its next credential
 //! when its SDK thinks it is time.
 
+use std::time::{Duration, Instant};
+
 use exeat_e2e::{Result, Scope, connect, ensure, in_namespace, system, wait_for};
 use futures::future::try_join_all;
 use kube::Client as Api;
@@ -8,7 +10,7 @@ use kube::Client as Api;
 use crate::client::{Client, Cloud, Refresh};
 use crate::clients::ALL;
 use crate::life::{begins, ends, takes_the_next};
-use crate::results::record;
+use crate::results::{record, record_refresh};
 use crate::traps::{FETCHES, REQUESTS, metrics, sum};
 
 /// How often each client calls while there is no issuer.
@@ -27,10 +29,11 @@ async fn all_clients_outlive_an_outage_and_their_first_credential() -> Result {
     let outcome = in_namespace("together", async |ns| {
         try_join_all(ALL.iter().map(|client| starts(client, &ns))).await?;
         let keys = try_join_all(ALL.iter().map(|client| begins(client, &ns))).await?;
+        let began = Instant::now();
 
         outage(&ns).await?;
 
-        let nexts = ALL.iter().zip(&keys).map(async |(client, first)| next(client, &ns, first).await);
+        let nexts = ALL.iter().zip(&keys).map(async |(client, first)| next(client, &ns, first, began).await);
         try_join_all(nexts).await?;
         for client in ALL {
             client.went_well(&ns, &["fetch", "use", "denied"]).await?;
@@ -46,9 +49,13 @@ async fn all_clients_outlive_an_outage_and_their_first_credential() -> Result {
     outcome
 }
 
+/// How long a client's credentials live.
+fn life(client: &Client) -> &'static str {
+    if client.cloud == Cloud::Aws { "15m" } else { "10m" }
+}
+
 async fn starts(client: &Client, ns: &Scope) -> Result {
-    let ttl = if client.cloud == Cloud::Aws { "15m" } else { "10m" };
-    ns.ready(client.policy(ns, ttl)).await?;
+    ns.ready(client.policy(ns, life(client))).await?;
     ns.start(client.pod()).await?;
     Ok(())
 }
@@ -75,13 +82,18 @@ async fn outage(ns: &Scope) -> Result {
     restore(&ns.client).await
 }
 
-/// Vault's clients hold nothing; the token that their sidecar holds is past its end by the time all others are done.
-async fn next(client: &Client, ns: &Scope, first: &str) -> Result {
-    if client.refresh != Refresh::Unseen {
+/// Vault's clients hold nothing: the token that their sidecar holds is past its end.
+async fn next(client: &Client, ns: &Scope, first: &str, began: Instant) -> Result {
+    if client.refresh == Refresh::Unseen {
+        wait_for("a token is past its end", LATEST, async || {
+            ensure!(began.elapsed() > Duration::from_mins(11), "not yet");
+            Ok(())
+        })
+        .await?;
+    } else {
         takes_the_next(client, ns, first, LATEST).await?;
-        record(client, "refresh")?;
     }
-    Ok(())
+    record_refresh(client, began.elapsed(), life(client))
 }
 
 /// With credentials of 15 minutes some SDKs ask for one with each call. That stays within the pod.
