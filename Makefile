@@ -44,6 +44,10 @@ test-unit: ## The tests that need no cluster
 test-e2e: deps ## The tests on a real cluster (root)
 	@scripts/test.sh e2e
 
+.PHONY: conformance
+conformance: deps ## Unmodified SDKs of every language as agents; writes docs/conformance.md (root, half an hour; npm, maven, a JDK)
+	@scripts/conformance.sh
+
 .PHONY: soak
 soak: deps ## The long tests: fuzzing, a million documents, reproducible images (root, hours)
 	@scripts/soak.sh

@@ -29,8 +29,14 @@ done
 for module in $(git ls-files -- '*go.mod'); do
   [[ -s ${module%.mod}.sum ]] || complain "$module has no go.sum"
 done
+for list in $(git ls-files -- '*package.json'); do
+  jq -e '.packages | to_entries | all(.key == "" or .value.integrity != null)' "${list%.json}-lock.json" >/dev/null ||
+    complain "$list: no checksum of a package in package-lock.json"
+done
+each "npm that does not follow package-lock.json" '(^|[ (])npm (ci|i|install)' '(^|[ (])npm ci '
+for pom in $(git ls-files -- '*pom.xml'); do [[ -s ${pom%pom.xml}jars.sha256 ]] || complain "$pom has no jars.sha256"; done
 [[ -s Cargo.lock ]] || complain "Cargo.lock is missing"
 # Of crates from elsewhere than our own folders.
-awk '/^\[\[package\]\]/ { check() } { if (/^name/) name = $3; if (/^source/) source = 1; if (/^checksum/) sum = 1 } END { check(); exit bad }
-  function check() { if (source && !sum) { print "error: Cargo.lock: no checksum of " name; bad = 1 } source = sum = 0 }' Cargo.lock || failed=1
+for lock in $(git ls-files -- '*Cargo.lock'); do awk '/^\[\[package\]\]/ { check() } { if (/^name/) name = $3; if (/^source/) source = 1; if (/^checksum/) sum = 1 } END { check(); exit bad }
+  function check() { if (source && !sum) { print "error: " FILENAME ": no checksum of " name; bad = 1 } source = sum = 0 }' "$lock" || failed=1; done
 [[ -z $failed ]]

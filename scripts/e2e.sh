@@ -2,6 +2,7 @@
 # Runs the e2e tests on a fresh cluster: start, images, backends, our chart, tests, teardown. Arguments go to every test binary.
 #   E2E_NAME   the cluster's name (default: test)     E2E_KEEP=1    leaves it running
 #   E2E_LIMIT  the most that the tests may take, in seconds (default: 2400)
+#   E2E_ONLY   names of test binaries, as a regular expression; all by default
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -30,7 +31,7 @@ mapfile -t archives <<<"$archives"
 messages=$(cargo test --locked --workspace --features exeat-e2e/cluster --no-run --message-format=json-render-diagnostics)
 # The stories of "alone" disturb others; "uninstall" takes Exeat away, and "newcomer" installs it anew, so they come last.
 mapfile -t binaries < <(jq -r 'select(.profile.test == true and .executable != null and .target.kind == ["test"]
-    and (.package_id | test("#exeat-e2e@")))
+    and (.package_id | test("#exeat-e2e@")) and (.target.name | test(env.E2E_ONLY // ".")))
   | "\({alone: 1, uninstall: 2, newcomer: 3}[.target.name] // 0)\t\(.executable)"' <<<"$messages" | sort | cut -f2)
 ((${#binaries[@]})) || fail "there are no test binaries"
 trap finish EXIT

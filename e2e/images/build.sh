@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Builds the images that tests and demo run as agents; prints the path of each archive. Built before: found in the cache.
-#   build.sh [pause|agent|agent-old]...      all of them by default
+#   build.sh [pause|agent|agent-old|conformance-LANGUAGE]...      by default what EXEAT_AGENT_IMAGES names, else what `make test` needs
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 store=$CACHE/images
+# shellcheck source-path=SCRIPTDIR source=../conformance/images.sh
+source "$here/../conformance/images.sh"
 bin=$("$cluster_dir/build.sh")
 
 suite=bookworm
@@ -16,6 +18,7 @@ inputs() { # what an image's content depends on
   case $1 in
     pause) cat "$here/pause.c" ;;
     agent) cat "$here/aws" "$here/agent-requirements.txt"; sha256sum <"$bin/kubectl" ;;
+    conformance-*) conformance_inputs "$1" ;;
   esac
 }
 archive_of() { echo "$store/$1-$(inputs "$1" | sha256sum | cut -c1-16).tar"; }
@@ -63,16 +66,21 @@ compile_python() { chroot "$tmp/fs" python3 -m compileall -q --invalidation-mode
 
 agent_env=(--env PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1)
 
-build_agent() { # the SDKs of today
-  root_fs python3,curl
+# pip_install REQUIREMENTS: into the root, for its own Python.
+pip_install() {
   local lib=$tmp/fs/usr/local/lib/python$python/dist-packages
   python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-compile --no-deps --require-hashes \
     --only-binary=:all: --implementation cp --python-version "$python" --platform manylinux2014_x86_64 --platform any \
-    --target "$lib" -r "$here/agent-requirements.txt" >&2
+    --target "$lib" -r "$1" >&2
   rm -rf "${lib:?}"/bin "$lib"/awscli/examples
+  compile_python "/usr/lib/python$python" "/usr/local/lib/python$python"
+}
+
+build_agent() { # the SDKs of today
+  root_fs python3,curl
+  pip_install "$here/agent-requirements.txt"
   mkdir -p "$tmp/fs/usr/local/bin"
   install -m 755 "$here/aws" "$bin/kubectl" "$tmp/fs/usr/local/bin/"
-  compile_python "/usr/lib/python$python" "/usr/local/lib/python$python"
   pack agent:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 "${agent_env[@]}"
 }
 
@@ -82,7 +90,8 @@ build_agent_old() { # an SDK that predates AWS_CONTAINER_AUTHORIZATION_TOKEN_FIL
   pack agent-old:1 "$tmp/fs" --cmd /bin/sh --user 1000:1000 "${agent_env[@]}"
 }
 
-if (($# == 0)); then set -- pause agent agent-old; fi
+read -ra usual <<<"${EXEAT_AGENT_IMAGES:-pause agent agent-old conformance-go}"
+if (($# == 0)); then set -- "${usual[@]}"; fi
 mkdir -p "$store"
 exec 9>"$store/.lock"
 for image; do

@@ -52,7 +52,7 @@ impl Scope {
              add chain ip cut in {{ type filter hook input priority 0; }}; add rule ip cut in ip saddr {address} drop; \
              add chain ip cut out {{ type filter hook output priority 0; }}; add rule ip cut out ip daddr {address} drop"
         );
-        self.in_network(pod, &format!("nft '{rules}'")).await
+        self.in_network(pod, &format!("nft '{rules}'")).await.map(drop)
     }
 
     /// Undoes [`Scope::cut_off`].
@@ -60,15 +60,18 @@ impl Scope {
     /// # Errors
     /// When the pod's network can't be changed.
     pub async fn reconnect(&self, pod: &str) -> Result {
-        self.in_network(pod, "nft delete table ip cut").await
+        self.in_network(pod, "nft delete table ip cut").await.map(drop)
     }
 
-    async fn in_network(&self, pod: &str, command: &str) -> Result {
+    /// Runs a command of the node in a pod's network; its output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn in_network(&self, pod: &str, command: &str) -> Result<String> {
         let sidecar = self.sidecar(pod).await?;
         let id = runtime_id(&sidecar)?;
         let process = format!("{CTR} tasks ls | awk -v id={id} '$1 == id {{ print $2 }}'");
-        shell(&format!("set -eo pipefail; pid=$({process}); nsenter -t \"${{pid:?}}\" -n {command}")).await?.ok()?;
-        Ok(())
+        shell(&format!("set -eo pipefail; pid=$({process}); nsenter -t \"${{pid:?}}\" -n {command}")).await?.ok()
     }
 
     /// Where the stream of the sidecar is, by the `number`-th session of its pod.
