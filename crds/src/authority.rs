@@ -2,14 +2,17 @@
 //! issuer (at every mint) all call [`resolve`], so authority is computed and never remembered.
 
 mod not_built;
+mod promises;
 mod subject;
 
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
+use promises::{check_accepted, check_holds, exceptions_of_grant, outlives};
 pub use subject::{PodAsk, ask_of_pod, covers_account, covers_pod, selects};
 
 use crate::approval::Terms;
 use crate::reason::{Reason, Refused};
 use crate::rules::aws_document::{Dialect, document};
+use crate::rules::gcp_boundary;
 use crate::rules::{self, Grant, Kind, Statement};
 use crate::v1alpha1::{
     AgentCredentialPolicy, AwsDialect, Binding, CredentialProvider, Enforcement, OnExpiry, RevocationMode,
@@ -57,6 +60,8 @@ pub struct Authority {
     pub enforcement: Enforcement,
     /// How access ends.
     pub revocation: RevocationMode,
+    /// How long something that was handed out may live on after its session.
+    pub outlives: SignedDuration,
     /// What an agent can still do although the grant does not say so.
     pub exceptions: Vec<String>,
     /// The dialect that an AWS grant must be written in.
@@ -89,9 +94,10 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     rules::names::validate_principal(kind, &policy.spec.principal)
         .map_err(|e| Refused::new(Reason::PrincipalInvalid, format!("spec.principal: {e}")))?;
     let times = Times::read(policy, binding, kind)?;
-    let enforcement = enforcement_of(kind);
+    let enforcement = enforcement_of(kind, policy);
+    check_accepted(enforcement, policy)?;
     check_enforcement(enforcement, binding)?;
-    let authority = Authority {
+    let mut authority = Authority {
         hash: hash(policy, provider, binding),
         kind,
         provider: provider.name_any(),
@@ -106,11 +112,13 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         on_expiry: policy.spec.session.on_expiry,
         enforcement,
         revocation: revocation_of(kind),
+        outlives: outlives(kind, policy),
         exceptions: exceptions_of(provider),
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
         approval: Terms::read(policy, binding, kind)?,
     };
-    authority.grant(None)?;
+    let grant = authority.grant(None)?;
+    authority.exceptions.extend(exceptions_of_grant(&grant));
     Ok(authority)
 }
 
@@ -132,6 +140,7 @@ impl Authority {
         if let Some(dialect) = self.dialect {
             document(&grant, dialect).map_err(|e| Refused::new(e.reason(), e.to_string()))?;
         }
+        check_holds(&grant, &self.deny, narrowing.is_some())?;
         Ok(grant)
     }
 }
@@ -159,14 +168,14 @@ pub fn kind_of(provider: &CredentialProvider) -> Result<Kind, Refused> {
     if spec.vault.is_some() {
         return Ok(Kind::Vault);
     }
-    let field = [("gcp", spec.gcp.is_some()), ("azure", spec.azure.is_some())]
-        .into_iter()
-        .find_map(|(name, set)| set.then_some(name))
-        .unwrap_or("http");
+    if spec.gcp.is_some() {
+        return Ok(Kind::Gcp);
+    }
+    let field = if spec.azure.is_some() { "azure" } else { "http" };
     Err(Refused::new(
         Reason::NotImplemented,
         format!(
-            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, kubernetes and vault are",
+            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, gcp, kubernetes and vault are",
             provider.name_any()
         ),
     ))
@@ -296,19 +305,23 @@ fn check_ttl(kind: Kind, ttl: SignedDuration) -> Result<SignedDuration, Refused>
 }
 
 /// Shortest and longest life of a credential. STS gives 900 s to 12 h (AssumeRole reference). The API server gives tokens of 600 s
-/// at least (TokenRequest reference), but ours end earlier with the Secret that they are bound to.
+/// at least (TokenRequest reference), but ours end earlier with the Secret that they are bound to. Google gives a service account's access
+/// tokens an hour at most (generateAccessToken reference).
 pub fn bounds(kind: Kind) -> (SignedDuration, SignedDuration) {
     match kind {
         Kind::Aws => (SignedDuration::from_mins(15), SignedDuration::from_hours(12)),
         Kind::Kubernetes | Kind::Vault => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
+        Kind::Gcp => (SignedDuration::from_mins(1), SignedDuration::from_hours(1)),
     }
 }
 
-/// A token of Vault carries the policies of its role, which know nothing of one session's grant: that the sidecar sees to.
-fn enforcement_of(kind: Kind) -> Enforcement {
+/// A token of Vault carries the policies of its role, which know nothing of one session's grant: that the sidecar sees to. Google narrows
+/// tokens for Cloud Storage only.
+fn enforcement_of(kind: Kind, policy: &AgentCredentialPolicy) -> Enforcement {
     match kind {
         Kind::Aws | Kind::Kubernetes => Enforcement::Provider,
         Kind::Vault => Enforcement::Sidecar,
+        Kind::Gcp => gcp_boundary::enforcement(&policy.spec.allow),
     }
 }
 
@@ -335,7 +348,7 @@ fn check_enforcement(enforcement: Enforcement, binding: &Binding) -> Result<(), 
 
 fn revocation_of(kind: Kind) -> RevocationMode {
     match kind {
-        Kind::Aws => RevocationMode::ExpiryOnly,
+        Kind::Aws | Kind::Gcp => RevocationMode::ExpiryOnly,
         Kind::Kubernetes | Kind::Vault => RevocationMode::Immediate,
     }
 }

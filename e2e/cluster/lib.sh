@@ -19,6 +19,10 @@ cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
   MINIO_PORT=9010
   OPENBAO_PORT=8210
   POSTGRES_PORT=5544
+  GCP_PORT=8230
+  # Module with Google's discovery documents, and its checksum.
+  GOOGLE_API=v0.301.0
+  GOOGLE_API_SUM=h1:rTvI8szs17R7b09ggb34Bv4XrmFaFl9uCBncgxskqtw=
 }
 
 step() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }

@@ -14,6 +14,7 @@ use exeat_runtime::dns::Resolver;
 
 pub mod aws;
 mod error;
+pub mod gcp;
 pub mod guard;
 pub mod kubernetes;
 pub mod vault;
@@ -142,6 +143,8 @@ pub struct Context {
     pub web_identity_token_file: PathBuf,
     /// File with the issuer's own token for Vault's auth method `kubernetes`.
     pub vault_token_file: PathBuf,
+    /// File with the issuer's own token for Google's workload identity federation.
+    pub gcp_token_file: PathBuf,
     /// PEM bundle that agents check the API server's certificate against.
     pub cluster_ca_pem: Option<String>,
     /// Where agents reach the API server, `https://host[:port]`.
@@ -154,11 +157,16 @@ pub struct Context {
 /// `NotImplemented` for kinds that this version does not build, `BaseIdentityInvalid` where the Secret of `aws.secretRef` can't be
 /// used.
 pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<Arc<dyn Provider>, ProviderError> {
-    let inner: Arc<dyn Provider> = match (&spec.aws, &spec.kubernetes, &spec.vault) {
-        (Some(aws), _, _) => Arc::new(aws::Aws::new(aws, context).await?),
-        (None, Some(kubernetes), _) => Arc::new(kubernetes::Kubernetes::new(kubernetes, context)),
-        (None, None, Some(vault)) => Arc::new(vault::Vault::new(vault, context)?),
-        (None, None, None) => return Err(not_implemented()),
+    let inner: Arc<dyn Provider> = if let Some(aws) = &spec.aws {
+        Arc::new(aws::Aws::new(aws, context).await?)
+    } else if let Some(kubernetes) = &spec.kubernetes {
+        Arc::new(kubernetes::Kubernetes::new(kubernetes, context))
+    } else if let Some(vault) = &spec.vault {
+        Arc::new(vault::Vault::new(vault, context)?)
+    } else if let Some(gcp) = &spec.gcp {
+        Arc::new(gcp::Gcp::new(gcp, context)?)
+    } else {
+        return Err(not_implemented());
     };
     Ok(Arc::new(guard::Guarded::new(inner, guard::GuardSettings::default())))
 }
@@ -168,11 +176,16 @@ pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<A
 /// # Errors
 /// Why the provider would refuse it, and the fix.
 pub fn validate(spec: &CredentialProviderSpec, grant: &Grant) -> Result<(), ProviderError> {
-    match (&spec.aws, &spec.kubernetes, &spec.vault) {
-        (Some(aws), _, _) => aws::validate(aws, grant),
-        (None, Some(_), _) => kubernetes::rules_of(grant).map(drop),
-        (None, None, Some(_)) => vault::validate(grant),
-        (None, None, None) => Err(not_implemented()),
+    if let Some(aws) = &spec.aws {
+        aws::validate(aws, grant)
+    } else if spec.kubernetes.is_some() {
+        kubernetes::rules_of(grant).map(drop)
+    } else if spec.vault.is_some() {
+        vault::validate(grant)
+    } else if spec.gcp.is_some() {
+        gcp::validate(grant)
+    } else {
+        Err(not_implemented())
     }
 }
 
@@ -190,7 +203,7 @@ pub fn needs_session(spec: &CredentialProviderSpec) -> bool {
 fn not_implemented() -> ProviderError {
     ProviderError::lasting(
         Reason::NotImplemented,
-        "this kind of provider is not implemented in this version; use spec.aws, spec.kubernetes or spec.vault",
+        "this kind of provider is not implemented in this version; use spec.aws, spec.gcp, spec.kubernetes or spec.vault",
     )
 }
 

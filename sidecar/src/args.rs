@@ -89,6 +89,8 @@ pub enum Provider {
     Kubernetes,
     /// Vault and OpenBao: their API.
     Vault,
+    /// Google Cloud: the metadata server.
+    Gcp,
 }
 
 impl Provider {
@@ -98,6 +100,7 @@ impl Provider {
             Self::Aws => "aws",
             Self::Kubernetes => "kubernetes",
             Self::Vault => "vault",
+            Self::Gcp => "gcp",
         }
     }
 }

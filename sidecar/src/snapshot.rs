@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::machine::{EXPIRED, Machine, View};
 use crate::metrics::{Phase, Protocol};
-use crate::protocol::{Answer, aws, json, kubernetes, vault};
+use crate::protocol::{Answer, aws, gcp, json, kubernetes, vault};
 use crate::vault::Token;
 
 /// Answers as of one moment. Requests compare the clock with `until` themselves, so that nothing is served late even if the
@@ -34,6 +34,7 @@ struct Served {
     until: Timestamp,
     answers: Answers,
     vault: Option<Arc<Token>>,
+    gcp: Option<Arc<gcp::Metadata>>,
 }
 
 #[derive(Debug)]
@@ -43,6 +44,7 @@ struct Answers {
     kubernetes: Answer,
     discovery: Answer,
     vault: Answer,
+    gcp: Answer,
 }
 
 impl Snapshot {
@@ -54,6 +56,7 @@ impl Snapshot {
                 let served = Served {
                     until,
                     vault: held.payload.vault.clone(),
+                    gcp: held.payload.gcp.clone(),
                     answers: Answers {
                         aws: Answer::ok(held.payload.aws.clone().unwrap_or_default()),
                         json: Answer::ok(held.payload.json.clone()),
@@ -92,12 +95,18 @@ impl Snapshot {
             Protocol::Json => &answers.json,
             Protocol::Kubernetes => &answers.kubernetes,
             Protocol::Vault => &answers.vault,
+            Protocol::Gcp => &answers.gcp,
         }
     }
 
     /// What calls to Vault are made with at `now`.
     pub fn vault(&self, now: Timestamp) -> Option<Arc<Token>> {
         self.held.as_ref().filter(|held| now < held.until)?.vault.clone()
+    }
+
+    /// What the metadata server tells at `now`.
+    pub fn gcp(&self, now: Timestamp) -> Option<Arc<gcp::Metadata>> {
+        self.held.as_ref().filter(|held| now < held.until)?.gcp.clone()
     }
 
     /// The answer at `now` to a Kubernetes client that asks for the server's kinds.
@@ -121,6 +130,7 @@ impl Answers {
             kubernetes: kubernetes::refused(refusal),
             discovery: kubernetes::discovery_refused(refusal),
             vault: vault::refused(refusal),
+            gcp: gcp::refused(refusal),
         }
     }
 }

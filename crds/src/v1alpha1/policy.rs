@@ -36,7 +36,8 @@ use serde::{Deserialize, Serialize};
 pub struct AgentCredentialPolicySpec {
     /// The CredentialProvider (cluster-scoped). The author needs the verb `use` on it.
     pub provider_ref: NameRef,
-    /// The identity that is assumed: for AWS the ARN of a role, for Kubernetes `system:serviceaccounts:<namespace of grants>`.
+    /// The identity that is assumed: for AWS the ARN of a role, for Google Cloud a service account's address, for
+    /// Kubernetes `system:serviceaccounts:<namespace of grants>`.
     #[schemars(length(min = 1, max = 2048))]
     pub principal: String,
     /// The pods that may hold it.

@@ -1,11 +1,11 @@
-//! config/samples as they are shipped; only what belongs to a real account is replaced by MiniStack's. Those of the quick start are in
+//! config/samples as they are shipped; only what belongs to a real account is replaced by that of a stand-in. Those of the quick start are in
 //! `newcomer.rs`, which runs the README's own lines.
 
 use exeat_crds::v1alpha1::{CredentialProvider, Phase};
 use exeat_crds::{AgentCredentialPolicy, condition};
 use exeat_e2e::{
-    AWS_ACCOUNT, AgentPod, MINISTACK, Output, ROOT, Result, S3_MINISTACK, Scope, connect, ensure, provider, shell,
-    wait_for,
+    AWS_ACCOUNT, AgentPod, GCP, GCP_ADDRESS, MINISTACK, Output, ROOT, Result, S3_MINISTACK, Scope, connect, ensure,
+    provider, shell, wait_for,
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, PostParams};
@@ -30,7 +30,7 @@ async fn policy_is_ready(client: &Client, name: &str) -> Result {
 }
 
 async fn remove(client: &Client) -> Result {
-    const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws rbac-kubernetes";
+    const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws provider-gcp rbac-kubernetes";
     shell("kubectl get credentialholds -o name | grep /cleanup-agent- | xargs -r kubectl delete").await?;
     for sample in SAMPLES.split(' ') {
         let _ =
@@ -51,6 +51,10 @@ async fn samples_do_what_they_say() -> Result {
     shell("kubectl apply -f config/samples/rbac-kubernetes.yaml").await?.ok()?;
     let outcome = match aws_sample(&client).await {
         Ok(()) => approvals_samples(&client).await,
+        failed => failed,
+    };
+    let outcome = match outcome {
+        Ok(()) => gcp_sample(&client).await,
         failed => failed,
     };
     remove(&client).await?;
@@ -133,5 +137,23 @@ async fn aws_sample(client: &Client) -> Result {
     assert!(log.starts_with("q3.txt "), "{log}");
     let session = ns.session(&name, 1, Phase::Completed, 30).await?;
     assert_eq!(session.spec.request.justification.as_deref(), Some("Quarterly report"));
+    Ok(())
+}
+
+async fn gcp_sample(client: &Client) -> Result {
+    let ns = Scope { client: client.clone(), name: NAMESPACE.to_owned() };
+    let mut sample: CredentialProvider = read("provider-gcp.yaml")?;
+    let ours = provider("x", GCP, &[], &[]).spec.gcp;
+    if let Some(gcp) = &mut sample.spec.gcp {
+        gcp.endpoints = ours.and_then(|ours| ours.endpoints);
+    }
+    Api::all(client.clone()).create(&PostParams::default(), &sample).await?;
+    ns.create(&read::<AgentCredentialPolicy>("policy-gcp.yaml")?).await?;
+    policy_is_ready(client, "object-reader").await?;
+    let pod: Pod = read("pod-gcp.yaml")?;
+    let name = pod.name_any();
+    ns.start(pod.with_env("STORAGE_ENDPOINT", GCP_ADDRESS)).await?;
+    let (code, log) = ns.finished(&name, 180).await?;
+    assert_eq!((code, log.trim()), (0, "2026/q3.txt 14\n2026/q4.txt 14"));
     Ok(())
 }

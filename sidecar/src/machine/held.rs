@@ -7,7 +7,7 @@ use exeat_wire::{Credential, CredentialResponse, KubernetesCredential};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Provider;
-use crate::protocol::{aws, json};
+use crate::protocol::{aws, gcp, json};
 use crate::vault::Token;
 
 /// The least grace without contact: shorter ones would stop between two heartbeats.
@@ -41,6 +41,8 @@ pub struct Payload {
     pub kubernetes: Option<KubernetesCredential>,
     /// What calls to Vault are made with.
     pub vault: Option<Arc<Token>>,
+    /// What the metadata server tells.
+    pub gcp: Option<Arc<gcp::Metadata>>,
 }
 
 impl std::fmt::Debug for Payload {
@@ -95,6 +97,10 @@ impl Held {
                 payload.aws = Some(aws::body(&keys, expires_at.min(session_expires_at)).map_err(unwritable)?);
             }
             Credential::Kubernetes(token) => payload.kubernetes = Some(token),
+            Credential::Gcp(tokens) => {
+                let until = expires_at.min(session_expires_at);
+                payload.gcp = Some(Arc::new(gcp::Metadata::new(tokens, until)));
+            }
             _ => {}
         }
         Ok(Self {
@@ -148,6 +154,7 @@ fn kind(credential: &Credential) -> &'static str {
         Credential::Aws(_) => Provider::Aws.as_str(),
         Credential::Kubernetes(_) => Provider::Kubernetes.as_str(),
         Credential::Vault(_) => Provider::Vault.as_str(),
+        Credential::Gcp(_) => Provider::Gcp.as_str(),
         _ => "unknown",
     }
 }

@@ -43,6 +43,10 @@ fn secret_bytes(credential: &Credential) -> usize {
     match credential {
         Credential::Aws(keys) => keys.session_token.expose().len(),
         Credential::Kubernetes(token) => token.token.expose().len() + token.certificate_authority.len(),
+        Credential::Gcp(gcp) => {
+            let identity = gcp.identity_tokens.iter().map(|token| token.token.expose().len());
+            gcp.access_token.as_ref().map_or(0, |token| token.expose().len()) + identity.sum::<usize>()
+        }
         _ => 0,
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! An action is written in one of two roles. In what a team **allows** it names what it means: no wildcard that could
 //! reach another service or kind of object. In an admin's **guardrail** (`maxActions`, `deny`, `approvalRules`) wider
-//! patterns are welcome. The grammar and the law of each kind stand in [`aws`], [`kubernetes`] and [`vault`].
+//! patterns are welcome. The grammar and the law of each kind stand in [`aws`], [`gcp`],
+//! [`kubernetes`] and [`vault`].
 
 pub mod aws;
+pub mod gcp;
 pub mod kubernetes;
 pub mod vault;
 
@@ -28,6 +30,8 @@ pub enum Kind {
     Kubernetes,
     /// HashiCorp Vault or OpenBao.
     Vault,
+    /// Google Cloud.
+    Gcp,
 }
 
 impl Kind {
@@ -37,6 +41,7 @@ impl Kind {
             Self::Aws => "aws",
             Self::Kubernetes => "kubernetes",
             Self::Vault => "vault",
+            Self::Gcp => "gcp",
         }
     }
 }
@@ -49,7 +54,7 @@ impl fmt::Display for Kind {
 
 /// The text names no kind of provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of provider; write aws, kubernetes or vault")]
+#[error("{0:?} is no kind of provider; write aws, gcp, kubernetes or vault")]
 pub struct UnknownKind(String);
 
 impl FromStr for Kind {
@@ -60,6 +65,7 @@ impl FromStr for Kind {
             "aws" => Ok(Self::Aws),
             "kubernetes" => Ok(Self::Kubernetes),
             "vault" => Ok(Self::Vault),
+            "gcp" => Ok(Self::Gcp),
             other => Err(UnknownKind(other.to_owned())),
         }
     }
@@ -109,6 +115,8 @@ pub enum Action {
     Kubernetes(kubernetes::Action),
     /// `verb`, in guardrails `verb path` too.
     Vault(vault::Action),
+    /// `service.resource.verb`, or a custom role.
+    Gcp(gcp::Action),
 }
 
 impl Action {
@@ -121,6 +129,7 @@ impl Action {
             Kind::Aws => aws::Action::parse(role, text).map(Self::Aws),
             Kind::Kubernetes => kubernetes::Action::parse(role, text).map(Self::Kubernetes),
             Kind::Vault => vault::Action::parse(role, text).map(Self::Vault),
+            Kind::Gcp => gcp::Action::parse(role, text).map(Self::Gcp),
         }
     }
 
@@ -130,6 +139,7 @@ impl Action {
             Self::Aws(action) => action.text(),
             Self::Kubernetes(action) => action.text(),
             Self::Vault(action) => action.text(),
+            Self::Gcp(action) => action.text(),
         }
     }
 
@@ -139,6 +149,7 @@ impl Action {
             Self::Aws(action) => action.text().to_ascii_lowercase(),
             Self::Kubernetes(action) => action.text(),
             Self::Vault(action) => action.text(),
+            Self::Gcp(action) => action.text(),
         }
     }
 
@@ -148,6 +159,7 @@ impl Action {
             Self::Aws(action) => action.covers(call),
             Self::Kubernetes(action) => action.covers(call),
             Self::Vault(action) => action.covers(call),
+            Self::Gcp(action) => action.covers(call),
         }
     }
 
@@ -157,6 +169,7 @@ impl Action {
             (Self::Aws(a), Self::Aws(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
             (Self::Vault(a), Self::Vault(b)) => a.subset(b),
+            (Self::Gcp(a), Self::Gcp(b)) => a.subset(b),
             _ => false,
         }
     }
@@ -167,6 +180,7 @@ impl Action {
             (Self::Aws(a), Self::Aws(b)) => a.overlaps(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.overlaps(b),
             (Self::Vault(a), Self::Vault(b)) => a.overlaps(b),
+            (Self::Gcp(a), Self::Gcp(b)) => a.overlaps(b),
             _ => true,
         }
     }
@@ -183,6 +197,7 @@ impl Action {
     pub(crate) fn meets(&self, guardrail: &Self, resource: &Resource) -> bool {
         match (self, guardrail, resource) {
             (Self::Vault(action), Self::Vault(guardrail), Resource::Vault(path)) => action.meets(guardrail, path),
+            (Self::Gcp(action), Self::Gcp(guardrail), _) => action.meets(guardrail),
             _ => self.overlaps(guardrail),
         }
     }
@@ -205,6 +220,8 @@ pub enum Resource {
     Kubernetes(kubernetes::Resource),
     /// A path.
     Vault(vault::Resource),
+    /// Objects of a bucket, an audience, or a name elsewhere.
+    Gcp(gcp::Resource),
 }
 
 impl Resource {
@@ -217,6 +234,7 @@ impl Resource {
             Kind::Aws => aws::Resource::parse(text).map(Self::Aws),
             Kind::Kubernetes => kubernetes::Resource::parse(text).map(Self::Kubernetes),
             Kind::Vault => vault::Resource::parse(text).map(Self::Vault),
+            Kind::Gcp => gcp::Resource::parse(text).map(Self::Gcp),
         }
     }
 
@@ -226,6 +244,7 @@ impl Resource {
             Self::Aws(resource) => resource.text().to_owned(),
             Self::Kubernetes(resource) => resource.text(),
             Self::Vault(resource) => resource.text(),
+            Self::Gcp(resource) => resource.text(),
         }
     }
 
@@ -235,6 +254,7 @@ impl Resource {
             Self::Aws(resource) => resource.covers(call),
             Self::Kubernetes(resource) => resource.covers(call),
             Self::Vault(resource) => resource.covers(call),
+            Self::Gcp(resource) => resource.covers(call),
         }
     }
 
@@ -244,6 +264,7 @@ impl Resource {
             (Self::Aws(a), Self::Aws(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
             (Self::Vault(a), Self::Vault(b)) => a.subset(b),
+            (Self::Gcp(a), Self::Gcp(b)) => a.subset(b),
             _ => false,
         }
     }
@@ -256,6 +277,7 @@ impl Resource {
 pub fn check_pair(action: &Action, resource: &Resource) -> Result<(), PatternError> {
     match (action, resource) {
         (Action::Kubernetes(action), Resource::Kubernetes(resource)) => kubernetes::check_pair(action, resource),
+        (Action::Gcp(action), Resource::Gcp(resource)) => gcp::check_pair(action, resource),
         _ => Ok(()),
     }
 }

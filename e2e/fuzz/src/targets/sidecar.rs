@@ -1,4 +1,4 @@
-//! Raw bytes over a loopback socket to the sidecar's listener, once where it serves AWS and once Kubernetes. `<|>` in an input
+//! Raw bytes over a loopback socket to the sidecar's listener, where it serves AWS, Kubernetes and Google Cloud. `<|>` in an input
 //! parts what is sent at once.
 
 use std::sync::Arc;
@@ -15,7 +15,9 @@ use exeat_sidecar::secret::Secrets;
 use exeat_sidecar::server;
 use exeat_sidecar::snapshot::Snapshot;
 use exeat_sidecar::vault::forward::Forward;
-use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Secret, VaultCredential};
+use exeat_wire::{
+    AwsCredential, Credential, CredentialResponse, GcpCredential, KubernetesCredential, Secret, VaultCredential,
+};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,7 +62,8 @@ impl Sidecar {
     pub(super) fn new() -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let servers = [Provider::Aws, Provider::Kubernetes].map(|provider| runtime.block_on(start(provider)));
+        let servers =
+            [Provider::Aws, Provider::Kubernetes, Provider::Gcp].map(|provider| runtime.block_on(start(provider)));
         Ok(Self { runtime, servers: servers.into_iter().collect::<Result<_, _>>()?, judged: 0 })
     }
 
@@ -127,6 +130,15 @@ fn response(provider: Provider) -> CredentialResponse {
             allow: Vec::new(),
             deny: Vec::new(),
             require_request_header: true,
+        }),
+        Provider::Gcp => Credential::Gcp(GcpCredential {
+            email: "agents@example.iam.gserviceaccount.com".into(),
+            project: "example".into(),
+            project_number: None,
+            universe_domain: "googleapis.com".into(),
+            scopes: Vec::new(),
+            access_token: Some(Secret::new(CANARIES[2])),
+            identity_tokens: Vec::new(),
         }),
         Provider::Aws => Credential::Aws(AwsCredential {
             access_key_id: "AKID".into(),
@@ -195,6 +207,10 @@ fn may_have(head: &http::Head, provider: Provider) -> bool {
     let bearer = shown.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let opened = match head.path() {
         "/aws/credentials" => provider == Provider::Aws && [SECRET, POD_UID].contains(&shown),
+        "/computeMetadata/v1/instance/service-accounts/default/token" => {
+            let flavor = head.only("metadata-flavor").unwrap_or_default();
+            provider == Provider::Gcp && flavor.eq_ignore_ascii_case("google")
+        }
         "/exeat/v1/credential" => bearer.is_some_and(|(_, secret)| secret == SECRET),
         _ => false,
     };
@@ -219,6 +235,9 @@ impl Target for Sidecar {
             " HTTP/0.9\r\n",
             "/aws/credentials",
             "/exeat/v1/credential",
+            "/computeMetadata/v1/instance/service-accounts/default/token",
+            "/computeMetadata/v1/?recursive=true",
+            "Metadata-Flavor: Google\r\n",
             "/kubernetes/denied/api",
             "/api/v1/pods",
             "/health/started",

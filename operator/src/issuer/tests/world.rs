@@ -315,6 +315,7 @@ impl World {
             resolver: Resolver::system(),
             web_identity_token_file: "/nowhere".into(),
             vault_token_file: "/nowhere".into(),
+            gcp_token_file: "/nowhere".into(),
             cluster_ca_pem: None,
             cluster_server: "https://kubernetes.default.svc".into(),
         };
