@@ -1,19 +1,21 @@
 //! Policy and provider together: what a policy may hand out, or why it may not. The webhook, the controller (at decision) and the
 //! issuer (at every mint) all call [`resolve`], so authority is computed and never remembered.
 
-mod accepted;
 pub mod azure;
 mod not_built;
 mod principals;
+mod promises;
 mod subject;
 
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
 pub use principals::Principals;
+use promises::{check_accepted, check_enforcement, check_holds, exceptions_of, exceptions_of_grant, outlives};
 pub use subject::{PodAsk, ask_of_pod, covers_account, covers_pod, selects};
 
 use crate::approval::Terms;
 use crate::reason::{Reason, Refused};
 use crate::rules::aws_document::{Dialect, document};
+use crate::rules::gcp_boundary;
 use crate::rules::{self, Grant, Kind, Statement};
 use crate::v1alpha1::{
     AgentCredentialPolicy, AwsDialect, Binding, CredentialProvider, Enforcement, OnExpiry, RevocationMode,
@@ -61,7 +63,7 @@ pub struct Authority {
     pub enforcement: Enforcement,
     /// How access ends.
     pub revocation: RevocationMode,
-    /// How long a credential may work after the session, since its provider alone decides when it ends.
+    /// How long something that was handed out may live on after its session, since its provider alone decides when it ends.
     pub outlives: SignedDuration,
     /// What an agent can still do although the grant does not say so.
     pub exceptions: Vec<String>,
@@ -95,10 +97,10 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     }
     principals.validate(kind)?;
     let times = Times::read(policy, binding, kind)?;
-    let enforcement = enforcement_of(kind);
+    let enforcement = enforcement_of(kind, policy);
+    check_accepted(enforcement, policy)?;
     check_enforcement(enforcement, binding)?;
-    accepted::check(enforcement, policy)?;
-    let authority = Authority {
+    let mut authority = Authority {
         hash: hash(policy, provider, binding),
         kind,
         provider: provider.name_any(),
@@ -113,12 +115,13 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         on_expiry: policy.spec.session.on_expiry,
         enforcement,
         revocation: revocation_of(kind),
-        outlives: azure::outlives(provider)?,
+        outlives: outlives(provider, policy)?,
         exceptions: exceptions_of(provider),
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
         approval: Terms::read(policy, binding, kind)?,
     };
-    authority.grant_of_any(None)?;
+    let grant = authority.grant_of_any(None)?;
+    authority.exceptions.extend(exceptions_of_grant(&grant));
     Ok(authority)
 }
 
@@ -152,7 +155,9 @@ impl Authority {
         }
         if self.kind == Kind::Azure {
             azure::check(&grant)?;
+            azure::check_narrowing(&self.allow, &grant)?;
         }
+        check_holds(&grant, &self.deny, narrowing.is_some())?;
         Ok(grant)
     }
 }
@@ -183,11 +188,13 @@ pub fn kind_of(provider: &CredentialProvider) -> Result<Kind, Refused> {
     if spec.azure.is_some() {
         return Ok(Kind::Azure);
     }
-    let field = if spec.gcp.is_some() { "gcp" } else { "http" };
+    if spec.gcp.is_some() {
+        return Ok(Kind::Gcp);
+    }
     Err(Refused::new(
         Reason::NotImplemented,
         format!(
-            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, azure, kubernetes and vault are",
+            "spec.http of CredentialProvider {:?} is not implemented in this version; aws, azure, gcp, kubernetes and vault are",
             provider.name_any()
         ),
     ))
@@ -302,76 +309,30 @@ fn check_ttl(kind: Kind, ttl: SignedDuration) -> Result<SignedDuration, Refused>
 
 /// Shortest and longest life of a credential. STS gives 900 s to 12 h (AssumeRole reference). The API server gives tokens of 600 s
 /// at least (TokenRequest reference), but ours end earlier with the Secret that they are bound to. A token of Entra lives longer than it is
-/// served.
+/// served. Google gives a service account's access tokens an hour at most (generateAccessToken reference).
 pub fn bounds(kind: Kind) -> (SignedDuration, SignedDuration) {
     match kind {
         Kind::Aws => (SignedDuration::from_mins(15), SignedDuration::from_hours(12)),
         Kind::Azure | Kind::Kubernetes | Kind::Vault => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
+        Kind::Gcp => (SignedDuration::from_mins(1), SignedDuration::from_hours(1)),
     }
 }
 
-/// A token of Vault carries the policies of its role, which know nothing of one session's grant: that the sidecar sees to.
-fn enforcement_of(kind: Kind) -> Enforcement {
+/// A token of Vault carries the policies of its role, which know nothing of one session's grant: that the sidecar sees to. Google narrows
+/// tokens for Cloud Storage only.
+fn enforcement_of(kind: Kind, policy: &AgentCredentialPolicy) -> Enforcement {
     match kind {
         Kind::Aws | Kind::Kubernetes => Enforcement::Provider,
         Kind::Vault => Enforcement::Sidecar,
         Kind::Azure => Enforcement::PrincipalOnly,
+        Kind::Gcp => gcp_boundary::enforcement(&policy.spec.allow),
     }
-}
-
-fn check_enforcement(enforcement: Enforcement, binding: &Binding) -> Result<(), Refused> {
-    let rank = |enforcement| match enforcement {
-        Enforcement::PrincipalOnly => 0,
-        Enforcement::Sidecar => 1,
-        Enforcement::Broker => 2,
-        Enforcement::Provider => 3,
-    };
-    let least = binding.min_enforcement.unwrap_or(Enforcement::PrincipalOnly);
-    if rank(enforcement) >= rank(least) {
-        return Ok(());
-    }
-    Err(Refused::new(
-        Reason::EnforcementTooWeak,
-        format!(
-            "spec.bindings[name={}].minEnforcement of the provider is {least:?}, and this kind of provider gives {enforcement:?}; lower \
-             it, or serve the namespace by another provider",
-            binding.name
-        ),
-    ))
 }
 
 fn revocation_of(kind: Kind) -> RevocationMode {
     match kind {
-        Kind::Aws | Kind::Azure => RevocationMode::ExpiryOnly,
+        Kind::Aws | Kind::Azure | Kind::Gcp => RevocationMode::ExpiryOnly,
         Kind::Kubernetes | Kind::Vault => RevocationMode::Immediate,
-    }
-}
-
-fn exceptions_of(provider: &CredentialProvider) -> Vec<String> {
-    if let Some(azure) = &provider.spec.azure {
-        return azure::exceptions(azure);
-    }
-    match provider.spec.aws.as_ref().map(|aws| aws.dialect) {
-        Some(AwsDialect::Aws) => vec![
-            "sts:GetCallerIdentity can't be denied by any policy".to_owned(),
-            "what an agent starts or signs (presigned URLs, jobs) can outlive its session".to_owned(),
-        ],
-        Some(AwsDialect::S3Compatible) => vec![
-            "only S3 actions are narrowed: the service's dialect knows no others".to_owned(),
-            "some services judge the read of an object's version as s3:GetObject".to_owned(),
-            "presigned URLs can outlive the session".to_owned(),
-        ],
-        None if provider.spec.kubernetes.is_some() => vec![
-            "what every authenticated account may do (system:authenticated: discovery, self reviews) is not denied"
-                .to_owned(),
-        ],
-        None if provider.spec.vault.is_some() => vec![
-            "Vault holds the token to the policies of its token role; that it is used for no more than the grant is the sidecar's doing"
-                .to_owned(),
-            "what was read (values of KV, keys without a lease) stays known after the session".to_owned(),
-            "every process of the pod may call the sidecar's Vault listener: its protocol carries no secret of ours".to_owned(),
-        ],
-        None => Vec::new(),
     }
 }
 

@@ -14,6 +14,8 @@ pub const PORT: &str = "exeat.dev/port";
 pub const WAIT: &str = "exeat.dev/wait";
 /// Pod annotation: `Env` hands the loopback secret to SDKs that are too old for a token file.
 pub const AWS_TOKEN: &str = "exeat.dev/aws-token";
+/// Pod annotation: `true` makes the sidecar Google's metadata server by its own name, on port 80, for clients that know no other.
+pub const GCP_METADATA_HOST: &str = "exeat.dev/gcp-metadata-host";
 /// Pod annotation: container names, comma separated, that get no credentials.
 pub const SKIP_CONTAINERS: &str = "exeat.dev/skip-containers";
 /// Pod annotation: container names whose `envFrom` the author has checked for shadowing variables.

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Starts the stand-ins for a cloud inside the cluster NAME and fills them: MiniStack (STS, IAM, S3), MinIO (STS, S3), a real OpenBao with
-# a real PostgreSQL behind its database engine, and a stand-in for Entra ID.
-#   up.sh [ministack] [minio] [postgres openbao] [entra]     all by default; running ones are left alone
-# What clients need is in RUN/backends/BACKEND.env (seed.py, seed_vault.py and entra.py say what is in them).
+# a real PostgreSQL behind its database engine, and stand-ins of our own for Entra ID and for Google Cloud, the latter held to Google's discovery
+# documents.
+#   up.sh [ministack] [minio] [postgres openbao] [entra] [gcp]     all by default; running ones are left alone
+# What clients need is in RUN/backends/BACKEND.env (seed.py, seed_vault.py and entra.py say what is in them), of Google in gcp-key.json.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
@@ -92,7 +93,16 @@ start_entra() {
   wait_for Entra 60 test -s "$state/entra.env" || { tail -n 20 "$RUN/logs/entra.log" >&2; return 1; }
 }
 
-if (($# == 0)); then set -- ministack minio postgres openbao entra; fi
+# It knows the keys by which this cluster signs the tokens of its service accounts.
+start_gcp() {
+  kubectl get --raw /openid/v1/jwks >"$state/gcp-jwks.json"
+  kubectl get --raw /.well-known/openid-configuration >"$state/gcp-oidc.json"
+  launch gcp env PYTHONDONTWRITEBYTECODE=1 "$python" "$here/gcp/server.py" "$NODE_IP" "$GCP_PORT" "$state" "$CACHE/google-api-$GOOGLE_API"
+  wait_for "the stand-in for Google" 60 answers "$GCP_PORT" || { tail -n 20 "$RUN/logs/gcp.log" >&2; return 1; }
+  echo "GCP_ENDPOINT=http://$NODE_IP:$GCP_PORT" >"$state/gcp.env"
+}
+
+if (($# == 0)); then set -- ministack minio postgres openbao entra gcp; fi
 for backend; do
   if ! running "$backend"; then
     # What an ended one has left is of no use: MiniStack keeps everything in memory.

@@ -22,6 +22,10 @@ cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
   POSTGRES_PORT=5544
   ENTRA_PORT=8310
   ENTRA_SERVICES_PORT=8311
+  GCP_PORT=8230
+  # Module with Google's discovery documents, and its checksum.
+  GOOGLE_API=v0.301.0
+  GOOGLE_API_SUM=h1:rTvI8szs17R7b09ggb34Bv4XrmFaFl9uCBncgxskqtw=
 }
 
 step() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }

@@ -2,8 +2,8 @@
 
 use exeat_crds::rules::Statement;
 use exeat_crds::v1alpha1::{
-    AgentCredentialPolicySpec, AwsDialect, AwsProvider, AwsSource, Binding, CredentialProviderSpec, KubernetesProvider,
-    NameRef, Subjects, VaultAuth, VaultKubernetesAuth, VaultProvider,
+    AgentCredentialPolicySpec, AwsDialect, AwsProvider, AwsSource, Binding, CredentialProviderSpec, GcpEndpoints,
+    GcpProvider, GcpSource, KubernetesProvider, NameRef, Subjects, VaultAuth, VaultKubernetesAuth, VaultProvider,
 };
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -27,6 +27,10 @@ pub const MINIO: &str = "e2e-minio";
 pub const VAULT: &str = "e2e-vault";
 /// OpenBao, as issuer and sidecars reach it.
 pub const VAULT_ADDRESS: &str = "http://198.18.0.1:8210";
+/// Provider of the stand-in for Google Cloud.
+pub const GCP: &str = "e2e-gcp";
+/// That stand-in, as issuer and agents reach it.
+pub const GCP_ADDRESS: &str = "http://198.18.0.1:8230";
 /// Principal of the Kubernetes provider.
 pub const GRANTS: &str = "system:serviceaccounts:exeat-grants";
 /// Account number at MiniStack.
@@ -96,7 +100,7 @@ pub fn provider(name: &str, kind: &str, principals: &[&str], max_actions: &[&str
             _ => None,
         },
         kubernetes: (kind == KUBERNETES).then(KubernetesProvider::default),
-        gcp: None,
+        gcp: (kind == GCP).then(gcp),
         azure: (kind == AZURE).then(azure::settings),
         vault: (kind == VAULT).then(vault),
         http: None,
@@ -124,7 +128,25 @@ fn vault() -> VaultProvider {
     }
 }
 
-pub(crate) fn suite_providers() -> [CredentialProvider; 5] {
+/// The issuer is known by its own token, which the pool trusts.
+fn gcp() -> GcpProvider {
+    let here = || Some(GCP_ADDRESS.to_owned());
+    GcpProvider {
+        project: "example".to_owned(),
+        project_number: Some("1234567890".to_owned()),
+        source: GcpSource::WorkloadIdentity,
+        workload_identity_provider: Some(
+            "projects/1234567890/locations/global/workloadIdentityPools/exeat/providers/cluster".to_owned(),
+        ),
+        endpoints: Some(GcpEndpoints { iam_credentials: here(), sts: here(), oauth2: here(), metadata: here() }),
+        ..GcpProvider::default()
+    }
+}
+
+pub(crate) fn suite_providers() -> [CredentialProvider; 6] {
+    let accounts = ["agents-*@example.iam.gserviceaccount.com"];
+    let mut gcp = provider(GCP, GCP, &accounts, &["storage.*", "bigquery.*", "iam.serviceAccounts.getOpenIdToken"]);
+    gcp.spec.bindings[0].deny = texts(&["storage.objects.setIamPolicy"]);
     let mut vault = provider(VAULT, VAULT, &["agents-*"], &["read", "list", "write secret/*"]);
     vault.spec.bindings[0].deny = texts(&["* secret/data/reports/salaries"]);
     let roles = ["arn:aws:iam::000000000000:role/agents/agents/*"];
@@ -134,6 +156,7 @@ pub(crate) fn suite_providers() -> [CredentialProvider; 5] {
         provider(MINIO, MINIO, &roles, &["s3:*"]),
         vault,
         provider(AZURE, AZURE, &[azure::PRINCIPALS], &["Microsoft.Storage/*", "*/read"]),
+        gcp,
     ]
 }
 

@@ -19,8 +19,9 @@ pub mod system;
 mod wait;
 
 pub use build::{
-    AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, REPORT_WRITER, S3_MINIO, S3_MINISTACK, VAULT,
-    VAULT_ADDRESS, agent, aws_policy, deployment, kubernetes_policy, policy, provider, script, statement,
+    AWS_ACCOUNT, AgentPod, GCP, GCP_ADDRESS, GRANTS, KUBERNETES, MINIO, MINISTACK, REPORT_WRITER, S3_MINIO,
+    S3_MINISTACK, VAULT, VAULT_ADDRESS, agent, aws_policy, deployment, kubernetes_policy, policy, provider, script,
+    statement,
 };
 pub use cluster::{connect, connect_as, connect_with_token, is_for_tests, now, system_namespace};
 pub use failure::{Failure, Result, refused};

@@ -15,6 +15,7 @@ use exeat_runtime::dns::Resolver;
 pub mod aws;
 pub mod azure;
 mod error;
+pub mod gcp;
 pub mod guard;
 pub mod kubernetes;
 mod record;
@@ -150,6 +151,8 @@ pub struct Context {
     pub vault_token_file: PathBuf,
     /// File with the issuer's own token for Entra's federated credentials.
     pub azure_token_file: PathBuf,
+    /// File with the issuer's own token for Google's workload identity federation.
+    pub gcp_token_file: PathBuf,
     /// PEM bundle that agents check the API server's certificate against.
     pub cluster_ca_pem: Option<String>,
     /// Where agents reach the API server, `https://host[:port]`.
@@ -162,20 +165,20 @@ pub struct Context {
 /// `NotImplemented` for kinds that this version does not build, `BaseIdentityInvalid` where the Secret of `aws.secretRef` can't be
 /// used.
 pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<Arc<dyn Provider>, ProviderError> {
-    if let Some(azure) = &spec.azure {
-        return Ok(guarded(Arc::new(azure::Azure::new(azure, context)?)));
-    }
-    let inner: Arc<dyn Provider> = match (&spec.aws, &spec.kubernetes, &spec.vault) {
-        (Some(aws), _, _) => Arc::new(aws::Aws::new(aws, context).await?),
-        (None, Some(kubernetes), _) => Arc::new(kubernetes::Kubernetes::new(kubernetes, context)),
-        (None, None, Some(vault)) => Arc::new(vault::Vault::new(vault, context)?),
-        (None, None, None) => return Err(not_implemented()),
+    let inner: Arc<dyn Provider> = if let Some(aws) = &spec.aws {
+        Arc::new(aws::Aws::new(aws, context).await?)
+    } else if let Some(azure) = &spec.azure {
+        Arc::new(azure::Azure::new(azure, context)?)
+    } else if let Some(gcp) = &spec.gcp {
+        Arc::new(gcp::Gcp::new(gcp, context)?)
+    } else if let Some(kubernetes) = &spec.kubernetes {
+        Arc::new(kubernetes::Kubernetes::new(kubernetes, context))
+    } else if let Some(vault) = &spec.vault {
+        Arc::new(vault::Vault::new(vault, context)?)
+    } else {
+        return Err(not_implemented());
     };
-    Ok(guarded(inner))
-}
-
-fn guarded(inner: Arc<dyn Provider>) -> Arc<dyn Provider> {
-    Arc::new(guard::Guarded::new(inner, guard::GuardSettings::default()))
+    Ok(Arc::new(guard::Guarded::new(inner, guard::GuardSettings::default())))
 }
 
 /// Checks what can be known of a grant without asking the provider: the size of its document, what its rules can say.
@@ -183,12 +186,18 @@ fn guarded(inner: Arc<dyn Provider>) -> Arc<dyn Provider> {
 /// # Errors
 /// Why the provider would refuse it, and the fix.
 pub fn validate(spec: &CredentialProviderSpec, grant: &Grant) -> Result<(), ProviderError> {
-    match (&spec.aws, &spec.kubernetes, &spec.vault) {
-        _ if spec.azure.is_some() => azure::validate(grant),
-        (Some(aws), _, _) => aws::validate(aws, grant),
-        (None, Some(_), _) => kubernetes::rules_of(grant).map(drop),
-        (None, None, Some(_)) => vault::validate(grant),
-        (None, None, None) => Err(not_implemented()),
+    if let Some(aws) = &spec.aws {
+        aws::validate(aws, grant)
+    } else if spec.azure.is_some() {
+        azure::validate(grant)
+    } else if spec.gcp.is_some() {
+        gcp::validate(grant)
+    } else if spec.kubernetes.is_some() {
+        kubernetes::rules_of(grant).map(drop)
+    } else if spec.vault.is_some() {
+        vault::validate(grant)
+    } else {
+        Err(not_implemented())
     }
 }
 
@@ -206,7 +215,7 @@ pub fn needs_session(spec: &CredentialProviderSpec) -> bool {
 fn not_implemented() -> ProviderError {
     ProviderError::lasting(
         Reason::NotImplemented,
-        "this kind of provider is not implemented in this version; use spec.aws, spec.azure, spec.kubernetes or spec.vault",
+        "this kind of provider is not implemented in this version; use spec.aws, spec.azure, spec.gcp, spec.kubernetes or spec.vault",
     )
 }
 

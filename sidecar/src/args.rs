@@ -91,6 +91,8 @@ pub enum Provider {
     Kubernetes,
     /// Vault and OpenBao: their API.
     Vault,
+    /// Google Cloud: the metadata server.
+    Gcp,
 }
 
 impl Provider {
@@ -101,6 +103,7 @@ impl Provider {
             Self::Azure => "azure",
             Self::Kubernetes => "kubernetes",
             Self::Vault => "vault",
+            Self::Gcp => "gcp",
         }
     }
 }

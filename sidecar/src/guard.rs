@@ -9,6 +9,10 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 /// Largest request body; no protocol here needs one.
 pub const MAX_BODY_BYTES: u64 = 64 * 1024;
 
+/// Where clients look for Google's metadata server that can't be told another place.
+const METADATA_PORT: u16 = 80;
+const METADATA_HOSTS: [&str; 2] = ["metadata.google.internal", "metadata"];
+
 static FORWARDED: [HeaderName; 3] = [
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("forwarded"),
@@ -99,13 +103,19 @@ impl Rejection {
 /// The rule over request heads, for one port.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    hosts: [String; 3],
+    hosts: Vec<String>,
 }
 
 impl Guard {
-    /// A guard for a listener on `port`.
+    /// A guard for a listener on `port`. On port 80 the sidecar is Google's metadata server by its own names, and clients leave the port out.
     pub fn new(port: u16) -> Self {
-        Self { hosts: [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")] }
+        const LOOPBACK: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
+        let mut hosts: Vec<String> = LOOPBACK.iter().map(|host| format!("{host}:{port}")).collect();
+        if port == METADATA_PORT {
+            hosts.extend(LOOPBACK.map(str::to_owned));
+            hosts.extend(METADATA_HOSTS.iter().flat_map(|host| [(*host).to_owned(), format!("{host}:{port}")]));
+        }
+        Self { hosts }
     }
 
     /// Whether a request with this head may go on to its protocol.

@@ -19,6 +19,8 @@ pub enum Protocol {
     Vault,
     /// Tokens for Azure's SDKs.
     Azure,
+    /// Google's metadata server.
+    Gcp,
 }
 
 /// How a request ended.
@@ -68,7 +70,7 @@ impl Phase {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: [[IntCounter; 3]; 5],
+    requests: [[IntCounter; 3]; 6],
     rejections: IntCounterVec,
     fetches: [IntCounter; 3],
     /// Seconds that calls to the issuer took.
@@ -126,7 +128,7 @@ impl Metrics {
         registry.register(Box::new(stream_connected.clone()))?;
         registry.register(Box::new(stream_reconnects.clone()))?;
         registry.register(Box::new(phase.clone()))?;
-        let requests = ["aws", "kubernetes", "json", "vault", "azure"].map(|protocol| {
+        let requests = ["aws", "kubernetes", "json", "vault", "azure", "gcp"].map(|protocol| {
             ["served", "denied", "unavailable"].map(|outcome| requests.with_label_values(&[protocol, outcome]))
         });
         let fetches = ["minted", "refused", "failed"].map(|outcome| fetches.with_label_values(&[outcome]));

@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod azure;
+pub mod gcp;
 pub mod json;
 pub mod kubernetes;
 pub mod vault;

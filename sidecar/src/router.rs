@@ -21,7 +21,7 @@ use tower::{Layer, Service};
 use crate::args::{Provider, Wait};
 use crate::guard::{Guard, Rejection};
 use crate::metrics::{Metrics, Outcome, Protocol};
-use crate::protocol::{self, Answer, aws, azure, json, kubernetes, vault};
+use crate::protocol::{self, Answer, aws, azure, gcp, json, kubernetes, vault};
 use crate::secret::Secrets;
 use crate::snapshot::Snapshot;
 use crate::vault::Token;
@@ -145,6 +145,9 @@ async fn not_found(State(shared): State<AppState>, request: Request) -> Response
     if shared.provider == Provider::Vault && request.uri().path().starts_with(judge::PREFIX) {
         return vault_call(&shared, request).await;
     }
+    if shared.provider == Provider::Gcp && gcp::is_metadata(request.uri().path()) {
+        return gcp::marked(metadata(&shared, request).await);
+    }
     if shared.provider == Provider::Kubernetes && kubernetes::is_api(request.uri().path()) {
         return kubernetes_status(State(shared), request).await;
     }
@@ -171,6 +174,29 @@ async fn vault_call(shared: &Shared, request: Request) -> Response {
     response
 }
 
+/// What Google's metadata server tells of the session. Where nothing is held, the reason is told at every path below the root.
+async fn metadata(shared: &Shared, request: Request) -> Response {
+    let (head, _) = request.into_parts();
+    let path = match gcp::read(&head.method, head.uri.path(), &head.headers) {
+        gcp::Asked::Answer(reply) => return reply.to_response(),
+        gcp::Asked::Path(path) => path,
+    };
+    let held = || shared.snapshots.borrow().gcp(shared.clock.now());
+    let held = match held() {
+        Some(held) => held,
+        None => {
+            let refused = shared.answer(Protocol::Gcp).await;
+            match held() {
+                Some(held) => held,
+                None => return refused,
+            }
+        }
+    };
+    let reply = held.answer(&path, head.uri.query(), shared.clock.now());
+    shared.metrics.answered(Protocol::Gcp, outcome(reply.answer()));
+    reply.to_response()
+}
+
 async fn wrong_method() -> Response {
     protocol::error(StatusCode::METHOD_NOT_ALLOWED, None, "MethodNotAllowed", "use GET").to_response()
 }
@@ -181,6 +207,7 @@ fn not_served(protocol: &str, served: Provider) -> Answer {
         Provider::Azure => "IDENTITY_ENDPOINT",
         Provider::Kubernetes => "KUBECONFIG",
         Provider::Vault => "VAULT_ADDR",
+        Provider::Gcp => "GCE_METADATA_HOST",
     };
     let message = format!("this pod's policy names another kind of provider than {protocol}; use {instead}");
     protocol::error(StatusCode::NOT_FOUND, None, "ProtocolNotServed", &message)

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::machine::{EXPIRED, Machine, Payload, View};
 use crate::metrics::{Phase, Protocol};
-use crate::protocol::{Answer, aws, azure, json, kubernetes, vault};
+use crate::protocol::{Answer, aws, azure, gcp, json, kubernetes, vault};
 use crate::vault::Token;
 
 /// Answers as of one moment. Requests compare the clock with `until` themselves, so that nothing is served late even if the
@@ -35,6 +35,7 @@ struct Served {
     answers: Answers,
     vault: Option<Arc<Token>>,
     payload: Arc<Payload>,
+    gcp: Option<Arc<gcp::Metadata>>,
 }
 
 #[derive(Debug)]
@@ -45,6 +46,7 @@ struct Answers {
     discovery: Answer,
     vault: Answer,
     azure: Answer,
+    gcp: Answer,
 }
 
 impl Snapshot {
@@ -57,6 +59,7 @@ impl Snapshot {
                     until,
                     vault: held.payload.vault.clone(),
                     payload: Arc::clone(&held.payload),
+                    gcp: held.payload.gcp.clone(),
                     answers: Answers {
                         aws: Answer::ok(held.payload.aws.clone().unwrap_or_default()),
                         json: Answer::ok(held.payload.json.clone()),
@@ -96,6 +99,7 @@ impl Snapshot {
             Protocol::Kubernetes => &answers.kubernetes,
             Protocol::Vault => &answers.vault,
             Protocol::Azure => &answers.azure,
+            Protocol::Gcp => &answers.gcp,
         }
     }
 
@@ -107,6 +111,11 @@ impl Snapshot {
     /// What calls to Vault are made with at `now`.
     pub fn vault(&self, now: Timestamp) -> Option<Arc<Token>> {
         self.held.as_ref().filter(|held| now < held.until)?.vault.clone()
+    }
+
+    /// What the metadata server tells at `now`.
+    pub fn gcp(&self, now: Timestamp) -> Option<Arc<gcp::Metadata>> {
+        self.held.as_ref().filter(|held| now < held.until)?.gcp.clone()
     }
 
     /// The answer at `now` to a Kubernetes client that asks for the server's kinds.
@@ -131,6 +140,7 @@ impl Answers {
             discovery: kubernetes::discovery_refused(refusal),
             vault: vault::refused(refusal),
             azure: azure::refused(refusal),
+            gcp: gcp::refused(refusal),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::message::{nearest, refused};
 use crate::pod::is_name;
 
 /// Annotations that a pod may carry.
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 10] = [
     names::POLICY,
     names::DURATION,
     names::ALLOW,
@@ -17,9 +17,13 @@ const KNOWN: [&str; 9] = [
     names::PORT,
     names::WAIT,
     names::AWS_TOKEN,
+    names::GCP_METADATA_HOST,
     names::SKIP_CONTAINERS,
     names::ALLOW_ENV_FROM,
 ];
+
+/// The port of Google's metadata server.
+const METADATA_PORT: u16 = 80;
 
 /// How AWS SDKs are handed the loopback secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +56,8 @@ pub struct Asked {
     pub aws_token: Option<AwsToken>,
     /// What start-up waits for.
     pub wait: Wait,
+    /// Whether the sidecar is Google's metadata server by its own name, on port 80.
+    pub metadata_host: bool,
     /// Containers that get no credentials.
     pub skip: BTreeSet<String>,
     /// Containers whose `envFrom` the author has checked.
@@ -92,6 +98,27 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
             None
         }
     });
+    let metadata_host = match value(names::GCP_METADATA_HOST) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(other) => {
+            problems.push(refused(
+                Reason::AnnotationInvalid,
+                format_args!("annotation {}", names::GCP_METADATA_HOST),
+                format_args!("{other:?} is not known"),
+                "write true for clients that call metadata.google.internal whatever they are told, or remove it",
+            ));
+            false
+        }
+    };
+    if metadata_host && annotations.contains_key(names::PORT) {
+        problems.push(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::PORT),
+            format_args!("with {} the port is 80", names::GCP_METADATA_HOST),
+            "remove one of them",
+        ));
+    }
     let wait = value(names::WAIT).map_or(Ok(Wait::default()), read_wait).unwrap_or_else(|problem| {
         problems.push(problem);
         Wait::default()
@@ -102,9 +129,10 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
     };
     let asked = Asked {
         policy,
-        port,
+        port: if metadata_host { METADATA_PORT } else { port },
         aws_token,
         wait,
+        metadata_host,
         skip: list(names::SKIP_CONTAINERS),
         allow_env_from: list(names::ALLOW_ENV_FROM),
     };

@@ -145,7 +145,7 @@ fn judge_provider(provider: &CredentialProvider) -> Check {
         Some(ready) => Check::fail(
             check,
             format!("{}: {}", ready.reason, ready.message),
-            "mend what the message names; docs/aws.md and docs/kubernetes.md tell how",
+            "mend what the message names; docs/aws.md, docs/gcp.md, docs/kubernetes.md and docs/vault.md tell how",
         ),
         None => Check::fail(check, "nobody has looked at it", "look at the controller and the issuer above"),
     }

@@ -36,7 +36,7 @@ pub fn check_action(kind: Kind, action: &str) -> Result<(), String> {
     Action::parse(kind, Role::Allow, action).map_err(|error| format!("--action: {error}"))?;
     if action.contains(['*', '?']) {
         return Err(format!(
-            "--action: {action:?} is a pattern; name one call, for instance s3:GetObject, \"get pods\" or read"
+            "--action: {action:?} is a pattern; name one call, for instance s3:GetObject, storage.objects.get, \"get pods\" or read"
         ));
     }
     Ok(())

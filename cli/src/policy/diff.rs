@@ -63,6 +63,8 @@ pub fn changes(old: &AgentCredentialPolicy, new: &AgentCredentialPolicy) -> Resu
 fn kind(spec: &AgentCredentialPolicySpec) -> Option<Kind> {
     if spec.principal.starts_with("arn:") {
         Some(Kind::Aws)
+    } else if spec.principal.contains('@') {
+        Some(Kind::Gcp)
     } else {
         spec.principal.starts_with("system:").then_some(Kind::Kubernetes)
     }

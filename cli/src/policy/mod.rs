@@ -75,10 +75,10 @@ pub struct TestArgs {
 /// One call of an agent.
 #[derive(Args, Clone, Debug)]
 pub struct CallArgs {
-    /// What is done, as the provider writes it: s3:GetObject, "get pods".
+    /// What is done, as the provider writes it: s3:GetObject, storage.objects.get, "get pods".
     #[arg(long, value_name = "ACTION")]
     pub action: String,
-    /// On what: arn:aws:s3:::reports/a.csv, agents/pod-1, or * for a call without a resource.
+    /// On what: arn:aws:s3:::reports/a.csv, projects/_/buckets/reports/objects/a.csv, agents/pod-1, or * for a call without a resource.
     #[arg(long, value_name = "RESOURCE")]
     pub resource: String,
 }

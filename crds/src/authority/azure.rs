@@ -2,8 +2,8 @@
 
 use crate::duration;
 use crate::reason::{Reason, Refused};
-use crate::rules::Grant;
-use crate::v1alpha1::{AzureProvider, CredentialProvider};
+use crate::rules::{Grant, Statement};
+use crate::v1alpha1::AzureProvider;
 use jiff::SignedDuration;
 
 /// Entra gives 60 to 90 minutes where no token lifetime policy of the tenant says otherwise.
@@ -29,11 +29,6 @@ pub fn longest_token(azure: &AzureProvider) -> Result<SignedDuration, Refused> {
     Ok(longest)
 }
 
-/// How long a credential may work after its session: nothing, where it ends with the session.
-pub(super) fn outlives(provider: &CredentialProvider) -> Result<SignedDuration, Refused> {
-    provider.spec.azure.as_ref().map_or(Ok(SignedDuration::ZERO), longest_token)
-}
-
 /// Bounds the tokens of one session.
 pub(super) fn check(grant: &Grant) -> Result<(), Refused> {
     let resources = resources(grant).len();
@@ -46,6 +41,34 @@ pub(super) fn check(grant: &Grant) -> Result<(), Refused> {
             "spec.allow: it names {resources} resources, and a token is for one: at most {MAX_RESOURCES} are taken; write several policies"
         ),
     ))
+}
+
+/// A pod may leave out resources, which get no token then, but none of the actions on one: nothing would hold it to that, and people who are
+/// asked about the others would not be asked.
+pub(super) fn check_narrowing(policy: &[Statement], grant: &Grant) -> Result<(), Refused> {
+    let on = |statement: &Statement, resource: &str| {
+        statement.resources.iter().any(|named| named.eq_ignore_ascii_case(resource))
+    };
+    for resource in resources(grant) {
+        let kept: Vec<&String> = grant
+            .allow
+            .iter()
+            .filter(|statement| on(statement, resource))
+            .flat_map(|statement| &statement.actions)
+            .collect();
+        let mut asked =
+            policy.iter().filter(|statement| on(statement, resource)).flat_map(|statement| &statement.actions);
+        if let Some(left_out) = asked.find(|action| !kept.iter().any(|kept| kept.eq_ignore_ascii_case(action))) {
+            return Err(Refused::new(
+                Reason::EnforcementTooWeak,
+                format!(
+                    "metadata.annotations[exeat.dev/allow]: it leaves out {left_out} on {resource}, and a token of Entra is held to no action; ask \
+                     for all that the policy allows there, or leave the resource out"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What tokens are made for, each once.

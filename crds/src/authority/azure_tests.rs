@@ -1,6 +1,6 @@
 use super::*;
 use crate::authority::resolve;
-use crate::v1alpha1::{AgentCredentialPolicy, Enforcement, RevocationMode};
+use crate::v1alpha1::{AgentCredentialPolicy, CredentialProvider, Enforcement, RevocationMode};
 use serde_json::{Value, json};
 
 const APP: &str = "11111111-2222-3333-4444-555555555555";
@@ -130,4 +130,23 @@ fn a_resource_that_is_named_twice_is_one() {
     let allow = json!([{"actions": [READ], "resources": [STORAGE]}, {"actions": [READ], "resources": ["https://Storage.azure.com", "api://x"]}]);
     let authority = resolve(&policy(&json!({"allow": allow})), Some(&provider(&json!({}), &json!({})))).unwrap();
     assert_eq!(resources(&authority.grant("report-agent", None).unwrap()).len(), 2);
+}
+
+#[test]
+fn a_pod_leaves_out_resources_but_no_actions_of_one() {
+    const DELETE: &str = "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/delete";
+    let allow =
+        json!([{"actions": [READ, DELETE], "resources": [STORAGE]}, {"actions": [READ], "resources": ["api://x"]}]);
+    let binding = json!({"maxActions": ["Microsoft.Storage/*"]});
+    let authority = resolve(&policy(&json!({"allow": allow})), Some(&provider(&json!({}), &binding))).unwrap();
+    let ask = |asked: Value| {
+        let asked: Vec<Statement> = serde_json::from_value(asked).unwrap();
+        authority.grant("report-agent", Some(&asked))
+    };
+    assert_eq!(resources(&ask(json!([{"actions": [READ], "resources": ["api://x"]}])).unwrap()), ["api://x"]);
+    let split = json!([{"actions": [READ], "resources": [STORAGE]}, {"actions": [DELETE.to_lowercase()], "resources": [STORAGE]}]);
+    assert!(ask(split).is_ok());
+    let refused = ask(json!([{"actions": [READ], "resources": [STORAGE]}])).unwrap_err();
+    assert_eq!(refused.reason, Reason::EnforcementTooWeak);
+    assert!(refused.message.contains("blobs/delete on https://storage.azure.com"), "{refused}");
 }

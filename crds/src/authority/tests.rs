@@ -114,7 +114,7 @@ fn fields_that_are_not_built_grant_nothing_and_are_named() {
 
 #[test]
 fn kinds_that_are_not_built_are_named() {
-    for (field, settings) in [("gcp", json!({"project": "p"})), ("http", json!({"secretRef": {"name": "s"}}))] {
+    for (field, settings) in [("http", json!({"secretRef": {"name": "s"}}))] {
         let mut value = serde_json::to_value(provider(json!({}))).unwrap();
         value["spec"].as_object_mut().unwrap().remove("aws");
         value["spec"][field] = settings;
@@ -173,6 +173,83 @@ fn guardrails_of_vault_hold_by_path() {
     strict["minEnforcement"] = json!("Provider");
     let refused = vault(strict, reports).unwrap_err();
     assert_eq!(refused.reason, Reason::EnforcementTooWeak);
+}
+
+fn gcp(binding: serde_json::Value, change: serde_json::Value) -> Result<Authority, Refused> {
+    let mut full = json!({"principals": ["agents-*@example.iam.gserviceaccount.com"], "maxActions": ["*"]});
+    for (key, value) in binding.as_object().unwrap() {
+        full[key] = value.clone();
+    }
+    let mut object = serde_json::to_value(provider(full)).unwrap();
+    object["spec"].as_object_mut().unwrap().remove("aws");
+    object["spec"]["gcp"] = json!({"project": "example"});
+    let mut spec = change;
+    spec["principal"] = "agents-reader@example.iam.gserviceaccount.com".into();
+    resolve(&policy(spec), Some(&serde_json::from_value(object).unwrap()))
+}
+
+#[test]
+fn google_holds_a_token_to_roles_on_buckets_and_the_rest_must_be_accepted() {
+    const OBJECTS: &str = "projects/_/buckets/reports/objects/*";
+    let allow = |actions: &[&str], on: &str| json!([{"actions": actions, "resources": [on]}]);
+    let reads = allow(&["storage.objects.get", "storage.objects.list"], OBJECTS);
+    let authority = gcp(json!({}), json!({"allow": reads})).unwrap();
+    assert_eq!((authority.enforcement, authority.revocation), (Enforcement::Provider, RevocationMode::ExpiryOnly));
+    assert!(
+        authority.exceptions.iter().any(|e| e.contains("storage.managedFolders.list")),
+        "{:?}",
+        authority.exceptions
+    );
+    assert_eq!(authority.outlives, SignedDuration::ZERO);
+    let tables = allow(&["bigquery.tables.getData"], "*");
+    let wide = gcp(json!({}), json!({"allow": tables, "acceptEnforcement": "PrincipalOnly"})).unwrap();
+    assert_eq!(wide.enforcement, Enforcement::PrincipalOnly);
+    assert!(wide.exceptions.iter().any(|e| e.contains("all that its service account may do")), "{:?}", wide.exceptions);
+    let tokens = allow(&["iam.serviceAccounts.getOpenIdToken"], "audience/https://a.test");
+    let tokens = gcp(json!({}), json!({"allow": tokens})).unwrap();
+    assert_eq!((tokens.enforcement, tokens.outlives), (Enforcement::Provider, SignedDuration::from_hours(1)));
+    for (binding, change, reason, part) in [
+        (json!({}), json!({"allow": tables}), Reason::EnforcementTooWeak, "spec.acceptEnforcement"),
+        (
+            json!({"minEnforcement": "Provider"}),
+            json!({"allow": tables, "acceptEnforcement": "PrincipalOnly"}),
+            Reason::EnforcementTooWeak,
+            "minEnforcement",
+        ),
+        (json!({}), json!({"allow": allow(&["storage.objects.delete"], OBJECTS)}), Reason::ActionInvalid, "spec.allow"),
+        (
+            json!({"maxActions": ["storage.objects.get"]}),
+            json!({"allow": reads}),
+            Reason::ActionNotAllowed,
+            "objects.list",
+        ),
+        (json!({"deny": ["*.list"]}), json!({"allow": reads}), Reason::DeniedByGuardrail, "objects.list"),
+        (json!({"deny": ["storage.folders.list"]}), json!({"allow": reads}), Reason::DeniedByGuardrail, "folders.list"),
+        (json!({}), json!({"allow": reads, "session": {"credentialTTL": "2h"}}), Reason::CredentialTTLTooLong, "1h"),
+        (
+            json!({"principals": ["other@example.iam.gserviceaccount.com"]}),
+            json!({"allow": reads}),
+            Reason::PrincipalNotAllowed,
+            "agents-reader",
+        ),
+    ] {
+        let refused = gcp(binding, change).unwrap_err();
+        assert_eq!(refused.reason, reason, "{refused}");
+        assert!(refused.message.contains(part), "{refused}");
+    }
+}
+
+#[test]
+fn a_pod_narrows_only_what_somebody_enforces() {
+    let on = |resource: &str| {
+        vec![Statement { actions: vec!["storage.objects.get".into()], resources: vec![resource.into()] }]
+    };
+    let all = json!([{"actions": ["storage.objects.get"], "resources": ["*"]}]);
+    let wide = gcp(json!({}), json!({"allow": all, "acceptEnforcement": "PrincipalOnly"})).unwrap();
+    assert!(wide.grant("report-agent", Some(&on("projects/_/buckets/reports/objects/a/*"))).is_ok());
+    let refused = wide.grant("report-agent", Some(&on("projects/p/*"))).unwrap_err();
+    assert_eq!(refused.reason, Reason::EnforcementTooWeak, "{refused}");
+    assert!(refused.message.contains("exeat.dev/allow"), "{refused}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub struct Call<'a> {
     /// For instance `s3:GetObject`, `get pods`, `read` or `Microsoft.Storage/storageAccounts/read`.
     pub action: &'a str,
     /// AWS: the resource's ARN, or `*` for an action that has none. Kubernetes: `namespace/name`, or `namespace/` where the call carries no name.
-    /// Vault: the path. Azure: what the token is for.
+    /// Vault: the path. Azure: what the token is for. Google Cloud: `projects/_/buckets/reports/objects/a`, `audience/…` or another name.
     pub resource: &'a str,
 }
 
@@ -149,8 +149,8 @@ fn list(patterns: &[Action]) -> String {
 
 fn normalise(kind: Kind, principal: &str, asked: &[Read], deny: &[Action]) -> Grant {
     let mut allow: Vec<Statement> = asked.iter().map(Read::normalised).collect();
-    allow.sort_by_key(canonical);
-    allow.dedup_by_key(|statement| canonical(statement));
+    allow.sort_by_key(|statement| canonical(kind, statement));
+    allow.dedup_by_key(|statement| canonical(kind, statement));
     let mut deny: Vec<(String, String)> = deny
         .iter()
         .filter(|deny| asked.iter().any(|statement| statement.meets(deny)))
@@ -161,10 +161,10 @@ fn normalise(kind: Kind, principal: &str, asked: &[Read], deny: &[Action]) -> Gr
     Grant { kind, principal: principal.to_owned(), allow, deny: deny.into_iter().map(|(_, text)| text).collect() }
 }
 
-/// A statement of a grant without what has no meaning. Actions of Kubernetes are lower case already.
-fn canonical(statement: &Statement) -> Statement {
+/// A statement of a grant without what has no meaning.
+fn canonical(kind: Kind, statement: &Statement) -> Statement {
     Statement {
-        actions: statement.actions.iter().map(|a| a.to_ascii_lowercase()).collect(),
+        actions: statement.actions.iter().map(|action| folded(kind, action)).collect(),
         resources: statement.resources.clone(),
     }
 }
@@ -175,7 +175,7 @@ impl Grant {
         digest::of(&Self {
             kind: self.kind,
             principal: self.principal.clone(),
-            allow: self.allow.iter().map(canonical).collect(),
+            allow: self.allow.iter().map(|statement| canonical(self.kind, statement)).collect(),
             deny: self.deny.iter().map(|d| folded(self.kind, d)).collect(),
         })
     }
@@ -186,9 +186,12 @@ impl Grant {
     }
 }
 
-/// A pattern without what has no meaning; paths of Vault tell capitals apart.
+/// A pattern without what has no meaning: paths of Vault and permissions of Google tell capitals apart. Actions of Kubernetes are lower case already.
 fn folded(kind: Kind, pattern: &str) -> String {
-    if kind == Kind::Vault { pattern.to_owned() } else { pattern.to_ascii_lowercase() }
+    match kind {
+        Kind::Vault | Kind::Gcp => pattern.to_owned(),
+        Kind::Aws | Kind::Azure | Kind::Kubernetes => pattern.to_ascii_lowercase(),
+    }
 }
 
 /// Whether a grant allows this one call. See [`Grant::covers`].

@@ -9,10 +9,12 @@
 //! - [`Statement`], [`grant()`], [`Grant`]: what is handed out, and its digest;
 //! - [`narrowing`]: the annotation by which a pod asks for less;
 //! - [`aws_document`]: a grant as a session policy;
+//! - [`gcp_boundary`]: a grant as a Credential Access Boundary;
 //! - [`names`]: session names, tags and principals.
 
 pub mod action;
 pub mod aws_document;
+pub mod gcp_boundary;
 pub mod glob;
 pub mod grant;
 pub mod names;

@@ -125,6 +125,7 @@ pub fn validate_principal(kind: Kind, principal: &str) -> Result<(), NameError> 
                 "write the role's name alone (letters, digits and -_.), as in auth/token/roles/<name>",
             ))
         }
+        Kind::Gcp => validate_service_account(principal),
     }
 }
 
@@ -160,6 +161,22 @@ fn checked<'a>(what: &str, name: &'a str, valid: bool) -> Result<&'a str, NameEr
 
 fn unknown_variable(text: &str) -> NameError {
     NameError::new(format!("{text:?} holds an unknown variable"), format!("use {NAMESPACE} and {SERVICE_ACCOUNT} only"))
+}
+
+/// A service account's address stands in the path of calls.
+fn validate_service_account(address: &str) -> Result<(), NameError> {
+    let plain = |text: &str| {
+        let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || matches!(c, '-' | '.'))
+    };
+    let valid = |(name, domain): (&str, &str)| plain(name) && plain(domain) && domain.contains('.');
+    if address.len() <= 256 && address.split_once('@').is_some_and(valid) {
+        return Ok(());
+    }
+    Err(NameError::new(
+        format!("{address:?} is no address of a service account"),
+        "write <name>@<project>.iam.gserviceaccount.com",
+    ))
 }
 
 /// Whether a binding's pattern lets agents of this namespace and service account use a principal. `*` and `?` are wildcards,

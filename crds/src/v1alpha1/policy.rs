@@ -37,8 +37,8 @@ use serde::{Deserialize, Serialize};
 pub struct AgentCredentialPolicySpec {
     /// The CredentialProvider (cluster-scoped). The author needs the verb `use` on it.
     pub provider_ref: NameRef,
-    /// The identity that is assumed: for AWS the ARN of a role, for Kubernetes `system:serviceaccounts:<namespace of grants>`.
-    /// `${namespace}` and `${serviceAccount}` stand for the agent's own.
+    /// The identity that is assumed: for AWS the ARN of a role, for Google Cloud a service account's address, for Azure a client id, for
+    /// Kubernetes `system:serviceaccounts:<namespace of grants>`. `${namespace}` and `${serviceAccount}` stand for the agent's own.
     #[schemars(length(min = 1, max = 2048))]
     pub principal: String,
     /// Service accounts that act as another principal than `principal`.

@@ -1,5 +1,5 @@
 //! Judges of patterns and documents that share no code with the rules they check: slow, plain readings of AWS's, Azure's, MinIO's,
-//! RBAC's and Vault's words.
+//! RBAC's, Vault's and Google's words.
 
 use serde_json::Value;
 
@@ -175,6 +175,26 @@ pub(crate) fn vault_path(pattern: &str, call: &str) -> bool {
             })
     };
     lies(call) || call.strip_suffix('/').is_some_and(lies)
+}
+
+/// A permission of Google by its letters, `*` for any run of them; a custom role apart, but for what means everything.
+pub(crate) fn gcp_action(pattern: &str, call: &str) -> bool {
+    fn runs(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], text) => text.is_empty(),
+            ([b'*', rest @ ..], text) => (0..=text.len()).any(|taken| runs(rest, &text[taken..])),
+            ([one, rest @ ..], [letter, more @ ..]) => one == letter && runs(rest, more),
+            _ => false,
+        }
+    }
+    let everything = !pattern.is_empty() && pattern.bytes().all(|c| c == b'*');
+    let is_role = |text: &str| text.starts_with("inRole:");
+    everything || is_role(pattern) == is_role(call) && runs(pattern.as_bytes(), call.as_bytes())
+}
+
+/// A name at Google, or with a `*` at its end the beginning of one.
+pub(crate) fn gcp_resource(pattern: &str, call: &str) -> bool {
+    pattern.strip_suffix('*').map_or(pattern == call, |start| call.starts_with(start))
 }
 
 /// A verb of Vault, with a path where it holds there alone.

@@ -4,6 +4,7 @@
 
 mod aws;
 mod azure;
+mod gcp;
 mod kubernetes;
 mod support;
 mod vault;

@@ -15,6 +15,7 @@ mod canary;
 mod cli;
 mod expiry;
 mod first_hour;
+mod gcp;
 mod identity;
 mod install;
 mod kill_switch;

@@ -1,9 +1,7 @@
 //! What is refused, with the words in which a user meets it: the reason, the field and the fix.
 
 use exeat_crds::names;
-use exeat_crds::v1alpha1::{
-    Budget, CredentialProviderSpec, Delivery, GcpProvider, HttpProvider, Limits, Mode, NameRef,
-};
+use exeat_crds::v1alpha1::{Budget, CredentialProviderSpec, Delivery, HttpProvider, Limits, Mode, NameRef};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, condition};
 use exeat_e2e::{
     AgentPod, GRANTS, KUBERNETES, MINISTACK, Result, Scope, agent, aws_policy, connect_as, ensure, in_namespace,
@@ -256,12 +254,8 @@ async fn kinds_of_provider_that_are_not_built_yet_say_so() -> Result {
     in_namespace("kinds", async |ns| {
         let base = provider("x", KUBERNETES, &["*"], &["*"]).spec;
         let none = CredentialProviderSpec { kubernetes: None, ..base };
-        let gcp = Some(GcpProvider { project: "p".to_owned(), endpoint: None });
         let http = Some(HttpProvider { secret_ref: NameRef { name: "s".to_owned() } });
-        for (kind, spec) in [
-            ("gcp", CredentialProviderSpec { gcp, ..none.clone() }),
-            ("http", CredentialProviderSpec { http, ..none.clone() }),
-        ] {
+        for (kind, spec) in [("http", CredentialProviderSpec { http, ..none.clone() })] {
             let name = ns.create_provider(CredentialProvider::new(kind, spec)).await?.name_any();
             let message = wait_for(&format!("provider {kind} is refused"), 30, async || {
                 let provider = Api::<CredentialProvider>::all(ns.client.clone()).get(&name).await?;

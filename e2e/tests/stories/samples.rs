@@ -5,7 +5,7 @@ use crate::quickstart;
 use exeat_crds::v1alpha1::CredentialProvider;
 use exeat_crds::{AgentCredentialPolicy, condition};
 use exeat_e2e::azure::{AZURE, SERVICES, app};
-use exeat_e2e::{Output, ROOT, Result, Scope, connect, ensure, provider, shell, wait_for};
+use exeat_e2e::{AgentPod, GCP, GCP_ADDRESS, Output, ROOT, Result, Scope, connect, ensure, provider, shell, wait_for};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
@@ -30,8 +30,7 @@ async fn policy_is_ready(client: &Client, name: &str) -> Result {
 }
 
 async fn remove(client: &Client) -> Result {
-    const SAMPLES: &str =
-        "rbac-approvals rbac-team provider-approvals provider-aws provider-azure provider-vault rbac-kubernetes";
+    const SAMPLES: &str = "rbac-approvals rbac-team provider-approvals provider-aws provider-azure provider-gcp provider-vault rbac-kubernetes";
     shell("kubectl get credentialholds -o name | grep /cleanup-agent- | xargs -r kubectl delete").await?;
     for sample in SAMPLES.split(' ') {
         let _ =
@@ -55,6 +54,7 @@ async fn samples_do_what_they_say() -> Result {
         quickstart::aws(&ns).await?;
         quickstart::vault(&ns).await?;
         azure_sample(&client).await?;
+        gcp_sample(&client).await?;
         approvals_samples(&client).await
     };
     let outcome = outcome.await;
@@ -137,5 +137,23 @@ async fn azure_sample(client: &Client) -> Result {
     ns.start(pod).await?;
     let (code, log) = ns.finished(&name, 180).await?;
     assert_eq!((code, log.trim()), (0, "200"));
+    Ok(())
+}
+
+async fn gcp_sample(client: &Client) -> Result {
+    let ns = Scope { client: client.clone(), name: NAMESPACE.to_owned() };
+    let mut sample: CredentialProvider = read("provider-gcp.yaml")?;
+    let ours = provider("x", GCP, &[], &[]).spec.gcp;
+    if let Some(gcp) = &mut sample.spec.gcp {
+        gcp.endpoints = ours.and_then(|ours| ours.endpoints);
+    }
+    Api::all(client.clone()).create(&PostParams::default(), &sample).await?;
+    ns.create(&read::<AgentCredentialPolicy>("policy-gcp.yaml")?).await?;
+    policy_is_ready(client, "object-reader").await?;
+    let pod: Pod = read("pod-gcp.yaml")?;
+    let name = pod.name_any();
+    ns.start(pod.with_env("STORAGE_ENDPOINT", GCP_ADDRESS)).await?;
+    let (code, log) = ns.finished(&name, 180).await?;
+    assert_eq!((code, log.trim()), (0, "2026/q3.txt 14\n2026/q4.txt 14"));
     Ok(())
 }

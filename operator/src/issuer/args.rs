@@ -70,6 +70,10 @@ pub struct Args {
     )]
     pub azure_token_file: PathBuf,
 
+    /// The issuer's own token for Google's workload identity federation (providers with `gcp.source: WorkloadIdentity`).
+    #[arg(long, env = "EXEAT_GCP_TOKEN_FILE", value_name = "FILE", default_value = "/var/run/secrets/exeat/gcp/token")]
+    pub gcp_token_file: PathBuf,
+
     /// Credential requests that one namespace may make at one replica in a second, on average, and as many openings of streams; ten times
     /// as many in a burst.
     #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]

@@ -26,6 +26,23 @@ fn what_sdks_send_passes() {
 }
 
 #[test]
+fn on_port_80_it_is_googles_metadata_server_by_name_and_nobody_elses() {
+    let on = |port: u16, host: &str| {
+        let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+        Guard::new(port).judge(&Method::GET, &Uri::from_static("/computeMetadata/v1/"), &headers)
+    };
+    for host in ["metadata.google.internal", "metadata.google.internal:80", "metadata", "127.0.0.1", "localhost:80"] {
+        assert_eq!(on(80, host), Ok(()), "{host}");
+        assert!(host.ends_with(":9911") || on(9911, host) == Err(Rejection::HostNotAllowed), "{host}");
+    }
+    for host in
+        ["metadata.google.internal.evil.example", "evil.example", "metadata.google.internal:9911", "169.254.169.254"]
+    {
+        assert_eq!(on(80, host), Err(Rejection::HostNotAllowed), "{host}");
+    }
+}
+
+#[test]
 fn each_mark_is_refused() {
     use Rejection::*;
     let host = GOOD.2;

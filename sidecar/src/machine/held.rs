@@ -7,7 +7,7 @@ use exeat_wire::{Credential, CredentialResponse, KubernetesCredential};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Provider;
-use crate::protocol::{aws, azure, json};
+use crate::protocol::{aws, azure, gcp, json};
 use crate::vault::Token;
 
 /// The least grace without contact: shorter ones would stop between two heartbeats.
@@ -43,6 +43,8 @@ pub struct Payload {
     pub kubernetes: Option<KubernetesCredential>,
     /// What calls to Vault are made with.
     pub vault: Option<Arc<Token>>,
+    /// What the metadata server tells.
+    pub gcp: Option<Arc<gcp::Metadata>>,
 }
 
 impl std::fmt::Debug for Payload {
@@ -101,6 +103,10 @@ impl Held {
                 payload.azure = Some(azure::Tokens::read(&credential, ends).map_err(unwritable)?);
             }
             Credential::Kubernetes(token) => payload.kubernetes = Some(token),
+            Credential::Gcp(tokens) => {
+                let until = expires_at.min(session_expires_at);
+                payload.gcp = Some(Arc::new(gcp::Metadata::new(tokens, until)));
+            }
             _ => {}
         }
         Ok(Self {
@@ -155,6 +161,7 @@ fn kind(credential: &Credential) -> &'static str {
         Credential::Azure(_) => Provider::Azure.as_str(),
         Credential::Kubernetes(_) => Provider::Kubernetes.as_str(),
         Credential::Vault(_) => Provider::Vault.as_str(),
+        Credential::Gcp(_) => Provider::Gcp.as_str(),
         _ => "unknown",
     }
 }

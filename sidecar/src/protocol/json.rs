@@ -46,6 +46,10 @@ fn secret_bytes(credential: &Credential) -> usize {
             credential.tokens.iter().map(|t| t.token.expose().len() + t.resource.len() + 64).sum()
         }
         Credential::Kubernetes(token) => token.token.expose().len() + token.certificate_authority.len(),
+        Credential::Gcp(gcp) => {
+            let identity = gcp.identity_tokens.iter().map(|token| token.token.expose().len());
+            gcp.access_token.as_ref().map_or(0, |token| token.expose().len()) + identity.sum::<usize>()
+        }
         _ => 0,
     }
 }

@@ -13,8 +13,8 @@ use exeat_runtime::shutdown::Shutdown;
 use exeat_sidecar::app::{self, AppError};
 use exeat_sidecar::args::{Provider, Settings, Wait};
 use exeat_wire::{
-    AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, KubernetesCredential, Refusal, Secret,
-    StreamMessage, VaultCredential, VaultRule,
+    AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, GcpCredential, GcpIdentityToken,
+    KubernetesCredential, Refusal, Secret, StreamMessage, VaultCredential, VaultRule,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -87,6 +87,23 @@ pub fn vault(address: &str, token: Option<&str>) -> CredentialResponse {
         allow: vec![VaultRule { verbs: vec!["read".into()], paths: vec!["secret/data/reports/*".into()] }],
         deny: Vec::new(),
         require_request_header: true,
+    });
+    response(credential, 0)
+}
+
+/// Tokens of a Google service account, for one audience too.
+pub fn gcp() -> CredentialResponse {
+    let credential = Credential::Gcp(GcpCredential {
+        email: "agents@example.iam.gserviceaccount.com".into(),
+        project: "example".into(),
+        project_number: None,
+        universe_domain: "googleapis.com".into(),
+        scopes: vec!["https://www.googleapis.com/auth/cloud-platform".into()],
+        access_token: Some(Secret::new("ya29.session")),
+        identity_tokens: vec![GcpIdentityToken {
+            audience: "https://a.test".into(),
+            token: Secret::new("eyJ.session"),
+        }],
     });
     response(credential, 0)
 }

@@ -66,6 +66,8 @@ pub enum Credential {
     Kubernetes(KubernetesCredential),
     /// A token of Vault, which stays in the sidecar, and what it may be used for.
     Vault(VaultCredential),
+    /// Tokens of a Google service account.
+    Gcp(GcpCredential),
 }
 
 /// Temporary keys of AWS STS.
@@ -155,6 +157,39 @@ pub struct VaultRule {
     pub verbs: Vec<String>,
     /// Paths.
     pub paths: Vec<String>,
+}
+
+/// Tokens of a Google service account, and what a metadata server says beside them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GcpCredential {
+    /// The service account's address.
+    pub email: String,
+    /// Id of the project that agents are given as their own.
+    pub project: String,
+    /// The project's number, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_number: Option<String>,
+    /// Universe domain, `googleapis.com` for Google's own cloud.
+    pub universe_domain: String,
+    /// Scopes of the access token.
+    pub scopes: Vec<String>,
+    /// The access token; none where identity tokens are all that is granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<Secret>,
+    /// Identity tokens, one for each audience.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identity_tokens: Vec<GcpIdentityToken>,
+}
+
+/// An identity token for one audience.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GcpIdentityToken {
+    /// Whom it is for.
+    pub audience: String,
+    /// The token.
+    pub token: Secret,
 }
 
 /// Why there is no credential. `code` is stable and in CamelCase, `message` is for people and names the fix.

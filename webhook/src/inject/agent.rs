@@ -5,6 +5,7 @@ use exeat_crds::rules::Kind;
 use k8s_openapi::api::core::v1::{Container, EnvVar, VolumeMount};
 
 use super::Plan;
+use super::metadata::METADATA_HOSTS;
 use super::sidecar::pod_uid;
 use crate::annotations::AwsToken;
 use crate::pod::mount_path;
@@ -19,6 +20,12 @@ const VAULT_ADDRS: [&str; 2] = ["VAULT_ADDR", "BAO_ADDR"];
 /// App Service's protocol, the only one that all of Azure's SDKs take from the environment.
 const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const IDENTITY_HEADER: &str = "IDENTITY_HEADER";
+/// Google's clients in Python read all three, those in Go the first, those in Node the second before the first.
+const METADATA_SERVERS: [&str; 3] = ["GCE_METADATA_HOST", "GCE_METADATA_IP", "GCE_METADATA_ROOT"];
+/// Node looks for the metadata server by itself, unless it is told that there is one.
+const METADATA_DETECTION: &str = "METADATA_SERVER_DETECTION";
+const METADATA_PRESENT: &str = "assume-present";
+const PROJECT: &str = "GOOGLE_CLOUD_PROJECT";
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
@@ -52,6 +59,10 @@ pub(crate) fn fixed_env(kind: Kind, port: u16, aws_token: AwsToken) -> Vec<EnvVa
         }
         Kind::Kubernetes => vec![literal(KUBECONFIG, KUBECONFIG_VALUE)],
         Kind::Vault => VAULT_ADDRS.map(|name| literal(name, &format!("{ENDPOINT_START}{port}"))).into(),
+        Kind::Gcp => {
+            let servers = METADATA_SERVERS.map(|name| literal(name, &format!("{}:{port}", LOOPBACK[0])));
+            servers.into_iter().chain([literal(METADATA_DETECTION, METADATA_PRESENT)]).collect()
+        }
     }
 }
 
@@ -77,6 +88,10 @@ pub(crate) fn is_injected(env: &EnvVar) -> bool {
         name if VAULT_ADDRS.contains(&name) => {
             value.strip_prefix(ENDPOINT_START).is_some_and(|port| port.parse::<u16>().is_ok())
         }
+        name if METADATA_SERVERS.contains(&name) => {
+            value.strip_prefix("127.0.0.1:").is_some_and(|port| port.parse::<u16>().is_ok())
+        }
+        METADATA_DETECTION => value == METADATA_PRESENT,
         _ => false,
     }
 }
@@ -113,7 +128,12 @@ pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
         if let Some(region) = plan.region {
             set_region(&mut env, region);
         }
-        merge_no_proxy(&mut env);
+        if let Some(project) = plan.project
+            && !env.iter().any(|e| e.name == PROJECT)
+        {
+            env.push(literal(PROJECT, project));
+        }
+        merge_no_proxy(&mut env, plan.metadata_host);
         if !mounts.iter().any(is_injected_mount) {
             mounts.push(run_mount());
         }
@@ -158,14 +178,15 @@ fn set_region(env: &mut Vec<EnvVar>, region: &str) {
 
 /// Both spellings get the union of both, as some clients read one and some the other. A value from elsewhere can't be
 /// merged and stays.
-fn merge_no_proxy(env: &mut Vec<EnvVar>) {
+fn merge_no_proxy(env: &mut Vec<EnvVar>, metadata_host: bool) {
     let of = |name: &str| env.iter().rfind(|e| e.name == name);
     if NO_PROXY.iter().filter_map(|name| of(name)).any(|e| e.value_from.is_some()) {
         return;
     }
     let mut hosts: Vec<String> = Vec::new();
     let written = NO_PROXY.iter().filter_map(|name| of(name)?.value.as_deref()).flat_map(|value| value.split(','));
-    for host in written.map(str::trim).chain(LOOPBACK).filter(|host| !host.is_empty()) {
+    let by_name = metadata_host.then_some(METADATA_HOSTS).into_iter().flatten();
+    for host in written.map(str::trim).chain(LOOPBACK).chain(by_name).filter(|host| !host.is_empty()) {
         if !hosts.iter().any(|known| known == host) {
             hosts.push(host.to_owned());
         }

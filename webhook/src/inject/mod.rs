@@ -4,6 +4,7 @@
 //! plugin changed in between (the service account, an annotation, a new container) is taken into account.
 
 mod agent;
+mod metadata;
 mod sidecar;
 mod volumes;
 
@@ -20,6 +21,7 @@ use crate::settings::Settings;
 use crate::{pod, refuse};
 
 pub(crate) use self::agent::{fixed_env, is_injected, is_injected_mount, normal_capability};
+pub(crate) use self::metadata::{LOOPBACK, METADATA_HOSTS, UNPRIVILEGED_PORTS};
 pub(crate) use self::sidecar::BINARY;
 pub(crate) use self::volumes::TOKEN_PATH;
 
@@ -56,6 +58,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) port: u16,
     pub(crate) aws_token: AwsToken,
     pub(crate) region: Option<&'a str>,
+    /// Google Cloud: the project that agents are given as their own.
+    pub(crate) project: Option<&'a str>,
+    /// Whether the sidecar is Google's metadata server by its own name too.
+    pub(crate) metadata_host: bool,
     pub(crate) skip: BTreeSet<String>,
     pub(crate) settings: &'a Settings,
     pub(crate) issuer_ca: &'a str,
@@ -104,6 +110,8 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
             port: asked.port,
             aws_token: asked.aws_token.unwrap_or_default(),
             region: context.provider.and_then(|p| p.spec.aws.as_ref()).map(|aws| aws.region.as_str()),
+            project: context.provider.and_then(|p| p.spec.gcp.as_ref()).map(|gcp| gcp.project.as_str()),
+            metadata_host: asked.metadata_host,
             skip: asked.skip,
             settings: context.settings,
             issuer_ca: context.issuer_ca,
@@ -118,6 +126,9 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
 fn apply(spec: &mut PodSpec, plan: &Plan<'_>) {
     volumes::place(spec.volumes.get_or_insert_default(), &plan.settings.audience);
     sidecar::place(spec.init_containers.get_or_insert_default(), plan);
+    if plan.metadata_host {
+        metadata::place(spec);
+    }
     let others = spec.init_containers.iter_mut().flatten().filter(|c| c.name != names::SIDECAR);
     for container in others.chain(&mut spec.containers) {
         agent::connect(container, plan);

@@ -1,6 +1,7 @@
 //! Why a pod can't hold credentials. All reasons are collected, so that an author meets them at once.
 
 mod host;
+mod metadata;
 mod reserved;
 mod security;
 mod selection;
@@ -30,6 +31,7 @@ pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<R
 /// What would keep an SDK from asking the sidecar.
 pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused> {
     let mut problems = shadow::check(spec, asked, kind);
+    problems.extend(metadata::check(spec, asked, kind));
     if asked.aws_token == Some(AwsToken::Env) && kind != Kind::Aws {
         problems.push(refused(
             Reason::AnnotationInvalid,

@@ -70,6 +70,20 @@ const VAULT: [(&str, &str, &str); 8] = [
     ("BAO_NAMESPACE", "the namespace is the provider's: the sidecar puts it in", REMOVE),
 ];
 
+const KEY_FILE: &str = "the file's credentials come before the sidecar's";
+const GCLOUD: &str = "gcloud follows it instead of the sidecar";
+
+/// What Google's clients follow before they ask a metadata server, or what keeps them from it.
+const GCP: [(&str, &str, &str); 7] = [
+    ("GOOGLE_APPLICATION_CREDENTIALS", KEY_FILE, REMOVE),
+    ("CLOUDSDK_CONFIG", "application default credentials in that folder come before the sidecar's", REMOVE),
+    ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", GCLOUD, REMOVE),
+    ("CLOUDSDK_AUTH_CREDENTIAL_FILE_OVERRIDE", GCLOUD, REMOVE),
+    ("CLOUDSDK_AUTH_IMPERSONATE_SERVICE_ACCOUNT", "the session's service account can't act as another", REMOVE),
+    ("NO_GCE_CHECK", "with it no metadata server is looked for", REMOVE),
+    ("GCE_METADATA_MTLS_MODE", "the sidecar speaks plain HTTP on loopback", REMOVE),
+];
+
 /// Files that hold nothing may be named: it is how a chain is shortened.
 const NO_FILE: &str = "/dev/null";
 
@@ -97,6 +111,7 @@ fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<
         Kind::Azure => AZURE.iter().find(|(name, _, _)| *name == variable.name),
         Kind::Kubernetes => None,
         Kind::Vault => VAULT.iter().find(|(name, _, _)| *name == variable.name),
+        Kind::Gcp => GCP.iter().find(|(name, _, _)| *name == variable.name),
     };
     if let Some((name, problem, fix)) = known {
         let harmless = name.ends_with("_FILE") && variable.value.as_deref() == Some(NO_FILE);
@@ -120,6 +135,7 @@ fn guarded(kind: Kind) -> Vec<String> {
         Kind::Azure => AZURE.as_slice(),
         Kind::Kubernetes => &[],
         Kind::Vault => VAULT.as_slice(),
+        Kind::Gcp => GCP.as_slice(),
     };
     let ours = [AwsToken::File, AwsToken::Env].map(|token| fixed_env(kind, names::DEFAULT_PORT, token));
     let shadows = shadows.iter().map(|(name, _, _)| (*name).to_owned());

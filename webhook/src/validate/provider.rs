@@ -25,7 +25,16 @@ pub fn provider(provider: &CredentialProvider) -> Findings {
     findings.errors.extend(spec.azure.as_ref().and_then(|azure| authority::azure::longest_token(azure).err()));
     let aws = spec.aws.as_ref().and_then(|aws| aws.endpoint.as_deref()).map(|url| ("spec.aws.endpoint", url));
     let vault = spec.vault.as_ref().map(|vault| ("spec.vault.address", vault.address.as_str()));
-    for (field, _) in [aws, vault].into_iter().flatten().filter(|(_, url)| url.starts_with("http://")) {
+    let gcp = spec.gcp.as_ref().and_then(|gcp| gcp.endpoints.as_ref());
+    let gcp = gcp.into_iter().flat_map(|at| {
+        [
+            ("spec.gcp.endpoints.iamCredentials", &at.iam_credentials),
+            ("spec.gcp.endpoints.sts", &at.sts),
+            ("spec.gcp.endpoints.oauth2", &at.oauth2),
+        ]
+    });
+    let gcp = gcp.filter_map(|(field, url)| Some((field, url.as_deref()?)));
+    for (field, _) in [aws, vault].into_iter().flatten().chain(gcp).filter(|(_, url)| url.starts_with("http://")) {
         findings.warnings.push(refused(
             Reason::ProviderRejected,
             field,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::{NAMESPACE, OWN_SIDECAR, injected, installation, named_policy, yaml};
 
 /// Each with the person who creates the pod, if one does.
-const CASES: [(&str, Option<&str>); 13] = [
+const CASES: [(&str, Option<&str>); 15] = [
     ("aws", None),
     ("aws-already-configured", None),
     ("aws-env-token", None),
@@ -20,6 +20,8 @@ const CASES: [(&str, Option<&str>); 13] = [
     ("aws-skip-containers", None),
     ("aws-waits-for-people", Some("alice")),
     ("azure", None),
+    ("gcp", None),
+    ("gcp-metadata-host", None),
     ("kubernetes", None),
     ("kubernetes-port", None),
     ("vault", None),

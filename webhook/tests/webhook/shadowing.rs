@@ -43,6 +43,15 @@ fn each_shadowing_variable_is_refused_by_name_with_the_fix() {
         ("secret-reader", "VAULT_PROXY_ADDR", "instead of the sidecar"),
         ("secret-reader", "VAULT_TOKEN", "a token of the pod's own"),
         ("secret-reader", "VAULT_NAMESPACE", "the provider's"),
+        ("object-reader", "GCE_METADATA_HOST", "127.0.0.1:9911"),
+        ("object-reader", "GCE_METADATA_IP", "127.0.0.1:9911"),
+        ("object-reader", "GCE_METADATA_ROOT", "127.0.0.1:9911"),
+        ("object-reader", "METADATA_SERVER_DETECTION", "assume-present"),
+        ("object-reader", "GOOGLE_APPLICATION_CREDENTIALS", "file's credentials"),
+        ("object-reader", "CLOUDSDK_CONFIG", "application default credentials"),
+        ("object-reader", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "gcloud"),
+        ("object-reader", "NO_GCE_CHECK", "no metadata server"),
+        ("object-reader", "GCE_METADATA_MTLS_MODE", "plain HTTP"),
     ] {
         for source in ["value: other", "valueFrom: {secretKeyRef: {name: s, key: k}}"] {
             let problems = inject_pod(&pod_with_env(policy, &format!("{{name: {name}, {source}}}"))).expect_err(name);
@@ -58,6 +67,12 @@ fn each_shadowing_variable_is_refused_by_name_with_the_fix() {
 fn what_another_kind_of_provider_reads_is_let_be() {
     inject_pod(&pod_with_env("pod-reader", "{name: AWS_ACCESS_KEY_ID, value: x}")).unwrap();
     inject_pod(&pod_with_env("pod-reader", "{name: VAULT_TOKEN, value: x}")).unwrap();
+    inject_pod(&pod_with_env("report-writer", "{name: GOOGLE_APPLICATION_CREDENTIALS, value: /key.json}")).unwrap();
+    inject_pod(&pod_with_env(
+        "object-reader",
+        "{name: AWS_PROFILE, value: x}, {name: GOOGLE_CLOUD_PROJECT, value: mine}",
+    ))
+    .unwrap();
     inject_pod(&pod_with_env("report-writer", "{name: KUBECONFIG, value: /home/app/.kube/config}")).unwrap();
 }
 
@@ -87,4 +102,29 @@ fn env_from_is_refused_unless_listed_or_kept_away_by_a_prefix() {
         inject_pod(&with("exeat.dev/allow-env-from: 'other, app'", source)).unwrap();
     }
     inject_pod(&with("", "{prefix: APP_, secretRef: {name: keys}}")).unwrap();
+}
+
+#[test]
+fn googles_metadata_server_is_nobody_but_the_sidecar() {
+    let of = |policy: &str, annotation: &str, spec: &str| {
+        let annotations = format!("{{exeat.dev/policy: {policy}, exeat.dev/gcp-metadata-host: \"{annotation}\"}}");
+        pod_with(&format!("{{metadata: {{annotations: {annotations}}}, spec: {{containers: [{{name: app}}]{spec}}}}}"))
+    };
+    let alias = ", hostAliases: [{ip: 169.254.169.254, hostnames: [metadata.google.internal]}]";
+    let sysctl = ", securityContext: {sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: '1024'}]}";
+    for (policy, annotation, spec, part) in [
+        ("object-reader", "true", alias, "spec.hostAliases[ip=169.254.169.254]"),
+        ("object-reader", "false", alias, "spec.hostAliases[ip=169.254.169.254]"),
+        ("object-reader", "true", sysctl, "ip_unprivileged_port_start"),
+        ("object-reader", "yes", "", "exeat.dev/gcp-metadata-host"),
+        ("report-writer", "true", "", "not Google Cloud"),
+    ] {
+        let message = message::all(&inject_pod(&of(policy, annotation, spec)).expect_err(part));
+        assert!(message.contains(part), "{message}");
+    }
+    let both = "{metadata: {annotations: {exeat.dev/policy: object-reader, exeat.dev/gcp-metadata-host: 'true', exeat.dev/port: '8080'}}}";
+    assert!(message::all(&inject_pod(&pod_with(both)).unwrap_err()).contains("annotation exeat.dev/port"));
+    for (policy, spec) in [("report-writer", alias), ("object-reader", sysctl)] {
+        inject_pod(&of(policy, "false", spec)).unwrap();
+    }
 }

@@ -164,9 +164,12 @@ fn every_field_that_is_not_built_is_warned_about() {
         warning(&findings, &("binding", "NotImplemented", &["spec.bindings[name=agents]"]));
         assert!(findings.warnings[0].message.contains(field), "{}", findings.warnings[0]);
     }
-    for kind in ["gcp: {project: p}", "http: {secretRef: {name: s}}"] {
+    for kind in ["http: {secretRef: {name: s}}"] {
         let provider: CredentialProvider = changed(&aws, &format!("spec: {{aws: null, {kind}}}"));
-        warning(&validate::provider(&provider), &("kind", "NotImplemented", &["aws, azure, kubernetes and vault are"]));
+        warning(
+            &validate::provider(&provider),
+            &("kind", "NotImplemented", &["aws, azure, gcp, kubernetes and vault are"]),
+        );
     }
 }
 
@@ -206,6 +209,9 @@ fn findings_in_providers() {
     );
     let plain = changed(&aws, "spec: {aws: {endpoint: 'http://sts.example'}}");
     warning(&validate::provider(&plain), &("endpoint", "ProviderRejected", &["spec.aws.endpoint", "use https"]));
+    let google = provider("google").unwrap();
+    let plain = changed(&google, "spec: {gcp: {endpoints: {sts: 'http://sts.example'}}}");
+    warning(&validate::provider(&plain), &("endpoint", "ProviderRejected", &["spec.gcp.endpoints.sts", "use https"]));
 }
 
 #[test]

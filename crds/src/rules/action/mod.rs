@@ -2,10 +2,11 @@
 //!
 //! An action is written in one of two roles. In what a team **allows** it names what it means: no wildcard that could
 //! reach another service or kind of object. In an admin's **guardrail** (`maxActions`, `deny`, `approvalRules`) wider
-//! patterns are welcome. The grammar and the law of each kind stand in [`aws`], [`azure`], [`kubernetes`] and [`vault`].
+//! patterns are welcome. The grammar and the law of each kind stand in [`aws`], [`azure`], [`gcp`], [`kubernetes`] and [`vault`].
 
 pub mod aws;
 pub mod azure;
+pub mod gcp;
 pub mod kubernetes;
 pub mod vault;
 
@@ -31,6 +32,8 @@ pub enum Kind {
     Kubernetes,
     /// HashiCorp Vault or OpenBao.
     Vault,
+    /// Google Cloud.
+    Gcp,
 }
 
 impl Kind {
@@ -41,6 +44,7 @@ impl Kind {
             Self::Azure => "azure",
             Self::Kubernetes => "kubernetes",
             Self::Vault => "vault",
+            Self::Gcp => "gcp",
         }
     }
 }
@@ -53,7 +57,7 @@ impl fmt::Display for Kind {
 
 /// The text names no kind of provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of provider; write aws, azure, kubernetes or vault")]
+#[error("{0:?} is no kind of provider; write aws, azure, gcp, kubernetes or vault")]
 pub struct UnknownKind(String);
 
 impl FromStr for Kind {
@@ -65,6 +69,7 @@ impl FromStr for Kind {
             "azure" => Ok(Self::Azure),
             "kubernetes" => Ok(Self::Kubernetes),
             "vault" => Ok(Self::Vault),
+            "gcp" => Ok(Self::Gcp),
             other => Err(UnknownKind(other.to_owned())),
         }
     }
@@ -116,6 +121,8 @@ pub enum Action {
     Kubernetes(kubernetes::Action),
     /// `verb`, in guardrails `verb path` too.
     Vault(vault::Action),
+    /// `service.resource.verb`, or a custom role.
+    Gcp(gcp::Action),
 }
 
 impl Action {
@@ -129,6 +136,7 @@ impl Action {
             Kind::Azure => azure::Action::parse(role, text).map(Self::Azure),
             Kind::Kubernetes => kubernetes::Action::parse(role, text).map(Self::Kubernetes),
             Kind::Vault => vault::Action::parse(role, text).map(Self::Vault),
+            Kind::Gcp => gcp::Action::parse(role, text).map(Self::Gcp),
         }
     }
 
@@ -139,6 +147,7 @@ impl Action {
             Self::Azure(action) => action.text().to_owned(),
             Self::Kubernetes(action) => action.text(),
             Self::Vault(action) => action.text(),
+            Self::Gcp(action) => action.text(),
         }
     }
 
@@ -149,6 +158,7 @@ impl Action {
             Self::Azure(action) => action.text().to_ascii_lowercase(),
             Self::Kubernetes(action) => action.text(),
             Self::Vault(action) => action.text(),
+            Self::Gcp(action) => action.text(),
         }
     }
 
@@ -159,6 +169,7 @@ impl Action {
             Self::Azure(action) => action.covers(call),
             Self::Kubernetes(action) => action.covers(call),
             Self::Vault(action) => action.covers(call),
+            Self::Gcp(action) => action.covers(call),
         }
     }
 
@@ -169,6 +180,7 @@ impl Action {
             (Self::Azure(a), Self::Azure(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
             (Self::Vault(a), Self::Vault(b)) => a.subset(b),
+            (Self::Gcp(a), Self::Gcp(b)) => a.subset(b),
             _ => false,
         }
     }
@@ -180,6 +192,7 @@ impl Action {
             (Self::Azure(a), Self::Azure(b)) => a.overlaps(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.overlaps(b),
             (Self::Vault(a), Self::Vault(b)) => a.overlaps(b),
+            (Self::Gcp(a), Self::Gcp(b)) => a.overlaps(b),
             _ => true,
         }
     }
@@ -196,6 +209,7 @@ impl Action {
     pub(crate) fn meets(&self, guardrail: &Self, resource: &Resource) -> bool {
         match (self, guardrail, resource) {
             (Self::Vault(action), Self::Vault(guardrail), Resource::Vault(path)) => action.meets(guardrail, path),
+            (Self::Gcp(action), Self::Gcp(guardrail), _) => action.meets(guardrail),
             _ => self.overlaps(guardrail),
         }
     }
@@ -220,6 +234,8 @@ pub enum Resource {
     Kubernetes(kubernetes::Resource),
     /// A path.
     Vault(vault::Resource),
+    /// Objects of a bucket, an audience, or a name elsewhere.
+    Gcp(gcp::Resource),
 }
 
 impl Resource {
@@ -233,6 +249,7 @@ impl Resource {
             Kind::Azure => azure::Resource::parse(text).map(Self::Azure),
             Kind::Kubernetes => kubernetes::Resource::parse(text).map(Self::Kubernetes),
             Kind::Vault => vault::Resource::parse(text).map(Self::Vault),
+            Kind::Gcp => gcp::Resource::parse(text).map(Self::Gcp),
         }
     }
 
@@ -243,6 +260,7 @@ impl Resource {
             Self::Azure(resource) => resource.text().to_owned(),
             Self::Kubernetes(resource) => resource.text(),
             Self::Vault(resource) => resource.text(),
+            Self::Gcp(resource) => resource.text(),
         }
     }
 
@@ -253,6 +271,7 @@ impl Resource {
             Self::Azure(resource) => resource.covers(call),
             Self::Kubernetes(resource) => resource.covers(call),
             Self::Vault(resource) => resource.covers(call),
+            Self::Gcp(resource) => resource.covers(call),
         }
     }
 
@@ -263,6 +282,7 @@ impl Resource {
             (Self::Azure(a), Self::Azure(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
             (Self::Vault(a), Self::Vault(b)) => a.subset(b),
+            (Self::Gcp(a), Self::Gcp(b)) => a.subset(b),
             _ => false,
         }
     }
@@ -275,6 +295,7 @@ impl Resource {
 pub fn check_pair(action: &Action, resource: &Resource) -> Result<(), PatternError> {
     match (action, resource) {
         (Action::Kubernetes(action), Resource::Kubernetes(resource)) => kubernetes::check_pair(action, resource),
+        (Action::Gcp(action), Resource::Gcp(resource)) => gcp::check_pair(action, resource),
         _ => Ok(()),
     }
 }

@@ -84,6 +84,13 @@ impl Target for Actions {
             "https://storage.azure.com",
             "api://reports",
             "https://storage.azure.com/.default",
+            "gcp",
+            "storage.objects.get",
+            "storage.*",
+            "inRole:projects/p/roles/agent*",
+            "iam.serviceAccounts.getOpenIdToken",
+            "projects/_/buckets/reports/objects/2026/*",
+            "audience/https://a.test",
         ]
     }
 
@@ -158,6 +165,7 @@ fn calls(case: &Case, random: &mut Random) -> Vec<(String, String)> {
 pub(super) fn filled(pattern: &str, kind: Kind, random: &mut Random) -> String {
     const RUNS: [&str; 8] = ["", "a", "Object", "x/y", "1", "Get", ":", "b:c"];
     const PATHS: [&str; 6] = ["", "a", "reports", "a/b", "read", "prod/x/"];
+    const PERMISSIONS: [&str; 6] = ["", "get", "objects.get", "storage.objects.list", "a/b", "Reader"];
     const WORDS: [&str; 5] = ["pods", "get", "apps", "log", "status"];
     let mut text = String::new();
     for c in pattern.chars() {
@@ -165,6 +173,7 @@ pub(super) fn filled(pattern: &str, kind: Kind, random: &mut Random) -> String {
             ('*', Kind::Aws | Kind::Azure) => text.push_str(random.one(&RUNS).copied().unwrap_or_default()),
             ('*', Kind::Vault) => text.push_str(random.one(&PATHS).copied().unwrap_or_default()),
             ('+', Kind::Vault) => text.push_str(random.one(&["a", "data"]).copied().unwrap_or_default()),
+            ('*', Kind::Gcp) => text.push_str(random.one(&PERMISSIONS).copied().unwrap_or_default()),
             ('*', Kind::Kubernetes) => text.push_str(random.one(&WORDS).copied().unwrap_or_default()),
             ('?', Kind::Aws) => text.push_str(random.one(&["a", "Z", "0", "/", ":"]).copied().unwrap_or_default()),
             (c, _) if random.once_in(64) => text.extend(c.to_uppercase()),
@@ -180,6 +189,7 @@ fn naive_action(kind: Kind, pattern: &str, call: &str) -> bool {
         Kind::Azure => naive::azure_action(pattern, call),
         Kind::Kubernetes => naive::kubernetes_action(pattern, call),
         Kind::Vault => naive::vault_action(pattern, call),
+        Kind::Gcp => naive::gcp_action(pattern, call),
     }
 }
 
@@ -227,6 +237,7 @@ fn check_resources(kind: Kind, resources: &[Resource], calls: &[(String, String)
                 Kind::Azure => a.text().eq_ignore_ascii_case(text),
                 Kind::Kubernetes => naive_object(&a.text(), text),
                 Kind::Vault => naive::vault_path(&a.text(), text),
+                Kind::Gcp => naive::gcp_resource(&a.text(), text),
             };
             must(covers == expected, || format!("{:?} covers {text:?}: {covers}", a.text()))?;
             for b in resources {
@@ -261,6 +272,7 @@ fn check_lists(case: &Case, calls: &[(String, String)]) -> Result<String, String
                 Kind::Azure => pattern.eq_ignore_ascii_case(resource),
                 Kind::Kubernetes => naive_object(pattern, resource),
                 Kind::Vault => naive::vault_path(pattern, resource),
+                Kind::Gcp => naive::gcp_resource(pattern, resource),
             };
             statement.actions.iter().any(|pattern| naive_action(kind, pattern, action))
                 && statement.resources.iter().any(lies)

@@ -1,4 +1,4 @@
-//! Raw bytes over a loopback socket to the sidecar's listener, once where it serves AWS and once Kubernetes. `<|>` in an input
+//! Raw bytes over a loopback socket to the sidecar's listener, where it serves AWS, Kubernetes and Google Cloud. `<|>` in an input
 //! parts what is sent at once.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use exeat_sidecar::server;
 use exeat_sidecar::snapshot::Snapshot;
 use exeat_sidecar::vault::forward::Forward;
 use exeat_wire::{
-    AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, KubernetesCredential, Secret,
-    VaultCredential,
+    AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, GcpCredential, KubernetesCredential,
+    Secret, VaultCredential,
 };
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,8 +63,8 @@ impl Sidecar {
     pub(super) fn new() -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let servers =
-            [Provider::Aws, Provider::Azure, Provider::Kubernetes].map(|provider| runtime.block_on(start(provider)));
+        let servers = [Provider::Aws, Provider::Azure, Provider::Kubernetes, Provider::Gcp]
+            .map(|provider| runtime.block_on(start(provider)));
         Ok(Self { runtime, servers: servers.into_iter().collect::<Result<_, _>>()?, judged: 0 })
     }
 
@@ -137,6 +137,15 @@ fn response(provider: Provider) -> CredentialResponse {
             client_id: "c".into(),
             tokens: vec![AzureToken { resource: "api://x".into(), token: Secret::new(CANARIES[1]) }],
         }),
+        Provider::Gcp => Credential::Gcp(GcpCredential {
+            email: "agents@example.iam.gserviceaccount.com".into(),
+            project: "example".into(),
+            project_number: None,
+            universe_domain: "googleapis.com".into(),
+            scopes: Vec::new(),
+            access_token: Some(Secret::new(CANARIES[2])),
+            identity_tokens: Vec::new(),
+        }),
         Provider::Aws => Credential::Aws(AwsCredential {
             access_key_id: "AKID".into(),
             secret_access_key: Secret::new(CANARIES[0]),
@@ -208,6 +217,10 @@ fn may_have(head: &http::Head, provider: Provider) -> bool {
             provider == Provider::Azure
                 && head.only("x-identity-header").is_some_and(|shown| [SECRET, POD_UID].contains(&shown))
         }
+        "/computeMetadata/v1/instance/service-accounts/default/token" => {
+            let flavor = head.only("metadata-flavor").unwrap_or_default();
+            provider == Provider::Gcp && flavor.eq_ignore_ascii_case("google")
+        }
         "/exeat/v1/credential" => bearer.is_some_and(|(_, secret)| secret == SECRET),
         _ => false,
     };
@@ -233,6 +246,9 @@ impl Target for Sidecar {
             "/aws/credentials",
             "/azure/token?api-version=2019-08-01&resource=api://x",
             "/exeat/v1/credential",
+            "/computeMetadata/v1/instance/service-accounts/default/token",
+            "/computeMetadata/v1/?recursive=true",
+            "Metadata-Flavor: Google\r\n",
             "/kubernetes/denied/api",
             "/api/v1/pods",
             "/health/started",

@@ -99,7 +99,7 @@ fn hidden(response: &CredentialResponse) -> Result<&'static str, String> {
         let response: CredentialResponse = serde_json::from_value(value).map_err(|error| error.to_string())?;
         let mut shown = format!("{response:?}");
         let mut usable = "unusable";
-        for provider in [Provider::Aws, Provider::Azure, Provider::Kubernetes, Provider::Vault] {
+        for provider in [Provider::Aws, Provider::Azure, Provider::Kubernetes, Provider::Vault, Provider::Gcp] {
             match Held::read(response.clone(), provider) {
                 Ok(held) => {
                     usable = "usable";

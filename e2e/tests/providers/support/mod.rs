@@ -1,4 +1,5 @@
 //! A place of its own in the real cluster for one test: namespaces, an issuer with exactly the rights of the chart, and its client.
+pub(crate) mod gcp;
 pub(crate) mod s3;
 pub(crate) mod vault;
 
@@ -59,6 +60,7 @@ impl Place {
             web_identity_token_file: "/nonexistent".into(),
             vault_token_file: "/nonexistent".into(),
             azure_token_file: "/nonexistent".into(),
+            gcp_token_file: "/nonexistent".into(),
             cluster_ca_pem: Some(pem(&config)),
             cluster_server: "https://kubernetes.default.svc".to_owned(),
         };

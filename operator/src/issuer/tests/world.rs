@@ -275,6 +275,7 @@ impl World {
             web_identity_token_file: "/nowhere".into(),
             vault_token_file: "/nowhere".into(),
             azure_token_file: "/nowhere".into(),
+            gcp_token_file: "/nowhere".into(),
             cluster_ca_pem: None,
             cluster_server: "https://kubernetes.default.svc".into(),
         };
