@@ -17,9 +17,11 @@ use tokio::task::JoinSet;
 
 /// One line a call: the status of the service that the token was shown to, or the code of the sidecar's refusal.
 const CALLS: &str = r#"
-import re, sys, urllib.error, urllib.request
+import logging, re, sys, urllib.error, urllib.request
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+# The SDK's own lines go to the same log.
+logging.disable()
 services, client_id = sys.argv[1:]
 def ask(credential, resource, path):
     bearer = credential.get_token(resource + "/.default").token
