@@ -1,6 +1,8 @@
 //! Policy and provider together: what a policy may hand out, or why it may not. The webhook, the controller (at decision) and the
 //! issuer (at every mint) all call [`resolve`], so authority is computed and never remembered.
 
+mod accepted;
+pub mod azure;
 mod not_built;
 mod subject;
 
@@ -57,6 +59,8 @@ pub struct Authority {
     pub enforcement: Enforcement,
     /// How access ends.
     pub revocation: RevocationMode,
+    /// How long a credential may work after the session, since its provider alone decides when it ends.
+    pub outlives: SignedDuration,
     /// What an agent can still do although the grant does not say so.
     pub exceptions: Vec<String>,
     /// The dialect that an AWS grant must be written in.
@@ -91,6 +95,7 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     let times = Times::read(policy, binding, kind)?;
     let enforcement = enforcement_of(kind);
     check_enforcement(enforcement, binding)?;
+    accepted::check(enforcement, policy)?;
     let authority = Authority {
         hash: hash(policy, provider, binding),
         kind,
@@ -106,6 +111,7 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         on_expiry: policy.spec.session.on_expiry,
         enforcement,
         revocation: revocation_of(kind),
+        outlives: azure::outlives(provider)?,
         exceptions: exceptions_of(provider),
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
         approval: Terms::read(policy, binding, kind)?,
@@ -131,6 +137,9 @@ impl Authority {
         .map_err(|e| Refused::new(e.reason(), e.to_string()))?;
         if let Some(dialect) = self.dialect {
             document(&grant, dialect).map_err(|e| Refused::new(e.reason(), e.to_string()))?;
+        }
+        if self.kind == Kind::Azure {
+            azure::check(&grant)?;
         }
         Ok(grant)
     }
@@ -159,14 +168,14 @@ pub fn kind_of(provider: &CredentialProvider) -> Result<Kind, Refused> {
     if spec.vault.is_some() {
         return Ok(Kind::Vault);
     }
-    let field = [("gcp", spec.gcp.is_some()), ("azure", spec.azure.is_some())]
-        .into_iter()
-        .find_map(|(name, set)| set.then_some(name))
-        .unwrap_or("http");
+    if spec.azure.is_some() {
+        return Ok(Kind::Azure);
+    }
+    let field = if spec.gcp.is_some() { "gcp" } else { "http" };
     Err(Refused::new(
         Reason::NotImplemented,
         format!(
-            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, kubernetes and vault are",
+            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, azure, kubernetes and vault are",
             provider.name_any()
         ),
     ))
@@ -296,11 +305,12 @@ fn check_ttl(kind: Kind, ttl: SignedDuration) -> Result<SignedDuration, Refused>
 }
 
 /// Shortest and longest life of a credential. STS gives 900 s to 12 h (AssumeRole reference). The API server gives tokens of 600 s
-/// at least (TokenRequest reference), but ours end earlier with the Secret that they are bound to.
+/// at least (TokenRequest reference), but ours end earlier with the Secret that they are bound to. A token of Entra lives longer than it is
+/// served.
 pub fn bounds(kind: Kind) -> (SignedDuration, SignedDuration) {
     match kind {
         Kind::Aws => (SignedDuration::from_mins(15), SignedDuration::from_hours(12)),
-        Kind::Kubernetes | Kind::Vault => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
+        Kind::Azure | Kind::Kubernetes | Kind::Vault => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
     }
 }
 
@@ -309,6 +319,7 @@ fn enforcement_of(kind: Kind) -> Enforcement {
     match kind {
         Kind::Aws | Kind::Kubernetes => Enforcement::Provider,
         Kind::Vault => Enforcement::Sidecar,
+        Kind::Azure => Enforcement::PrincipalOnly,
     }
 }
 
@@ -335,12 +346,15 @@ fn check_enforcement(enforcement: Enforcement, binding: &Binding) -> Result<(), 
 
 fn revocation_of(kind: Kind) -> RevocationMode {
     match kind {
-        Kind::Aws => RevocationMode::ExpiryOnly,
+        Kind::Aws | Kind::Azure => RevocationMode::ExpiryOnly,
         Kind::Kubernetes | Kind::Vault => RevocationMode::Immediate,
     }
 }
 
 fn exceptions_of(provider: &CredentialProvider) -> Vec<String> {
+    if let Some(azure) = &provider.spec.azure {
+        return azure::exceptions(azure);
+    }
     match provider.spec.aws.as_ref().map(|aws| aws.dialect) {
         Some(AwsDialect::Aws) => vec![
             "sts:GetCallerIdentity can't be denied by any policy".to_owned(),

@@ -1,6 +1,7 @@
 //! Principals, and the names and tags that a session carries at the provider.
 
 use super::action::Kind;
+use super::action::azure::is_guid;
 use super::glob::{Case, Pattern};
 use crate::digest;
 
@@ -100,6 +101,16 @@ pub fn validate_principal(kind: Kind, principal: &str) -> Result<(), NameError> 
                 format!("write {GROUP_PREFIX}<namespace of grants>, for instance {GROUP_PREFIX}exeat-grants"),
             )),
         },
+        Kind::Azure => {
+            if is_guid(principal) && !principal.contains(|c: char| c.is_ascii_uppercase()) {
+                return Ok(());
+            }
+            Err(NameError::new(
+                format!("{principal:?} is no client id"),
+                "write the client id of the app registration or the user-assigned identity, in lower case: \
+                 11111111-2222-3333-4444-555555555555",
+            ))
+        }
         Kind::Vault => {
             let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             if !principal.is_empty()

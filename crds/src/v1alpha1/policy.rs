@@ -104,7 +104,8 @@ pub struct SessionSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
     pub duration: Option<String>,
-    /// How long each credential lasts; it is renewed at half of that. Default 30m. AWS: 15m at least.
+    /// How long each credential lasts; it is renewed at half of that. Default 30m. AWS: 15m at least. Azure: how long each is served, since Entra
+    /// alone decides how long it lives.
     #[serde(default, rename = "credentialTTL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
     pub credential_ttl: Option<String>,

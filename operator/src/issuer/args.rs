@@ -61,6 +61,15 @@ pub struct Args {
     )]
     pub vault_token_file: PathBuf,
 
+    /// The issuer's own token for federated credentials of Entra (providers with `azure.source: Federated`).
+    #[arg(
+        long,
+        env = "EXEAT_AZURE_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/exeat/azure/token"
+    )]
+    pub azure_token_file: PathBuf,
+
     /// Credential requests that one namespace may make at one replica in a second, on average, and as many openings of streams; ten times
     /// as many in a burst.
     #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]

@@ -269,7 +269,7 @@ fn issuance_of(session: &CredentialSession) -> Option<&Issuance> {
 
 fn response(fresh: &Fresh, minted: Minted) -> CredentialResponse {
     let order = &fresh.order;
-    let until = minted.expires_at.min(order.session_expires_at);
+    let until = minted.serve_until.unwrap_or(minted.expires_at).min(order.session_expires_at);
     // Without a setting of its own a sidecar serves a credential for its whole life.
     let grace = order.offline_grace.unwrap_or(order.ttl).as_secs();
     CredentialResponse {

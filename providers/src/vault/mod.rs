@@ -177,6 +177,7 @@ impl Vault {
                 deny,
                 require_request_header: self.spec.require_request_header,
             }),
+            serve_until: None,
             packed_policy_percent: None,
         })
     }

@@ -315,6 +315,7 @@ impl World {
             resolver: Resolver::system(),
             web_identity_token_file: "/nowhere".into(),
             vault_token_file: "/nowhere".into(),
+            azure_token_file: "/nowhere".into(),
             cluster_ca_pem: None,
             cluster_server: "https://kubernetes.default.svc".into(),
         };
@@ -381,6 +382,7 @@ impl Provider for World {
             expires_at: self.clock.now() + request.ttl,
             handle: Some("handle".into()),
             further: false,
+            serve_until: None,
             packed_policy_percent: None,
         })
     }
