@@ -4,6 +4,7 @@
 //! inside the cluster's network namespace, with `KUBECONFIG` set and `EXEAT_E2E=1`.
 
 pub mod approvals;
+pub mod azure;
 mod build;
 mod cluster;
 mod failure;

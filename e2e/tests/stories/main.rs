@@ -10,6 +10,7 @@ mod approvals_quota;
 mod audit;
 mod authors;
 mod aws;
+mod azure;
 mod canary;
 mod cli;
 mod expiry;
