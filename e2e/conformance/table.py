@@ -47,7 +47,7 @@ CLIENTS = {
     "boto3, old (token in the environment)": ("Debian 12's", {}),
     "AWS CLI": (requirement(AGENT, "awscli"), {}),
     "AWS SDK for Go v2": (module("github.com/aws/aws-sdk-go-v2"), {}),
-    "AWS SDK for Java v2": (found("conformance/java/pom.xml", r"<aws.version>([^<]+)"), {}),
+    "AWS SDK for Java v2": (found("conformance/java/pom.xml", r"<aws.version>([^<]+)"), {"revoked": "yes, but not why"}),
     "AWS SDK for JavaScript v3": (package("@aws-sdk/client-s3"), {"revoked": "yes, but not why"}),
     "AWS SDK for Rust": (f"aws-config {crate('aws-config')}", {}),
     "Vault API client for Go": (module("github.com/hashicorp/vault/api"), {"refresh": "holds none"}),
