@@ -49,7 +49,7 @@ CLIENTS = {
     "AWS SDK for Go v2": (module("github.com/aws/aws-sdk-go-v2"), {}),
     "AWS SDK for Java v2": (found("conformance/java/pom.xml", r"<aws.version>([^<]+)"), {"revoked": "yes, but not why"}),
     "AWS SDK for JavaScript v3": (package("@aws-sdk/client-s3"), {"revoked": "yes, but not why"}),
-    "AWS SDK for Rust": (f"aws-config {crate('aws-config')}", {}),
+    "AWS SDK for Rust": (f"aws-config {crate('aws-config')}", {"revoked": "yes, but not why"}),
     "Vault API client for Go": (module("github.com/hashicorp/vault/api"), {"refresh": "holds none"}),
     "hvac": (requirement(AGENT, "hvac"), {"refresh": "holds none"}),
     "vaultrs": (crate("vaultrs"), {"refresh": "holds none"}),
