@@ -1,10 +1,14 @@
 //! Policy and provider together: what a policy may hand out, or why it may not. The webhook, the controller (at decision) and the
 //! issuer (at every mint) all call [`resolve`], so authority is computed and never remembered.
 
+mod accepted;
+pub mod azure;
 mod not_built;
+mod principals;
 mod subject;
 
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
+pub use principals::Principals;
 pub use subject::{PodAsk, ask_of_pod, covers_account, covers_pod, selects};
 
 use crate::approval::Terms;
@@ -37,8 +41,8 @@ pub struct Authority {
     pub provider: String,
     /// Name of the binding that serves the policy.
     pub binding: String,
-    /// The identity that is assumed.
-    pub principal: String,
+    /// The identities that are assumed, by service account.
+    pub principals: Principals,
     /// What the policy allows.
     pub allow: Vec<Statement>,
     /// The binding's ceiling.
@@ -57,6 +61,8 @@ pub struct Authority {
     pub enforcement: Enforcement,
     /// How access ends.
     pub revocation: RevocationMode,
+    /// How long a credential may work after the session, since its provider alone decides when it ends.
+    pub outlives: SignedDuration,
     /// What an agent can still do although the grant does not say so.
     pub exceptions: Vec<String>,
     /// The dialect that an AWS grant must be written in.
@@ -79,24 +85,25 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     })?;
     let kind = kind_of(provider)?;
     let namespace = policy.namespace().unwrap_or_default();
-    let binding = find_binding(policy, provider, &namespace)?;
+    let principals = Principals::read(&policy.spec, &namespace)?;
+    let binding = find_binding(&principals, provider, &namespace)?;
     if let Some(field) = first_unbuilt_field(policy, binding) {
         return Err(Refused::new(
             Reason::NotImplemented,
             format!("{field} is not implemented in this version; remove it, or wait for a version that builds it"),
         ));
     }
-    rules::names::validate_principal(kind, &policy.spec.principal)
-        .map_err(|e| Refused::new(Reason::PrincipalInvalid, format!("spec.principal: {e}")))?;
+    principals.validate(kind)?;
     let times = Times::read(policy, binding, kind)?;
     let enforcement = enforcement_of(kind);
     check_enforcement(enforcement, binding)?;
+    accepted::check(enforcement, policy)?;
     let authority = Authority {
         hash: hash(policy, provider, binding),
         kind,
         provider: provider.name_any(),
         binding: binding.name.clone(),
-        principal: policy.spec.principal.clone(),
+        principals,
         allow: policy.spec.allow.clone(),
         max_actions: binding.max_actions.clone(),
         deny: binding.deny.clone(),
@@ -106,23 +113,34 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         on_expiry: policy.spec.session.on_expiry,
         enforcement,
         revocation: revocation_of(kind),
+        outlives: azure::outlives(provider)?,
         exceptions: exceptions_of(provider),
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
         approval: Terms::read(policy, binding, kind)?,
     };
-    authority.grant(None)?;
+    authority.grant_of_any(None)?;
     Ok(authority)
 }
 
 impl Authority {
-    /// The grant for a pod that asks for `narrowing`, or for all that the policy allows.
+    /// The grant for a pod that runs as `service_account` and asks for `narrowing`, or for all that the policy allows.
     ///
     /// # Errors
-    /// What can't be read, exceeds a ceiling, is wider than the policy, or can't be written as its provider takes it.
-    pub fn grant(&self, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
+    /// An account that the policy does not name; what can't be read, exceeds a ceiling, is wider than the policy, or can't be written as its
+    /// provider takes it.
+    pub fn grant(&self, service_account: &str, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
+        self.grant_as(self.principals.of(service_account)?, narrowing)
+    }
+
+    /// What the grants of all accounts have in common: they differ by their principal alone.
+    fn grant_of_any(&self, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
+        self.grant_as(self.principals.first()?, narrowing)
+    }
+
+    fn grant_as(&self, principal: &str, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
         let grant = rules::grant(rules::GrantInput {
             kind: self.kind,
-            principal: &self.principal,
+            principal,
             policy_allow: &self.allow,
             max_actions: &self.max_actions,
             deny: &self.deny,
@@ -131,6 +149,9 @@ impl Authority {
         .map_err(|e| Refused::new(e.reason(), e.to_string()))?;
         if let Some(dialect) = self.dialect {
             document(&grant, dialect).map_err(|e| Refused::new(e.reason(), e.to_string()))?;
+        }
+        if self.kind == Kind::Azure {
+            azure::check(&grant)?;
         }
         Ok(grant)
     }
@@ -159,21 +180,21 @@ pub fn kind_of(provider: &CredentialProvider) -> Result<Kind, Refused> {
     if spec.vault.is_some() {
         return Ok(Kind::Vault);
     }
-    let field = [("gcp", spec.gcp.is_some()), ("azure", spec.azure.is_some())]
-        .into_iter()
-        .find_map(|(name, set)| set.then_some(name))
-        .unwrap_or("http");
+    if spec.azure.is_some() {
+        return Ok(Kind::Azure);
+    }
+    let field = if spec.gcp.is_some() { "gcp" } else { "http" };
     Err(Refused::new(
         Reason::NotImplemented,
         format!(
-            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, kubernetes and vault are",
+            "spec.{field} of CredentialProvider {:?} is not implemented in this version; aws, azure, kubernetes and vault are",
             provider.name_any()
         ),
     ))
 }
 
 fn find_binding<'a>(
-    policy: &AgentCredentialPolicy,
+    principals: &Principals,
     provider: &'a CredentialProvider,
     namespace: &str,
 ) -> Result<&'a Binding, Refused> {
@@ -192,24 +213,8 @@ fn find_binding<'a>(
             ),
         ));
     }
-    let accounts = &policy.spec.subjects.service_accounts;
-    serving
-        .into_iter()
-        .find(|b| {
-            accounts.iter().all(|account| {
-                b.principals.iter().any(|p| rules::names::principal_matches(p, &policy.spec.principal, namespace, account))
-            })
-        })
-        .ok_or_else(|| {
-            Refused::new(
-                Reason::PrincipalNotAllowed,
-                format!(
-                    "spec.principal: {:?} matches no spec.bindings[].principals of CredentialProvider {:?} for namespace {namespace:?}; use a principal that one of them allows, or ask a platform admin",
-                    policy.spec.principal,
-                    provider.name_any()
-                ),
-            )
-        })
+    let served = serving.iter().copied().find(|binding| principals.all_within(binding, namespace));
+    served.ok_or_else(|| principals.outside(&serving, provider, namespace))
 }
 
 struct Times {
@@ -296,11 +301,12 @@ fn check_ttl(kind: Kind, ttl: SignedDuration) -> Result<SignedDuration, Refused>
 }
 
 /// Shortest and longest life of a credential. STS gives 900 s to 12 h (AssumeRole reference). The API server gives tokens of 600 s
-/// at least (TokenRequest reference), but ours end earlier with the Secret that they are bound to.
+/// at least (TokenRequest reference), but ours end earlier with the Secret that they are bound to. A token of Entra lives longer than it is
+/// served.
 pub fn bounds(kind: Kind) -> (SignedDuration, SignedDuration) {
     match kind {
         Kind::Aws => (SignedDuration::from_mins(15), SignedDuration::from_hours(12)),
-        Kind::Kubernetes | Kind::Vault => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
+        Kind::Azure | Kind::Kubernetes | Kind::Vault => (SignedDuration::from_mins(1), SignedDuration::from_hours(24)),
     }
 }
 
@@ -309,6 +315,7 @@ fn enforcement_of(kind: Kind) -> Enforcement {
     match kind {
         Kind::Aws | Kind::Kubernetes => Enforcement::Provider,
         Kind::Vault => Enforcement::Sidecar,
+        Kind::Azure => Enforcement::PrincipalOnly,
     }
 }
 
@@ -335,12 +342,15 @@ fn check_enforcement(enforcement: Enforcement, binding: &Binding) -> Result<(), 
 
 fn revocation_of(kind: Kind) -> RevocationMode {
     match kind {
-        Kind::Aws => RevocationMode::ExpiryOnly,
+        Kind::Aws | Kind::Azure => RevocationMode::ExpiryOnly,
         Kind::Kubernetes | Kind::Vault => RevocationMode::Immediate,
     }
 }
 
 fn exceptions_of(provider: &CredentialProvider) -> Vec<String> {
+    if let Some(azure) = &provider.spec.azure {
+        return azure::exceptions(azure);
+    }
     match provider.spec.aws.as_ref().map(|aws| aws.dialect) {
         Some(AwsDialect::Aws) => vec![
             "sts:GetCallerIdentity can't be denied by any policy".to_owned(),

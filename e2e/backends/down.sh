@@ -3,7 +3,7 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
-if (($# == 0)); then set -- ministack minio openbao postgres; fi
+if (($# == 0)); then set -- ministack minio openbao postgres entra; fi
 for backend; do
   [[ -e $RUN/backends/$backend.pid ]] || continue
   # shellcheck disable=SC2016  # expanded by the inner shell

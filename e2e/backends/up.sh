@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Starts the stand-ins for a cloud inside the cluster NAME and fills them: MiniStack (STS, IAM, S3), MinIO (STS, S3), and a real OpenBao with
-# a real PostgreSQL behind its database engine.
-#   up.sh [ministack] [minio] [postgres openbao]     all by default; running ones are left alone
-# What clients need is in RUN/backends/BACKEND.env (seed.py and seed_vault.py say what is in them).
+# Starts the stand-ins for a cloud inside the cluster NAME and fills them: MiniStack (STS, IAM, S3), MinIO (STS, S3), a real OpenBao with
+# a real PostgreSQL behind its database engine, and a stand-in for Entra ID.
+#   up.sh [ministack] [minio] [postgres openbao] [entra]     all by default; running ones are left alone
+# What clients need is in RUN/backends/BACKEND.env (seed.py, seed_vault.py and entra.py say what is in them).
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../cluster/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../cluster/lib.sh"
@@ -57,14 +57,42 @@ start_postgres() {
   printf 'PGHOST=%s\nPGPORT=%s\n' "$NODE_IP" "$POSTGRES_PORT" >"$state/postgres.env"
 }
 
+# An authority of its own, openbao-ca.pem, and a listener with a certificate of it.
+openbao_tls() {
+  local new=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+  (
+    umask 077; cd "$state"
+    "${new[@]}" -x509 -days 7 -subj "/CN=authority of the tests" -keyout openbao-ca.key -out openbao-ca.pem
+    "${new[@]}" -subj "/CN=openbao" -keyout openbao-tls.key -out openbao-tls.csr
+    openssl x509 -req -in openbao-tls.csr -CA openbao-ca.pem -CAkey openbao-ca.key -set_serial 1 -days 7 \
+      -extfile <(echo "subjectAltName=IP:$NODE_IP") -out openbao-tls.pem
+    printf 'listener "tcp" {\n  address = "%s"\n  tls_cert_file = "%s"\n  tls_key_file = "%s"\n}\n' \
+      "$NODE_IP:$OPENBAO_TLS_PORT" "$state/openbao-tls.pem" "$state/openbao-tls.key" >openbao-tls.hcl
+  ) 2>"$RUN/logs/openbao-tls.log"
+}
+
 start_openbao() {
   (umask 077; openssl rand -hex 20 >"$state/openbao-root")
+  openbao_tls || { tail -n 20 "$RUN/logs/openbao-tls.log" >&2; return 1; }
   launch openbao env BAO_DEV_ROOT_TOKEN_ID="$(cat "$state/openbao-root")" BAO_DEV_LISTEN_ADDRESS="$NODE_IP:$OPENBAO_PORT" HOME="$state" \
-    "$(dirname "$python")/bao" server -dev -dev-no-store-token
+    "$(dirname "$python")/bao" server -dev -dev-no-store-token -config="$state/openbao-tls.hcl"
   wait_for OpenBao 60 answers "$OPENBAO_PORT" || { tail -n 20 "$RUN/logs/openbao.log" >&2; return 1; }
 }
 
-if (($# == 0)); then set -- ministack minio postgres openbao; fi
+# Its certificate is of a root of its own, RUN/backends/entra-ca.crt.
+start_entra() {
+  (
+    umask 077; cd "$state"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout entra-ca.key -out entra-ca.crt -subj /CN=entra-root -days 30
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout entra-tls.key -out entra-tls.csr -subj /CN=entra
+    openssl x509 -req -in entra-tls.csr -CA entra-ca.crt -CAkey entra-ca.key -CAcreateserial -days 30 -out entra-tls.crt \
+      -extfile <(printf 'subjectAltName=IP:%s\nextendedKeyUsage=serverAuth\nbasicConstraints=critical,CA:FALSE\n' "$NODE_IP")
+  ) 2>/dev/null
+  launch entra "$python" "$here/entra.py" "$NODE_IP" "$ENTRA_PORT" "$ENTRA_SERVICES_PORT" "$state"
+  wait_for Entra 60 test -s "$state/entra.env" || { tail -n 20 "$RUN/logs/entra.log" >&2; return 1; }
+}
+
+if (($# == 0)); then set -- ministack minio postgres openbao entra; fi
 for backend; do
   if ! running "$backend"; then
     # What an ended one has left is of no use: MiniStack keeps everything in memory.

@@ -18,7 +18,10 @@ cluster_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
   MINISTACK_PORT=4577
   MINIO_PORT=9010
   OPENBAO_PORT=8210
+  OPENBAO_TLS_PORT=8211
   POSTGRES_PORT=5544
+  ENTRA_PORT=8310
+  ENTRA_SERVICES_PORT=8311
 }
 
 step() { printf '[%4ds] %s\n' "$SECONDS" "$*" >&2; }

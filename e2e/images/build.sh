@@ -93,9 +93,11 @@ build_agent_old() { # an SDK that predates AWS_CONTAINER_AUTHORIZATION_TOKEN_FIL
 read -ra usual <<<"${EXEAT_AGENT_IMAGES:-pause agent agent-old conformance-go}"
 if (($# == 0)); then set -- "${usual[@]}"; fi
 mkdir -p "$store"
-exec 9>"$store/.lock"; flock 9
+exec 9>"$store/.lock"
 for image; do
   archive=$(archive_of "$image")
+  # What is there waits for nobody who builds another one.
+  [[ -e $archive ]] || flock 9
   if [[ ! -e $archive ]]; then
     step "building image $image"; began=$SECONDS
     tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/exeat-image.XXXXXX")

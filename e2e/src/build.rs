@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::json;
 
 use crate::Result;
+use crate::azure::{self, AZURE};
 
 /// Provider of the cluster's own API.
 pub const KUBERNETES: &str = "e2e-kubernetes";
@@ -51,6 +52,7 @@ pub fn policy(name: &str, provider: &str, principal: &str, allow: Vec<Statement>
     let spec = AgentCredentialPolicySpec {
         provider_ref: NameRef { name: provider.to_owned() },
         principal: principal.to_owned(),
+        principal_mappings: Vec::new(),
         subjects: Subjects { service_accounts: texts(&["agent"]), pod_selector: None },
         owners: Vec::new(),
         allow,
@@ -95,7 +97,7 @@ pub fn provider(name: &str, kind: &str, principals: &[&str], max_actions: &[&str
         },
         kubernetes: (kind == KUBERNETES).then(KubernetesProvider::default),
         gcp: None,
-        azure: None,
+        azure: (kind == AZURE).then(azure::settings),
         vault: (kind == VAULT).then(vault),
         http: None,
         bindings: vec![Binding {
@@ -122,7 +124,7 @@ fn vault() -> VaultProvider {
     }
 }
 
-pub(crate) fn suite_providers() -> [CredentialProvider; 4] {
+pub(crate) fn suite_providers() -> [CredentialProvider; 5] {
     let mut vault = provider(VAULT, VAULT, &["agents-*"], &["read", "list", "write secret/*"]);
     vault.spec.bindings[0].deny = texts(&["* secret/data/reports/salaries"]);
     let roles = ["arn:aws:iam::000000000000:role/agents/agents/*"];
@@ -131,6 +133,7 @@ pub(crate) fn suite_providers() -> [CredentialProvider; 4] {
         provider(MINISTACK, MINISTACK, &roles, &["s3:*", "sts:GetCallerIdentity"]),
         provider(MINIO, MINIO, &roles, &["s3:*"]),
         vault,
+        provider(AZURE, AZURE, &[azure::PRINCIPALS], &["Microsoft.Storage/*", "*/read"]),
     ]
 }
 

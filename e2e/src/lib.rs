@@ -4,11 +4,13 @@
 //! inside the cluster's network namespace, with `KUBECONFIG` set and `EXEAT_E2E=1`.
 
 pub mod approvals;
+pub mod azure;
 mod build;
 mod cluster;
 mod failure;
 mod issuer;
 mod pods;
+pub mod readme;
 mod scope;
 mod sessions;
 mod sidecar;

@@ -1,6 +1,7 @@
 //! The README's quick start, word for word, where nothing is installed: from `helm install` to a call that is allowed and one that is denied and
 //! explained; then the stop, and leaving. In a binary of its own that runs last, after "uninstall".
 
+use exeat_e2e::readme::blocks;
 use exeat_e2e::{Failure, Output, ROOT, Result, ensure, is_for_tests, kubectl, shell, shell_within, wait_for};
 use std::time::{Duration, Instant};
 
@@ -19,21 +20,6 @@ for image in operator webhook sidecar; do
   ctr -a "$EXEAT_RUN_DIR/containerd.sock" -n k8s.io images tag --force \
     "docker.io/exeat/$image:${EXEAT_IMAGE_TAG:-dev}" "docker.io/exeat/$image:$version"
 done"#;
-
-/// The commands of each copy-paste block of the README's quick start.
-fn blocks() -> Result<Vec<Vec<String>>> {
-    let readme = std::fs::read_to_string(format!("{ROOT}/README.md"))?;
-    let section = readme.split("\n## ").find(|s| s.starts_with("Quick start on a cluster of yours"));
-    let section = section.ok_or_else(|| Failure::new("the README has no quick start"))?;
-    let blocks = section.split("```bash\n").skip(1).filter_map(|rest| rest.split("```").next());
-    Ok(blocks.map(commands).collect())
-}
-
-fn commands(block: &str) -> Vec<String> {
-    let block = block.replace("\\\n", " ");
-    let lines = block.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(str::to_owned).collect()
-}
 
 /// The files that a command applies.
 fn applied(command: &str) -> impl Iterator<Item = &str> {
@@ -69,8 +55,9 @@ async fn leave(block: &[String]) -> Result<Vec<Output>> {
 #[tokio::test]
 async fn from_nothing_to_an_explained_denial_in_seven_commands() -> Result {
     is_for_tests()?;
-    let blocks = blocks()?;
-    let [start, look, stop, leaving, ..] = &blocks[..] else {
+    let blocks = blocks("README.md", "## Quick start on a cluster of yours")?;
+    // Those of AWS and Vault need a backend: "stories" runs them.
+    let [start, look, stop, _aws, _vault, leaving, ..] = &blocks[..] else {
         return Err(Failure::new(format!("the quick start has {} blocks", blocks.len())));
     };
     let all: Vec<&String> = start.iter().chain(look).collect();

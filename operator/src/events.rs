@@ -11,13 +11,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Resource, ResourceExt};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 /// Longest note that the API server takes, bytes.
 const MAX_NOTE: usize = 1024;
-/// Events that we write in one namespace in a second, on average; ten times as many in a burst. Kubernetes keeps each for an hour.
-const RATE: u32 = 50;
+/// What one namespace is told of: one thing in this time, after so many at once. Kubernetes keeps each Event for an hour.
+const PAUSE: Duration = Duration::from_millis(200);
+const BURST: u32 = 100;
 /// Events that are written at once beside what they tell of.
 const BESIDE: usize = 8;
 /// Those that wait for that; what is more is left out.
@@ -40,7 +42,7 @@ pub struct Events {
 impl Events {
     /// `controller` names the program, `instance` the pod.
     pub fn new(client: kube::Client, controller: &'static str, instance: &str) -> Self {
-        let limiter = Arc::new(Mutex::new(Limiter::new(RATE)));
+        let limiter = Arc::new(Mutex::new(Limiter::slow(PAUSE, BURST)));
         let (beside, waiting) = (Arc::new(Semaphore::new(BESIDE)), Arc::new(Semaphore::new(WAITING)));
         Self { client, controller, instance: text::cut(instance, 128).to_owned(), limiter, beside, waiting }
     }
@@ -179,7 +181,7 @@ mod tests {
             let event = AuditEvent::of(&session, EventName::SidecarSilent, "SidecarSilent", "m");
             events.publish_beside(&session, event, now);
         }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(asked.load(Ordering::Relaxed), 2 * BESIDE, "each is about a session and its pod");
         assert_eq!(events.waiting.available_permits(), 0, "what is more is left out");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Burst, in seconds of the rate.
-const BURST_SECONDS: f64 = 10.0;
+const BURST_SECONDS: u32 = 10;
 /// Names that are remembered; full buckets are forgotten first.
 const MAX_BUCKETS: usize = 10_000;
 
@@ -19,8 +19,13 @@ pub(crate) struct Limiter {
 impl Limiter {
     /// `rate`: requests a second; ten times as many in a burst.
     pub(crate) fn new(rate: u32) -> Self {
+        Self::with_burst(rate, BURST_SECONDS)
+    }
+
+    /// `rate` requests a second, after a burst of as many as `seconds` would bring.
+    pub(crate) fn with_burst(rate: u32, seconds: u32) -> Self {
         let rate = f64::from(rate.max(1));
-        Self { rate, full: rate * BURST_SECONDS, buckets: HashMap::new() }
+        Self { rate, full: rate * f64::from(seconds), buckets: HashMap::new() }
     }
 
     /// One request in `pause`, which is not zero, after a burst of as many.

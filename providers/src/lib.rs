@@ -13,12 +13,16 @@ use exeat_crds::v1alpha1::CredentialProviderSpec;
 use exeat_runtime::dns::Resolver;
 
 pub mod aws;
+pub mod azure;
 mod error;
 pub mod guard;
 pub mod kubernetes;
+mod record;
+mod secrets;
 pub mod vault;
 
 pub use error::ProviderError;
+pub use record::Record;
 
 /// The session that a credential is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +67,11 @@ pub struct Minted {
     pub credential_id: String,
     /// When it ends: never later than the provider said.
     pub expires_at: jiff::Timestamp,
+    /// Until when it is handed on, where its provider alone decides when it ends and that may be later than was asked for.
+    pub serve_until: Option<jiff::Timestamp>,
     /// What is needed to revoke it; `None` where the provider can't.
     pub handle: Option<String>,
-    /// Whether the handle is needed besides those of earlier mints: it must be on record ([`vault::joined`]) before the credential leaves.
+    /// Whether the handle is needed besides those of earlier mints: it must be on record ([`Minted::recorded`]) before the credential leaves.
     pub further: bool,
     /// Share of the provider's packed policy size in use, percent, where the provider says.
     pub packed_policy_percent: Option<i32>,
@@ -142,6 +148,8 @@ pub struct Context {
     pub web_identity_token_file: PathBuf,
     /// File with the issuer's own token for Vault's auth method `kubernetes`.
     pub vault_token_file: PathBuf,
+    /// File with the issuer's own token for Entra's federated credentials.
+    pub azure_token_file: PathBuf,
     /// PEM bundle that agents check the API server's certificate against.
     pub cluster_ca_pem: Option<String>,
     /// Where agents reach the API server, `https://host[:port]`.
@@ -154,13 +162,20 @@ pub struct Context {
 /// `NotImplemented` for kinds that this version does not build, `BaseIdentityInvalid` where the Secret of `aws.secretRef` can't be
 /// used.
 pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<Arc<dyn Provider>, ProviderError> {
+    if let Some(azure) = &spec.azure {
+        return Ok(guarded(Arc::new(azure::Azure::new(azure, context)?)));
+    }
     let inner: Arc<dyn Provider> = match (&spec.aws, &spec.kubernetes, &spec.vault) {
         (Some(aws), _, _) => Arc::new(aws::Aws::new(aws, context).await?),
         (None, Some(kubernetes), _) => Arc::new(kubernetes::Kubernetes::new(kubernetes, context)),
         (None, None, Some(vault)) => Arc::new(vault::Vault::new(vault, context)?),
         (None, None, None) => return Err(not_implemented()),
     };
-    Ok(Arc::new(guard::Guarded::new(inner, guard::GuardSettings::default())))
+    Ok(guarded(inner))
+}
+
+fn guarded(inner: Arc<dyn Provider>) -> Arc<dyn Provider> {
+    Arc::new(guard::Guarded::new(inner, guard::GuardSettings::default()))
 }
 
 /// Checks what can be known of a grant without asking the provider: the size of its document, what its rules can say.
@@ -169,6 +184,7 @@ pub async fn build(spec: &CredentialProviderSpec, context: &Context) -> Result<A
 /// Why the provider would refuse it, and the fix.
 pub fn validate(spec: &CredentialProviderSpec, grant: &Grant) -> Result<(), ProviderError> {
     match (&spec.aws, &spec.kubernetes, &spec.vault) {
+        _ if spec.azure.is_some() => azure::validate(grant),
         (Some(aws), _, _) => aws::validate(aws, grant),
         (None, Some(_), _) => kubernetes::rules_of(grant).map(drop),
         (None, None, Some(_)) => vault::validate(grant),
@@ -190,7 +206,7 @@ pub fn needs_session(spec: &CredentialProviderSpec) -> bool {
 fn not_implemented() -> ProviderError {
     ProviderError::lasting(
         Reason::NotImplemented,
-        "this kind of provider is not implemented in this version; use spec.aws, spec.kubernetes or spec.vault",
+        "this kind of provider is not implemented in this version; use spec.aws, spec.azure, spec.kubernetes or spec.vault",
     )
 }
 

@@ -66,7 +66,7 @@ pub struct ServeArgs {
     /// Kind of provider that the pod's policy names: which protocol is served.
     #[arg(long, env = "EXEAT_PROVIDER", value_name = "KIND")]
     pub provider: Option<Provider>,
-    /// Accept the pod's UID as the AWS loopback secret, for SDKs that are too old for a token file.
+    /// Accept the pod's UID as the loopback secret of AWS, for SDKs that are too old for a token file, and of Azure, whose SDKs know no file.
     #[arg(long, env = "EXEAT_ACCEPT_POD_UID", requires = "pod_uid")]
     pub accept_pod_uid: bool,
     /// What the start-up probe waits for, where people are asked to approve.
@@ -85,6 +85,8 @@ pub struct ServeArgs {
 pub enum Provider {
     /// AWS: container credentials.
     Aws,
+    /// Azure: App Service's protocol for managed identities.
+    Azure,
     /// Kubernetes: kubeconfig and token files.
     Kubernetes,
     /// Vault and OpenBao: their API.
@@ -96,6 +98,7 @@ impl Provider {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Aws => "aws",
+            Self::Azure => "azure",
             Self::Kubernetes => "kubernetes",
             Self::Vault => "vault",
         }
@@ -150,7 +153,7 @@ pub struct Settings {
     pub provider: Provider,
     /// What the start-up probe waits for.
     pub wait: Wait,
-    /// The pod's UID, where it is accepted as the AWS loopback secret.
+    /// The pod's UID, where it is accepted as the loopback secret of AWS or Azure.
     pub pod_uid: Option<String>,
 }
 

@@ -17,6 +17,8 @@ pub enum Protocol {
     Json,
     /// Calls to Vault.
     Vault,
+    /// Tokens for Azure's SDKs.
+    Azure,
 }
 
 /// How a request ended.
@@ -66,7 +68,7 @@ impl Phase {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: [[IntCounter; 3]; 4],
+    requests: [[IntCounter; 3]; 5],
     rejections: IntCounterVec,
     fetches: [IntCounter; 3],
     /// Seconds that calls to the issuer took.
@@ -124,7 +126,7 @@ impl Metrics {
         registry.register(Box::new(stream_connected.clone()))?;
         registry.register(Box::new(stream_reconnects.clone()))?;
         registry.register(Box::new(phase.clone()))?;
-        let requests = ["aws", "kubernetes", "json", "vault"].map(|protocol| {
+        let requests = ["aws", "kubernetes", "json", "vault", "azure"].map(|protocol| {
             ["served", "denied", "unavailable"].map(|outcome| requests.with_label_values(&[protocol, outcome]))
         });
         let fetches = ["minted", "refused", "failed"].map(|outcome| fetches.with_label_values(&[outcome]));

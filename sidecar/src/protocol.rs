@@ -1,6 +1,7 @@
 //! Answers, one module per protocol. Pure: every body is rendered when something changes, never per request.
 
 pub mod aws;
+pub mod azure;
 pub mod json;
 pub mod kubernetes;
 pub mod vault;

@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use exeat_runtime::clock::Clock;
 use exeat_wire::APPROVAL_PENDING;
 use futures::future::{Either, Ready, ready};
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Uri};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::{Layer, Service};
@@ -21,7 +21,7 @@ use tower::{Layer, Service};
 use crate::args::{Provider, Wait};
 use crate::guard::{Guard, Rejection};
 use crate::metrics::{Metrics, Outcome, Protocol};
-use crate::protocol::{self, Answer, aws, json, kubernetes, vault};
+use crate::protocol::{self, Answer, aws, azure, json, kubernetes, vault};
 use crate::secret::Secrets;
 use crate::snapshot::Snapshot;
 use crate::vault::Token;
@@ -62,6 +62,7 @@ pub type AppState = Arc<Shared>;
 pub fn router(state: AppState) -> Router {
     Router::new()
         .route(aws::PATH, get(aws_credentials))
+        .route(azure::PATH, get(azure_token))
         .route(json::PATH, get(json_credential))
         .route(kubernetes::PATH, any(kubernetes_status))
         .route(&format!("{}/", kubernetes::PATH), any(kubernetes_status))
@@ -82,6 +83,17 @@ async fn aws_credentials(State(shared): State<AppState>, request: Request) -> Re
         return not_served("AWS", shared.provider).to_response();
     }
     shared.answer(Protocol::Aws).await
+}
+
+async fn azure_token(State(shared): State<AppState>, request: Request) -> Response {
+    if let Err(rejection) = shared.secrets.check_azure(request.headers()) {
+        shared.metrics.rejected(rejection);
+        return azure::rejected(rejection).to_response();
+    }
+    if shared.provider != Provider::Azure {
+        return not_served("Azure", shared.provider).to_response();
+    }
+    shared.azure(request.uri()).await
 }
 
 async fn json_credential(State(shared): State<AppState>, request: Request) -> Response {
@@ -166,6 +178,7 @@ async fn wrong_method() -> Response {
 fn not_served(protocol: &str, served: Provider) -> Answer {
     let instead = match served {
         Provider::Aws => "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        Provider::Azure => "IDENTITY_ENDPOINT",
         Provider::Kubernetes => "KUBECONFIG",
         Provider::Vault => "VAULT_ADDR",
     };
@@ -185,6 +198,21 @@ impl Shared {
             Ok(_) => self.answer_now(protocol),
             Err(_) => self.answer_late(protocol),
         }
+    }
+
+    /// A token by the query, once there is one, or the answer while there is none.
+    async fn azure(&self, uri: &Uri) -> Response {
+        let now = || {
+            let snapshot = self.snapshots.borrow();
+            let tokens = snapshot.azure(self.clock.now())?;
+            let query = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(|_| azure::Denial::Query);
+            Some(query.and_then(|query| tokens.answer(&query)).unwrap_or_else(|denial| azure::denied(&denial)))
+        };
+        if let Some(answer) = now() {
+            return self.count(Protocol::Azure, &answer);
+        }
+        let refused = self.answer(Protocol::Azure).await;
+        now().map_or(refused, |answer| self.count(Protocol::Azure, &answer))
     }
 
     /// The token, or the answer while there is none.

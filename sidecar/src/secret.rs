@@ -1,11 +1,12 @@
 //! The loopback secret: what a caller on 127.0.0.1 must show before a credential is answered.
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::guard::Rejection;
+use crate::protocol::azure;
 
 /// Bytes of randomness in the loopback secret and in the holder key.
 const RANDOM_BYTES: usize = 32;
@@ -30,7 +31,7 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// `loopback` opens every protocol; `pod_uid`, where given, opens AWS too.
+    /// `loopback` opens every protocol; `pod_uid`, where given, opens AWS and Azure too.
     pub fn new(loopback: Zeroizing<String>, pod_uid: Option<String>) -> Self {
         Self { loopback, pod_uid: pod_uid.map(Zeroizing::new) }
     }
@@ -40,7 +41,18 @@ impl Secrets {
     /// # Errors
     /// When the header is missing, repeated or wrong.
     pub fn check_aws(&self, headers: &HeaderMap) -> Result<(), Rejection> {
-        let shown = authorization(headers)?;
+        self.check_value(single(headers, &AUTHORIZATION)?)
+    }
+
+    /// Azure's SDKs send the value of `IDENTITY_HEADER` in a header of their own.
+    ///
+    /// # Errors
+    /// When the header is missing, repeated or wrong.
+    pub fn check_azure(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        self.check_value(single(headers, &HeaderName::from_static(azure::SECRET_HEADER))?)
+    }
+
+    fn check_value(&self, shown: &[u8]) -> Result<(), Rejection> {
         let uid = self.pod_uid.as_ref().map(|uid| uid.as_bytes().ct_eq(shown));
         let opened = self.loopback.as_bytes().ct_eq(shown) | uid.unwrap_or_else(|| 0.into());
         if opened.into() { Ok(()) } else { Err(Rejection::SecretWrong) }
@@ -52,7 +64,7 @@ impl Secrets {
     /// When the header is missing, repeated, of another scheme or wrong.
     pub fn check_bearer(&self, headers: &HeaderMap) -> Result<(), Rejection> {
         const SCHEME: &[u8] = b"bearer ";
-        let shown = authorization(headers)?;
+        let shown = single(headers, &AUTHORIZATION)?;
         let (scheme, value) = shown.split_at_checked(SCHEME.len()).ok_or(Rejection::SecretWrong)?;
         let opened = scheme.eq_ignore_ascii_case(SCHEME) && self.loopback.as_bytes().ct_eq(value).into();
         if opened { Ok(()) } else { Err(Rejection::SecretWrong) }
@@ -65,8 +77,8 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
-fn authorization(headers: &HeaderMap) -> Result<&[u8], Rejection> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a [u8], Rejection> {
+    let mut values = headers.get_all(name).iter();
     let shown = values.next().ok_or(Rejection::SecretMissing)?;
     if values.next().is_some() { Err(Rejection::SecretWrong) } else { Ok(shown.as_bytes()) }
 }
@@ -117,6 +129,21 @@ mod tests {
         assert_eq!(secrets(Some("uid")).check_aws(&headers(&["uid"])), Ok(()));
         assert_eq!(secrets(Some("uid")).check_aws(&headers(&["s3cret"])), Ok(()));
         assert_eq!(secrets(None).check_aws(&headers(&["uid"])), Err(Rejection::SecretWrong));
+    }
+
+    #[test]
+    fn azure_takes_its_own_header_only() {
+        let shown = |values: &[&str]| {
+            values.iter().map(|v| (HeaderName::from_static("x-identity-header"), v.parse().unwrap())).collect()
+        };
+        let secrets = secrets(Some("uid"));
+        for fine in ["uid", "s3cret"] {
+            assert_eq!(secrets.check_azure(&shown(&[fine])), Ok(()));
+        }
+        assert_eq!(secrets.check_azure(&headers(&["uid"])), Err(Rejection::SecretMissing));
+        for wrong in [&["ui"][..], &[""], &["Bearer uid"], &["uid", "uid"]] {
+            assert_eq!(secrets.check_azure(&shown(wrong)), Err(Rejection::SecretWrong), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use exeat_wire::Refusal;
 use jiff::Timestamp;
 
-use crate::machine::{EXPIRED, Machine, View};
+use crate::machine::{EXPIRED, Machine, Payload, View};
 use crate::metrics::{Phase, Protocol};
-use crate::protocol::{Answer, aws, json, kubernetes, vault};
+use crate::protocol::{Answer, aws, azure, json, kubernetes, vault};
 use crate::vault::Token;
 
 /// Answers as of one moment. Requests compare the clock with `until` themselves, so that nothing is served late even if the
@@ -34,6 +34,7 @@ struct Served {
     until: Timestamp,
     answers: Answers,
     vault: Option<Arc<Token>>,
+    payload: Arc<Payload>,
 }
 
 #[derive(Debug)]
@@ -43,6 +44,7 @@ struct Answers {
     kubernetes: Answer,
     discovery: Answer,
     vault: Answer,
+    azure: Answer,
 }
 
 impl Snapshot {
@@ -54,6 +56,7 @@ impl Snapshot {
                 let served = Served {
                     until,
                     vault: held.payload.vault.clone(),
+                    payload: Arc::clone(&held.payload),
                     answers: Answers {
                         aws: Answer::ok(held.payload.aws.clone().unwrap_or_default()),
                         json: Answer::ok(held.payload.json.clone()),
@@ -92,7 +95,13 @@ impl Snapshot {
             Protocol::Json => &answers.json,
             Protocol::Kubernetes => &answers.kubernetes,
             Protocol::Vault => &answers.vault,
+            Protocol::Azure => &answers.azure,
         }
+    }
+
+    /// The tokens for Azure's SDKs at `now`.
+    pub fn azure(&self, now: Timestamp) -> Option<&azure::Tokens> {
+        self.held.as_ref().filter(|held| now < held.until)?.payload.azure.as_ref()
     }
 
     /// What calls to Vault are made with at `now`.
@@ -121,6 +130,7 @@ impl Answers {
             kubernetes: kubernetes::refused(refusal),
             discovery: kubernetes::discovery_refused(refusal),
             vault: vault::refused(refusal),
+            azure: azure::refused(refusal),
         }
     }
 }

@@ -130,7 +130,7 @@ class Template(unittest.TestCase):
     def test_samples_are_whole(self):
         samples = {p.name: parse(p.read_text()) for p in (ROOT / "config/samples").glob("*.yaml")}
         names = {(o["kind"], o["metadata"]["name"]) for s in samples.values() for o in s}
-        for name, agent in (("aws", "pod"), ("kubernetes", "pod"), ("approvals", "deployment")):
+        for name, agent in (("aws", "pod"), ("kubernetes", "pod"), ("vault", "pod"), ("approvals", "deployment")):
             [policy], [pod] = samples[f"policy-{name}.yaml"], samples[f"{agent}-{name}.yaml"]
             if agent == "deployment":
                 pod = {"metadata": {**pod["metadata"], **pod["spec"]["template"]["metadata"]}, "spec": pod["spec"]["template"]["spec"]}

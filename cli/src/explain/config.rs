@@ -90,13 +90,13 @@ fn guardrails(facts: &Facts) -> Gate {
         return Gate::unknown(GATE, "without the provider it can't be told");
     }
     match authority::resolve(policy, facts.provider.found()) {
-        Ok(authority) => Gate::ok(
-            GATE,
-            format!(
-                "binding {:?} of the provider serves namespace {} and principal {}",
-                authority.binding, facts.namespace, authority.principal
-            ),
-        ),
+        Ok(authority) => {
+            let serves =
+                format!("binding {:?} of the provider serves namespace {}", authority.binding, facts.namespace);
+            // An account that is not covered is told by the gate of subjects.
+            let principal = authority.principals.of(facts.account_name());
+            Gate::ok(GATE, principal.map_or(serves.clone(), |principal| format!("{serves} and principal {principal}")))
+        }
         Err(problem) => Gate::refused(GATE, &problem),
     }
 }
@@ -152,7 +152,7 @@ fn trust(probe: Option<&Probe>, facts: &Facts) -> String {
     if aws.is_some_and(|aws| aws.source_identity) {
         actions.push("sts:SetSourceIdentity");
     }
-    let principal = facts.policy.found().map(|p| p.spec.principal.clone()).unwrap_or_default();
+    let principal = refusing(probe, facts);
     let who = identity.unwrap_or_else(|| "the issuer's identity (status.probe.identity of the provider)".to_owned());
     let other =
         if account_of(&who).is_some() && account_of(&principal).is_some() && account_of(&who) != account_of(&principal)
@@ -168,6 +168,19 @@ fn trust(probe: Option<&Probe>, facts: &Facts) -> String {
     format!("in the trust policy of {principal} allow {} to {who}{other}", actions.join(", "))
 }
 
+/// The principal that the probe speaks of: another than this pod's, where service accounts have principals of their own.
+fn refusing(probe: Option<&Probe>, facts: &Facts) -> String {
+    let Some(policy) = facts.policy.found() else { return String::new() };
+    let Ok(authority) = authority::resolve(policy, facts.provider.found()) else {
+        return policy.spec.principal.clone();
+    };
+    let distinct = authority.principals.distinct();
+    let told = distinct.iter().map(|(_, principal)| *principal);
+    let told = told.filter(|principal| probe.is_some_and(|probe| probe.message.contains(principal)));
+    let own = || authority.principals.of(facts.account_name()).ok();
+    told.max_by_key(|principal| principal.len()).or_else(own).unwrap_or(&policy.spec.principal).to_owned()
+}
+
 fn account_of(arn: &str) -> Option<&str> {
     arn.split(':').nth(4).filter(|account| !account.is_empty())
 }
@@ -175,7 +188,7 @@ fn account_of(arn: &str) -> Option<&str> {
 fn subjects(facts: &Facts) -> Gate {
     const GATE: &str = "subjects";
     let Some(policy) = facts.policy.found() else { return Gate::unknown(GATE, "without the policy it can't be told") };
-    let account = account_name(facts);
+    let account = facts.account_name();
     let labels = facts.pod.metadata.labels.clone().unwrap_or_default();
     match authority::covers_pod(policy, account, &labels) {
         Ok(()) => Gate::ok(GATE, format!("the policy covers service account {account} and the pod's labels")),
@@ -200,15 +213,10 @@ fn narrowing(facts: &Facts) -> Option<Gate> {
     })
 }
 
-fn account_name(facts: &Facts) -> &str {
-    let name = facts.pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-    name.filter(|name| !name.is_empty()).unwrap_or("default")
-}
-
 /// IRSA is not in the pod that its author writes: EKS adds it for the account, and an SDK takes it first.
 fn account(facts: &Facts) -> Gate {
     const GATE: &str = "account";
-    let name = account_name(facts);
+    let name = facts.account_name();
     let is_aws = facts.provider.found().is_some_and(|p| authority::kind_of(p).is_ok_and(|kind| kind == Kind::Aws));
     match &facts.account {
         Look::Found(account) => match account.annotations().get(IRSA).filter(|_| is_aws) {

@@ -119,6 +119,11 @@ pub struct Counts {
 }
 
 impl Facts {
+    /// The service account that the pod runs as.
+    pub fn account_name(&self) -> &str {
+        account_name(&self.pod)
+    }
+
     /// The session that counts: the newest one of the pod.
     pub fn session(&self) -> Option<&CredentialSession> {
         self.sessions.found()?.last()
@@ -128,4 +133,10 @@ impl Facts {
     pub fn phase(&self) -> Option<Phase> {
         self.session().map(crate::sessions::phase)
     }
+}
+
+/// The service account that a pod runs as.
+pub fn account_name(pod: &Pod) -> &str {
+    let name = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    name.filter(|name| !name.is_empty()).unwrap_or("default")
 }

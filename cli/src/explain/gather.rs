@@ -198,8 +198,7 @@ async fn approvers(
     provider: Option<&CredentialProvider>,
     pod: &Pod,
 ) -> Look<Vec<Subject>> {
-    let Some(policy) = policy.filter(|policy| super::people::needed(policy, provider, pod.annotations()).is_some())
-    else {
+    let Some(policy) = policy.filter(|policy| super::people::needed(policy, provider, pod).is_some()) else {
         return Look::Skipped;
     };
     let name = policy.name_any();

@@ -170,7 +170,7 @@ fn wanted(facts: &Facts) -> Result<Option<Gate>, Error> {
     };
     call::check_action(authority.kind, action).map_err(Error::Usage)?;
     let narrowing = facts.pod.annotations().get(names::ALLOW).and_then(|text| rules::parse_narrowing(text).ok());
-    let verdict = match call::judge(&authority, narrowing.as_deref(), Call { action, resource }) {
+    let verdict = match call::judge(&authority, facts.account_name(), narrowing.as_deref(), Call { action, resource }) {
         Ok(verdict) => verdict,
         Err(problem) => return Ok(Some(Gate::refused(GATE, &problem))),
     };

@@ -1,6 +1,6 @@
 //! What people decide: approvals and holds. Pure.
 
-use super::facts::{Facts, Look};
+use super::facts::{Facts, Look, account_name};
 use super::gate::Gate;
 use crate::output::time;
 use exeat_crds::approval::Needed;
@@ -8,20 +8,20 @@ use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{ApprovalPhase, Phase};
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, authority, hold, names, rules};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use std::collections::BTreeMap;
 
 const GATE: &str = "approval";
 
-/// What the grant of a pod with these annotations needs of people.
+/// What the grant of a pod needs of people.
 pub(super) fn needed(
     policy: &AgentCredentialPolicy,
     provider: Option<&CredentialProvider>,
-    annotations: &BTreeMap<String, String>,
+    pod: &Pod,
 ) -> Option<Needed> {
     let authority = authority::resolve(policy, provider).ok()?;
-    let narrowing = annotations.get(names::ALLOW).and_then(|text| rules::parse_narrowing(text).ok());
-    authority.approval.needed(&authority.grant(narrowing.as_deref()).ok()?)
+    let narrowing = pod.annotations().get(names::ALLOW).and_then(|text| rules::parse_narrowing(text).ok());
+    authority.approval.needed(&authority.grant(account_name(pod), narrowing.as_deref()).ok()?)
 }
 
 /// The gates.
@@ -40,7 +40,7 @@ fn held(facts: &Facts) -> Option<Gate> {
 }
 
 fn approval(facts: &Facts, now: Timestamp) -> Option<Gate> {
-    let needed = needed(facts.policy.found()?, facts.provider.found(), facts.pod.annotations())?;
+    let needed = needed(facts.policy.found()?, facts.provider.found(), &facts.pod)?;
     if let Look::Found(approval) = &facts.approval {
         return Some(asked(approval, facts, now));
     }
@@ -127,5 +127,5 @@ fn asked(approval: &Approval, facts: &Facts, now: Timestamp) -> Gate {
 }
 
 fn needed_of(facts: &Facts) -> Option<Needed> {
-    needed(facts.policy.found()?, facts.provider.found(), facts.pod.annotations())
+    needed(facts.policy.found()?, facts.provider.found(), &facts.pod)
 }

@@ -42,12 +42,17 @@ pub fn check_action(kind: Kind, action: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Judges one call of a pod that asks for `narrowing`, or for all that the policy allows.
+/// Judges one call of a pod that runs as `account` and asks for `narrowing`, or for all that the policy allows.
 ///
 /// # Errors
 /// Why the policy grants nothing at all.
-pub fn judge(authority: &Authority, narrowing: Option<&[Statement]>, call: Call<'_>) -> Result<CallVerdict, Refused> {
-    let grant = authority.grant(narrowing)?;
+pub fn judge(
+    authority: &Authority,
+    account: &str,
+    narrowing: Option<&[Statement]>,
+    call: Call<'_>,
+) -> Result<CallVerdict, Refused> {
+    let grant = authority.grant(account, narrowing)?;
     let kind = authority.kind;
     if let Some(pattern) = authority.deny.iter().find(|pattern| names(kind, pattern, call)) {
         return Ok(CallVerdict::no(
@@ -68,14 +73,16 @@ pub fn judge(authority: &Authority, narrowing: Option<&[Statement]>, call: Call<
         };
         let at =
             position(&grant, list, call).map_or_else(String::new, |i| format!("{source} {i}: {}", words(&list[i])));
-        return Ok(CallVerdict { allowed: true, because: at, fix: None, approvals: approvals(authority, narrowing) });
+        let approvals = approvals(authority, &grant);
+        return Ok(CallVerdict { allowed: true, because: at, fix: None, approvals });
     }
-    Ok(uncovered(authority, narrowing.is_some(), call))
+    let narrowed = narrowing.is_some() && authority.grant(account, None).is_ok_and(|whole| whole.covers(call));
+    Ok(uncovered(authority, narrowed, call))
 }
 
 fn uncovered(authority: &Authority, narrowed: bool, call: Call<'_>) -> CallVerdict {
     let kind = authority.kind;
-    if narrowed && authority.grant(None).is_ok_and(|whole| whole.covers(call)) {
+    if narrowed {
         return CallVerdict::no(
             "the policy allows it, but the pod's annotation exeat.dev/allow asks for less",
             format!("add \"{} on {}\" to the annotation, or remove it", call.action, call.resource),
@@ -108,8 +115,8 @@ fn uncovered(authority: &Authority, narrowed: bool, call: Call<'_>) -> CallVerdi
 }
 
 /// Rules by which people must approve the grant that the call would be made under.
-pub fn approvals(authority: &Authority, narrowing: Option<&[Statement]>) -> Vec<String> {
-    let needed = authority.grant(narrowing).ok().and_then(|grant| authority.approval.needed(&grant));
+pub fn approvals(authority: &Authority, grant: &Grant) -> Vec<String> {
+    let needed = authority.approval.needed(grant);
     let hit = needed.map(|needed| needed.rules).unwrap_or_default();
     let rules = authority.approval.rules.iter().filter(|rule| hit.contains(&rule.name));
     rules
@@ -174,7 +181,7 @@ pub(crate) mod tests {
 
     fn judged(action: &str, resource: &str, narrowing: Option<&[Statement]>) -> CallVerdict {
         let authority = authority::resolve(&policy(), Some(&provider())).unwrap();
-        judge(&authority, narrowing, Call { action, resource }).unwrap()
+        judge(&authority, "report-agent", narrowing, Call { action, resource }).unwrap()
     }
 
     #[test]
@@ -217,7 +224,7 @@ pub(crate) mod tests {
             ("read", "secret/metadata/x", Some("on secret/data/* only")),
             ("write", "secret/data/x", Some("outside of maxActions")),
         ] {
-            let verdict = judge(&authority, None, Call { action, resource }).unwrap();
+            let verdict = judge(&authority, "report-agent", None, Call { action, resource }).unwrap();
             assert_eq!(verdict.allowed, because.is_none(), "{action} {resource}: {verdict:?}");
             assert!(verdict.because.contains(because.unwrap_or_default()), "{verdict:?}");
         }
@@ -245,9 +252,15 @@ pub(crate) mod tests {
         )
         .unwrap();
         let authority = authority::resolve(&asks, Some(&provider())).unwrap();
-        assert_eq!(approvals(&authority, None), ["rule policy/reads: 2 of security"]);
+        assert_eq!(
+            approvals(&authority, &authority.grant("report-agent", None).unwrap()),
+            ["rule policy/reads: 2 of security"]
+        );
         let lists =
             [Statement { actions: vec!["s3:ListBucket".into()], resources: vec!["arn:aws:s3:::reports".into()] }];
-        assert!(approvals(&authority, Some(&lists)).is_empty(), "less asked for trips fewer rules");
+        assert!(
+            approvals(&authority, &authority.grant("report-agent", Some(&lists)).unwrap()).is_empty(),
+            "less asked for trips fewer rules"
+        );
     }
 }

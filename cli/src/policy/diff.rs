@@ -4,6 +4,7 @@ use super::DiffArgs;
 use crate::error::{Error, Exit};
 use crate::files;
 use crate::output::{Out, Tone};
+use exeat_crds::authority::Principals;
 use exeat_crds::rules::{self, Kind, Statement};
 use exeat_crds::v1alpha1::{AgentCredentialPolicySpec, ApprovalRule, Delivery, Enforcement, Mode, OnExpiry};
 use exeat_crds::{AgentCredentialPolicy, duration};
@@ -48,7 +49,8 @@ pub fn changes(old: &AgentCredentialPolicy, new: &AgentCredentialPolicy) -> Resu
             say(direction, format!("{word}: {pair}"));
         }
     }
-    identity(&old.spec, &new.spec, &mut say);
+    provider(&old.spec, &new.spec, &mut say);
+    principals(old, new, &mut say);
     subjects(&old.spec, &new.spec, &mut say);
     session(&old.spec, &new.spec, &mut say);
     approvals(&old.spec.approval_rules, &new.spec.approval_rules, &mut say);
@@ -76,15 +78,36 @@ fn outside(kind: Kind, narrow: &[Statement], wide: &[Statement]) -> Vec<String> 
     new.map(|(action, resource)| format!("{action} on {resource}")).collect()
 }
 
-fn identity(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, say: &mut impl FnMut(Direction, String)) {
+fn provider(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, say: &mut impl FnMut(Direction, String)) {
     if old.provider_ref != new.provider_ref {
         say(
             Direction::Wider,
             format!("another provider: {} instead of {}", new.provider_ref.name, old.provider_ref.name),
         );
     }
-    if old.principal != new.principal {
-        say(Direction::Wider, format!("another principal: {} instead of {}", new.principal, old.principal));
+}
+
+/// Of each service account that both cover.
+fn principals(old: &AgentCredentialPolicy, new: &AgentCredentialPolicy, say: &mut impl FnMut(Direction, String)) {
+    let read = |policy: &AgentCredentialPolicy| {
+        Principals::read(&policy.spec, policy.metadata.namespace.as_deref().unwrap_or("default"))
+    };
+    let (before, after) = match (read(old), read(new)) {
+        (Ok(before), Ok(after)) => (before, after),
+        (before, after) => {
+            for problem in [before.err(), after.err()].into_iter().flatten() {
+                say(Direction::Wider, format!("whom an agent acts as can't be told: {}", problem.message));
+            }
+            return;
+        }
+    };
+    let one = before.distinct().len() == 1 && after.distinct().len() == 1;
+    for account in &old.spec.subjects.service_accounts {
+        let (Ok(before), Ok(after)) = (before.of(account), after.of(account)) else { continue };
+        let whose = if one { String::new() } else { format!(" for service account {account}") };
+        if before != after {
+            say(Direction::Wider, format!("another principal{whose}: {after} instead of {before}"));
+        }
     }
 }
 
@@ -227,6 +250,7 @@ pub fn run(args: &DiffArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
 mod tests {
     use super::*;
     use crate::policy::call::tests::policy;
+    use exeat_crds::v1alpha1::PrincipalMapping;
     use serde_json::{Value, json};
 
     fn changed(patch: impl FnOnce(&mut AgentCredentialPolicySpec)) -> Vec<(Direction, String)> {
@@ -283,6 +307,20 @@ mod tests {
         let back = changes(&new, &old).unwrap();
         let wider: Vec<_> = back.iter().filter(|c| c.direction == Direction::Wider).collect();
         assert_eq!(wider.len(), 1, "another principal may be anything: {wider:?}");
+        let mapped = changed(|spec| {
+            spec.principal_mappings = vec![PrincipalMapping {
+                service_account: "report-agent".into(),
+                principal: "arn:aws:iam::123456789012:role/agents/${namespace}/audit".into(),
+            }];
+        });
+        assert_eq!(mapped.len(), 1, "{mapped:?}");
+        assert!(
+            mapped[0].0 == Direction::Wider && mapped[0].1.contains(":role/agents/agents/audit instead of"),
+            "{mapped:?}"
+        );
+        let same =
+            changed(|spec| spec.principal = "arn:aws:iam::123456789012:role/agents/${namespace}/report-writer".into());
+        assert_eq!(same, [], "the same principal in other words");
         let shorter = changed(|spec| spec.session.duration = Some("1h".into()));
         assert_eq!(shorter, [(Direction::Narrower, "spec.session.duration: 1h instead of 8h".to_owned())]);
     }

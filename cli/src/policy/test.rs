@@ -41,7 +41,13 @@ pub fn judge(
         .map(rules::parse_narrowing)
         .transpose()
         .map_err(|error| Error::Usage(format!("--narrowing: {error}")))?;
-    Ok(call::judge(&authority, narrowing.as_deref(), wanted).unwrap_or_else(refused))
+    // Without an account it is what all have in common.
+    let Some(account) =
+        service_account.or_else(|| authority.principals.distinct().first().map(|(account, _)| *account))
+    else {
+        return Err(Error::Usage("spec.subjects.serviceAccounts: it is empty".to_owned()));
+    };
+    Ok(call::judge(&authority, account, narrowing.as_deref(), wanted).unwrap_or_else(refused))
 }
 
 /// `policy test`.

@@ -5,7 +5,8 @@ use crate::authority::Authority;
 use crate::reason::{Reason, Refused};
 use crate::rules::Grant;
 use crate::v1alpha1::{
-    Approval, ApprovalRequest, ApprovalScope, CredentialSession, NameRef, Requester, SessionRequest, Workload,
+    Approval, ApprovalRequest, ApprovalScope, ApprovalSpec, CredentialSession, NameRef, Requester, SessionRequest,
+    Workload,
 };
 use crate::{condition, duration};
 use jiff::Timestamp;
@@ -87,31 +88,43 @@ pub fn key(request: &ApprovalRequest) -> String {
     digest(&ApprovalRequest { deadline: String::new(), justification: None, changes: None, ..request.clone() })
 }
 
+/// Whether the words on an approval still let anything be: it is there, and nobody said no since.
+///
+/// # Errors
+/// [`Reason::ApprovalWithdrawn`] with what does not hold.
+pub fn still(name: &str, approval: Option<&ApprovalSpec>, now: Timestamp) -> Result<(), Refused> {
+    let approval = approval.ok_or_else(gone)?;
+    match state(&approval.request, &approval.decisions, now) {
+        State::Denied { by, comment } => Err(withdrawn(format!("{by} took approval {name} back: {comment}"))),
+        State::Open(missing) => {
+            Err(withdrawn(format!("approval {name} is not what it was: missing {}", missing.join(", "))))
+        }
+        State::Approved => Ok(()),
+    }
+}
+
+fn gone() -> Refused {
+    withdrawn("people must approve this, and the approval that the session names does not exist".to_owned())
+}
+
+fn withdrawn(message: String) -> Refused {
+    Refused::new(Reason::ApprovalWithdrawn, message)
+}
+
 /// Whether a session still rests on the approval that opened it: nobody said no since, it opened this very session, and all that people
 /// approved is what the session would be given now.
 ///
 /// # Errors
 /// [`Reason::ApprovalWithdrawn`] with what does not hold.
 pub fn rests(approval: Option<&Approval>, asked: &Asked<'_>, now: Timestamp) -> Result<(), Refused> {
-    let withdrawn = |message: String| Err(Refused::new(Reason::ApprovalWithdrawn, message));
-    let Some(approval) = approval else {
-        return withdrawn(
-            "people must approve this, and the approval that the session names does not exist".to_owned(),
-        );
-    };
+    let approval = approval.ok_or_else(gone)?;
     let name = approval.name_any();
-    match state(&approval.spec.request, &approval.spec.decisions, now) {
-        State::Denied { by, comment } => return withdrawn(format!("{by} took approval {name} back: {comment}")),
-        State::Open(missing) => {
-            return withdrawn(format!("approval {name} is not what it was: missing {}", missing.join(", ")));
-        }
-        State::Approved => {}
-    }
+    still(&name, Some(&approval.spec), now)?;
     if !opened(approval, &asked.session.uid().unwrap_or_default()) {
-        return withdrawn(format!("approval {name} did not open this session"));
+        return Err(withdrawn(format!("approval {name} did not open this session")));
     }
     if !same_ask(&approval.spec.request, asked) {
-        return withdrawn(format!("approval {name} is about something else"));
+        return Err(withdrawn(format!("approval {name} is about something else")));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ mod quorum;
 mod state;
 mod terms;
 
-pub use ask::{Asked, key, name, request, rests};
+pub use ask::{Asked, key, name, request, rests, still};
 pub use changes::changes;
 pub use decide::{Decided, Writer, decide, may_decide};
 pub use quorum::missing;

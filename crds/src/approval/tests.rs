@@ -56,7 +56,7 @@ fn a_grant_that_could_do_what_a_rule_names_needs_approval() {
     let needs = |allow: Value, narrowing: Option<&str>| {
         let authority = authority(json!({"approvalRules": deletes}), json!({"allow": allow})).unwrap();
         let narrowing = narrowing.map(|n| crate::rules::parse_narrowing(n).unwrap());
-        authority.approval.needed(&authority.grant(narrowing.as_deref()).unwrap()).is_some()
+        authority.approval.needed(&authority.grant("agent", narrowing.as_deref()).unwrap()).is_some()
     };
     let on = |actions: &[&str]| json!([{"actions": actions, "resources": ["arn:aws:s3:::a/*"]}]);
     assert!(needs(on(&["s3:*"]), None));
@@ -72,7 +72,7 @@ fn of_two_rules_the_stricter_value_counts_each_time() {
     let of_policy = json!([{"name": "b", "actions": ["s3:Put*"], "required": [{"group": "security", "count": 1}, {"group": "data", "count": 1}],
         "scope": "Session", "deadline": "8h", "validFor": "2h", "uses": 9, "coolDown": "2h"}]);
     let authority = authority(json!({"approvalRules": of_provider}), json!({"approvalRules": of_policy})).unwrap();
-    let needed = authority.approval.needed(&authority.grant(None).unwrap()).unwrap();
+    let needed = authority.approval.needed(&authority.grant("agent", None).unwrap()).unwrap();
     assert_eq!(needed.rules, ["provider/a", "policy/b"]);
     assert_eq!(needed.demand.required, required(&[("data", 1), ("security", 2)]));
     assert_eq!((needed.demand.scope, needed.demand.uses), (ApprovalScope::Session, 1));
@@ -138,7 +138,7 @@ fn nobody_approves_what_they_asked_for_own_or_changed_last_and_without_an_owner_
     let one = json!([rule("r", &["s3:*"], json!([{"group": "security", "count": 1}]))]);
     let ask = |owners: Value, requester: Option<&str>| {
         let authority = authority(json!({"approvalRules": one}), json!({"owners": owners})).unwrap();
-        let grant = authority.grant(None).unwrap();
+        let grant = authority.grant("agent", None).unwrap();
         let needed = authority.approval.needed(&grant).unwrap();
         let mut session = session(true);
         session.spec.request.requester = requester.map(|username| Requester { username: username.into() });
@@ -156,7 +156,7 @@ fn nobody_approves_what_they_asked_for_own_or_changed_last_and_without_an_owner_
 fn a_request_is_the_same_until_anything_that_people_approved_differs() {
     let rules = json!([rule("r", &["s3:*"], json!([{"group": "security", "count": 1}]))]);
     let base = authority(json!({"approvalRules": rules}), json!({})).unwrap();
-    let grant = base.grant(None).unwrap();
+    let grant = base.grant("agent", None).unwrap();
     let needed = base.approval.needed(&grant).unwrap();
     let (pod, bare) = (session(true), session(false));
     let asked = Asked { session: &pod, authority: &base, grant: &grant, needed: &needed };
@@ -169,7 +169,8 @@ fn a_request_is_the_same_until_anything_that_people_approved_differs() {
     assert!(!same_ask(&standing, &alone), "a bare pod is not a workload's");
     assert_eq!(request(&alone, None, at(ASKED)).session_ref.unwrap().name, "pod-1");
     assert_eq!(request(&alone, None, at(ASKED)).uses, 1);
-    let less = base.grant(Some(&crate::rules::parse_narrowing("s3:GetObject on arn:aws:s3:::a/*").unwrap())).unwrap();
+    let less =
+        base.grant("agent", Some(&crate::rules::parse_narrowing("s3:GetObject on arn:aws:s3:::a/*").unwrap())).unwrap();
     assert!(!same_ask(&standing, &Asked { grant: &less, ..asked }));
     let stricter = authority(json!({"approvalRules": rules}), json!({"session": {"duration": "1h"}})).unwrap();
     assert!(!same_ask(&standing, &Asked { authority: &stricter, ..asked }));

@@ -87,7 +87,7 @@ pub fn ask_of_pod(authority: &Authority, annotations: &BTreeMap<String, String>)
             let statements = rules::parse_narrowing(value)
                 .map_err(|e| Refused::new(Reason::AnnotationInvalid, format!("annotation {}: {e}", names::ALLOW)))?;
             authority
-                .grant(Some(&statements))
+                .grant_of_any(Some(&statements))
                 .map_err(|e| Refused::new(e.reason, format!("annotation {}: {}", names::ALLOW, e.message)))?;
             Some(statements)
         }

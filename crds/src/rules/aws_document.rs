@@ -104,6 +104,14 @@ impl Items {
             Err(items) => Self::Many(items),
         }
     }
+
+    fn actions(dialect: Dialect, actions: &[aws::Action]) -> Self {
+        let written = |action: &aws::Action| match dialect {
+            Dialect::Aws => action.text(),
+            Dialect::S3Compatible => s3::written(action),
+        };
+        Self::new(dialect, actions.iter().map(written).collect())
+    }
 }
 
 /// One statement of a document, by the names that IAM gives its fields.
@@ -153,7 +161,7 @@ pub fn document(grant: &Grant, dialect: Dialect) -> Result<Document, DocumentErr
     entries.extend(complement::entries(&statements, dialect)?);
     if !deny.is_empty() {
         entries.push(Entry {
-            action: Some(Items::new(dialect, deny.iter().map(aws::Action::text).collect())),
+            action: Some(Items::actions(dialect, &deny)),
             resource: Some(Items::new(dialect, vec![everywhere.to_owned()])),
             ..Entry::DENY
         });
@@ -196,7 +204,7 @@ fn too_large(size: String) -> DocumentError {
 fn allow_entry(group: &Group, dialect: Dialect) -> Entry {
     Entry {
         effect: "Allow",
-        action: Some(Items::new(dialect, group.actions.iter().map(aws::Action::text).collect())),
+        action: Some(Items::actions(dialect, &group.actions)),
         resource: Some(Items::new(dialect, group.resource_texts())),
         ..Entry::DENY
     }

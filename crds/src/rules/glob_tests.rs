@@ -42,6 +42,15 @@ fn subset_compares_languages_not_texts() {
     }
 }
 
+/// As long as the longest action, at every place of which the pattern may be at once.
+#[test]
+fn a_text_without_wildcards_is_inside_whatever_matches_it() {
+    let (wide, text) = ("*aa".repeat(85) + "*", "a".repeat(255));
+    assert!(matches(&wide, &text, S) && subset(&text, &wide, S));
+    assert!(subset(&(text.clone() + "c"), &wide, S) && !subset(&(text[..169].to_owned() + "c"), &wide, S));
+    assert!(subset("GETobject", "get*", Case::Insensitive) && !subset("GETobject", "get*", S));
+}
+
 #[test]
 fn overlap_finds_a_common_text() {
     for (a, b, expected) in [

@@ -46,10 +46,10 @@ pub struct Grant {
 /// One call to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call<'a> {
-    /// For instance `s3:GetObject`, `get pods` or `read`.
+    /// For instance `s3:GetObject`, `get pods`, `read` or `Microsoft.Storage/storageAccounts/read`.
     pub action: &'a str,
     /// AWS: the resource's ARN, or `*` for an action that has none. Kubernetes: `namespace/name`, or `namespace/` where the call carries no name.
-    /// Vault: the path.
+    /// Vault: the path. Azure: what the token is for.
     pub resource: &'a str,
 }
 

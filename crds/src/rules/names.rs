@@ -1,6 +1,7 @@
 //! Principals, and the names and tags that a session carries at the provider.
 
 use super::action::Kind;
+use super::action::azure::is_guid;
 use super::glob::{Case, Pattern};
 use crate::digest;
 
@@ -100,6 +101,16 @@ pub fn validate_principal(kind: Kind, principal: &str) -> Result<(), NameError> 
                 format!("write {GROUP_PREFIX}<namespace of grants>, for instance {GROUP_PREFIX}exeat-grants"),
             )),
         },
+        Kind::Azure => {
+            if is_guid(principal) && !principal.contains(|c: char| c.is_ascii_uppercase()) {
+                return Ok(());
+            }
+            Err(NameError::new(
+                format!("{principal:?} is no client id"),
+                "write the client id of the app registration or the user-assigned identity, in lower case: \
+                 11111111-2222-3333-4444-555555555555",
+            ))
+        }
         Kind::Vault => {
             let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             if !principal.is_empty()
@@ -115,6 +126,40 @@ pub fn validate_principal(kind: Kind, principal: &str) -> Result<(), NameError> 
             ))
         }
     }
+}
+
+/// The principal that a policy names for one of its service accounts: `${namespace}` and `${serviceAccount}` stand for the agent's own. What
+/// is put in is not read again, and a service account's name holds nothing that a provider or a pattern reads as more than itself.
+///
+/// # Errors
+/// Unknown variables, and an account that no pod can run as.
+pub fn fill_principal(template: &str, namespace: &str, service_account: &str) -> Result<String, NameError> {
+    let mut filled = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find("${") {
+        let (before, variable) = rest.split_at(at);
+        filled.push_str(before);
+        rest = if let Some(after) = variable.strip_prefix(NAMESPACE) {
+            filled.push_str(checked("namespace", namespace, is_label(namespace))?);
+            after
+        } else if let Some(after) = variable.strip_prefix(SERVICE_ACCOUNT) {
+            filled.push_str(checked("service account", service_account, is_subdomain(service_account))?);
+            after
+        } else {
+            return Err(unknown_variable(template));
+        };
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+fn checked<'a>(what: &str, name: &'a str, valid: bool) -> Result<&'a str, NameError> {
+    let fix = "name it as Kubernetes does: small letters, digits and - (in a service account's name also single dots)";
+    if valid { Ok(name) } else { Err(NameError::new(format!("{name:?} is no name of a {what}"), fix)) }
+}
+
+fn unknown_variable(text: &str) -> NameError {
+    NameError::new(format!("{text:?} holds an unknown variable"), format!("use {NAMESPACE} and {SERVICE_ACCOUNT} only"))
 }
 
 /// Whether a binding's pattern lets agents of this namespace and service account use a principal. `*` and `?` are wildcards,
@@ -150,10 +195,7 @@ pub fn validate_principal_pattern(pattern: &str) -> Result<(), NameError> {
     while let Some(at) = rest.find("${") {
         let (before, variable) = rest.split_at(at);
         let Some(name) = [NAMESPACE, SERVICE_ACCOUNT].into_iter().find(|name| variable.starts_with(name)) else {
-            return Err(NameError::new(
-                format!("{pattern:?} holds an unknown variable"),
-                format!("use {NAMESPACE} and {SERVICE_ACCOUNT} only"),
-            ));
+            return Err(unknown_variable(pattern));
         };
         let after = &variable[name.len()..];
         let neighbours = [before.chars().last().or(previous), after.chars().next()];
@@ -244,8 +286,17 @@ fn is_session_char(c: char) -> bool {
 }
 
 fn is_label(text: &str) -> bool {
+    text.len() <= 63 && is_word(text)
+}
+
+/// What Kubernetes takes as the name of a service account: the whole is bounded, its parts are not.
+fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_word)
+}
+
+fn is_word(text: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    text.len() <= 63 && text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || c == '-')
+    text.starts_with(edge) && text.ends_with(edge) && text.chars().all(|c| edge(c) || c == '-')
 }
 
 #[cfg(test)]

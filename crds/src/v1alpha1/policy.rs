@@ -31,14 +31,21 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.session) || !has(self.session.duration) || duration(self.session.duration) >= duration('5m')").message("spec.session.duration: at least 5m"),
-    validation = Rule::new("!has(self.session) || !has(self.session.duration) || duration(self.session.duration) <= duration('168h')").message("spec.session.duration: at most 168h")
+    validation = Rule::new("!has(self.session) || !has(self.session.duration) || duration(self.session.duration) <= duration('168h')").message("spec.session.duration: at most 168h"),
+    validation = Rule::new("!has(self.principalMappings) || self.principalMappings.all(m, m.serviceAccount in self.subjects.serviceAccounts)").message("spec.principalMappings: each serviceAccount must be one of spec.subjects.serviceAccounts")
 )]
 pub struct AgentCredentialPolicySpec {
     /// The CredentialProvider (cluster-scoped). The author needs the verb `use` on it.
     pub provider_ref: NameRef,
     /// The identity that is assumed: for AWS the ARN of a role, for Kubernetes `system:serviceaccounts:<namespace of grants>`.
+    /// `${namespace}` and `${serviceAccount}` stand for the agent's own.
     #[schemars(length(min = 1, max = 2048))]
     pub principal: String,
+    /// Service accounts that act as another principal than `principal`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["serviceAccount".into()]))]
+    #[schemars(length(max = 64))]
+    pub principal_mappings: Vec<PrincipalMapping>,
     /// The pods that may hold it.
     pub subjects: Subjects,
     /// People who answer for this policy; they may not approve under it.
@@ -74,6 +81,18 @@ pub struct AgentCredentialPolicySpec {
     pub accept_enforcement: Option<Enforcement>,
 }
 
+/// The principal of one service account.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PrincipalMapping {
+    /// One of `subjects.serviceAccounts`.
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account: String,
+    /// The identity that is assumed for its pods, written as `principal` is.
+    #[schemars(length(min = 1, max = 2048))]
+    pub principal: String,
+}
+
 /// Which pods are covered. Judged once, when the pod is created.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, KubeSchema, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -104,7 +123,8 @@ pub struct SessionSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
     pub duration: Option<String>,
-    /// How long each credential lasts; it is renewed at half of that. Default 30m. AWS: 15m at least.
+    /// How long each credential lasts; it is renewed at half of that. Default 30m. AWS: 15m at least. Azure: how long each is served, since Entra
+    /// alone decides how long it lives.
     #[serde(default, rename = "credentialTTL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
     pub credential_ttl: Option<String>,

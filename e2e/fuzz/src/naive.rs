@@ -1,4 +1,4 @@
-//! Judges of patterns and documents that share no code with the rules they check: slow, plain readings of AWS's, MinIO's,
+//! Judges of patterns and documents that share no code with the rules they check: slow, plain readings of AWS's, Azure's, MinIO's,
 //! RBAC's and Vault's words.
 
 use serde_json::Value;
@@ -60,6 +60,11 @@ pub(crate) fn aws_action(pattern: &str, call: &str) -> bool {
         return pattern == "*" && call.contains(':');
     };
     glob(service, called) && glob(name, what)
+}
+
+/// An operation of Azure: `*` is any run of characters, and case has no meaning.
+pub(crate) fn azure_action(pattern: &str, call: &str) -> bool {
+    glob(&pattern.to_ascii_lowercase(), &call.to_ascii_lowercase())
 }
 
 /// `verb resource[.group][/subresource]` of Kubernetes, split into its four parts.

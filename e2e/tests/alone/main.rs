@@ -7,6 +7,7 @@ mod faults;
 mod forged;
 mod notify;
 mod queue;
+mod rollout;
 mod rotation;
 mod silence;
 mod storm;

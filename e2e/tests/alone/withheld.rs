@@ -1,7 +1,9 @@
-//! A policy or provider changes while the controller is away: nobody ends the sessions, and yet nothing is served under what no longer holds.
+//! A policy or provider changes, or people take their yes back, while the controller is away: nobody ends the sessions, and yet nothing is served
+//! under what no longer holds.
 
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
+use exeat_e2e::approvals::{lists, told};
 use exeat_e2e::{
     Failure, GRANTS, KUBERNETES, Result, Scope, agent, connect, ensure, in_namespace, kubernetes_policy, phase,
     provider, statement, system, wait_for,
@@ -78,6 +80,41 @@ async fn a_tightened_policy_is_felt_before_its_sessions_end() -> Result {
         let ended = ns.session("agent", 1, Phase::Revoked, 60).await?;
         assert_eq!(ended.uid(), session.uid());
         assert_eq!(ended.status.and_then(|s| s.reason).as_deref(), Some("PolicyDeleted"), "and then it is ended");
+        Ok(())
+    })
+    .await;
+    system::scale(&client, "controller", 2).await?;
+    outcome
+}
+
+#[tokio::test]
+async fn a_yes_that_is_taken_back_is_felt_before_its_session_ends() -> Result {
+    let _alone = crate::ALONE.lock().await;
+    let client = connect().await?;
+    let outcome = in_namespace("unapproved", async |ns| {
+        ns.guarded(vec![lists()?]).await?;
+        let ann = ns.approver("ann", &["security"]).await?;
+        ns.create(&agent("agent", "pods")).await?;
+        let approval = ns.question().await?;
+        ann.approves(&ns, &approval).await?;
+        let session = ns.session("agent", 1, Phase::Active, 30).await?;
+        ns.started("agent").await?;
+        ns.lists_pods("agent").await?;
+        system::scale(&ns.client, "controller", 0).await?;
+
+        // By plain kubectl, so that nobody but the API server has a hand in it.
+        let no = json!([{"op": "replace", "path": "/spec/decisions/0/decision", "value": "Deny"}]).to_string();
+        let patch = ["patch", "approval", &approval.name_any(), "--type=json", "-p", &no];
+        ann.kubectl(&ns, &patch).await?.ok()?;
+        refused(&ns, "a yes that was taken back", "ApprovalWithdrawn").await?;
+
+        system::scale(&ns.client, "controller", 2).await?;
+        let ended = ns.session("agent", 1, Phase::Revoked, 60).await?;
+        assert_eq!(
+            (ended.uid(), told(&ended).0.as_str()),
+            (session.uid(), "ApprovalWithdrawn"),
+            "and then it is ended"
+        );
         Ok(())
     })
     .await;

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::support::vault::{ADDRESS, DatabaseLogin, call, credential, env, status, token};
+use crate::support::vault::{ADDRESS, ADDRESS_TLS, DatabaseLogin, authority, call, credential, env, status, token};
 use crate::support::{Place, in_place, provider, request, until};
 use exeat_crds::reason::Reason;
 use exeat_crds::rules::{Grant, Kind};
-use exeat_providers::vault::joined;
 use exeat_providers::{MintRequest, Minted, Provider, ProviderError};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -104,8 +103,8 @@ async fn a_revoked_token_is_refused_at_once_and_so_is_the_database_login_that_it
         assert!(other.works().await && status(token(&bystander), "GET", "secret/data/reports/q3").await == 200);
         provider.revoke(&session, minted.handle.as_deref()).await.unwrap();
         provider.revoke(&session, None).await.unwrap();
-        let both = joined(minted.handle.as_deref(), bystander.handle.as_deref().unwrap());
-        provider.revoke(&session, Some(&both)).await.unwrap();
+        let both = bystander.recorded(minted.handle.as_deref());
+        provider.revoke(&session, both.as_deref()).await.unwrap();
         assert_eq!(status(token(&bystander), "GET", "secret/data/reports/q3").await, 403, "the second on record");
         until("the other login ends", LOGIN_ENDS, async || !other.works().await).await;
     })
@@ -256,6 +255,88 @@ async fn what_can_not_be_honoured_is_refused_with_the_fix() {
         let error =
             crate::support::provider(spec(away), &place.context).await.unwrap().probe_identity().await.unwrap_err();
         assert_eq!((error.reason, error.retryable), (Reason::ProviderUnreachable, true), "{error}");
+    })
+    .await;
+}
+
+/// A namespace of Vault as its admin sets it up, with an issuer and agents of its own. The Secret of its AppRole.
+async fn team(place: &Place) -> String {
+    let name = place.name.clone();
+    let path = |path: &str| format!("{name}/{path}");
+    let admin = admin();
+    let done = async |path: &str, body: Value| {
+        let (code, told) = call(&admin, "POST", path, Some(&body)).await;
+        assert!((200..300).contains(&code), "{path}: {code} {told}");
+        told
+    };
+    done(&format!("sys/namespaces/{name}"), json!({})).await;
+    for (policy, rules) in [
+        ("agents", "path \"secret/data/reports/*\" { capabilities = [\"read\"] }"),
+        (
+            "exeat-issuer",
+            "path \"auth/token/create/agents-*\" { capabilities = [\"update\"] }\n\
+             path \"auth/token/renew-accessor\" { capabilities = [\"update\"] }\n\
+             path \"auth/token/revoke-accessor\" { capabilities = [\"update\"] }",
+        ),
+    ] {
+        done(&path(&format!("sys/policies/acl/{policy}")), json!({"policy": rules})).await;
+    }
+    let role = json!({"allowed_policies": "agents", "orphan": true, "renewable": true, "token_type": "service"});
+    done(&path("auth/token/roles/agents-reader"), role).await;
+    done(&path("sys/mounts/secret"), json!({"type": "kv", "options": {"version": "2"}})).await;
+    done(&path("secret/data/reports/q3"), json!({"data": {"text": "the team's"}})).await;
+    done(&path("sys/auth/approle"), json!({"type": "approle"})).await;
+    done(&path("auth/approle/role/exeat-issuer"), json!({"token_policies": "exeat-issuer", "token_ttl": "10m"})).await;
+    let (_, told) = call(&admin, "GET", &path("auth/approle/role/exeat-issuer/role-id"), None).await;
+    let secret = done(&path("auth/approle/role/exeat-issuer/secret-id"), json!({})).await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let keys = (text(&told["data"]["role_id"]), text(&secret["data"]["secret_id"]));
+    place.put_secret("team", &[("roleID", &keys.0), ("secretID", &keys.1)]).await;
+    name
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_namespace_over_tls_all_goes_on_there_and_nothing_beside_it() {
+    in_place("vaultteam", async |place| {
+        let team = team(&place).await;
+        let secure = |more: Value| {
+            let mut all = json!({
+                "address": ADDRESS_TLS, "caCert": authority(), "namespace": team, "auth": {"appRole": {"secretRef": {"name": "team"}}},
+            });
+            all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            spec(all)
+        };
+        let provider = provider(secure(json!({})), &place.context).await.unwrap();
+        let identity = provider.probe_identity().await.unwrap().identity;
+        assert!(identity.as_deref().is_some_and(|name| name.ends_with("approle")), "{identity:?}");
+        let grant = crate::support::grant(Kind::Vault, "agents-reader", &[(&["read"], &["secret/data/reports/*"])]);
+        let session = place.session("vault-1");
+        provider.probe_grant(&request(&session, &grant, TTL)).await.unwrap();
+        let minted = provider.mint(&request(&session, &grant, TTL)).await.unwrap();
+        let given = credential(&minted);
+        assert_eq!((given.namespace.as_deref(), given.address.as_str()), (Some(team.as_str()), ADDRESS_TLS));
+        assert!(given.certificate_authority.as_deref().is_some_and(|pem| pem == authority()), "the sidecar needs it too");
+        let (theirs, ours) = (format!("{team}/secret/data/reports/q3"), "secret/data/reports/q3");
+        assert_eq!(status(token(&minted), "GET", &theirs).await, 200);
+        assert_eq!(status(token(&minted), "GET", ours).await, 403, "another namespace's");
+
+        let (handle, held) = (minted.handle.clone(), minted.credential_id.clone());
+        let again = MintRequest {
+            handle: handle.as_deref(),
+            held: Some(&held),
+            ..request(&session, &grant, SignedDuration::from_hours(1))
+        };
+        let renewed = provider.mint(&again).await.unwrap();
+        assert!(credential(&renewed).token.is_none(), "prolonged in place");
+        let elsewhere = built(&place, json!({})).await;
+        assert_eq!(elsewhere.revoke(&session, handle.as_deref()).await.unwrap_err().reason, Reason::ProviderRejected);
+        provider.revoke(&session, handle.as_deref()).await.unwrap();
+        assert_eq!(status(token(&minted), "GET", &theirs).await, 403);
+
+        let unknown = crate::support::provider(secure(json!({"caCert": null})), &place.context).await.unwrap();
+        let error = unknown.probe_identity().await.unwrap_err();
+        assert_eq!(error.reason, Reason::ProviderUnreachable);
+        assert!(error.message.contains("certificate") && error.message.contains("caCert"), "{error}");
     })
     .await;
 }

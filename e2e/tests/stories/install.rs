@@ -70,7 +70,7 @@ async fn each_program_may_what_it_needs_and_no_more() -> Result {
     let webhook_root = format!("secrets/{}", names::WEBHOOK_ROOT_SECRET);
     let token = ["create", "serviceaccounts", "--subresource=token"];
     let images = format!("validatingadmissionpolicies/{}", names::SIDECAR_POLICY);
-    let questions: [(&str, &str, &[&str], &str); 34] = [
+    let questions: [(&str, &str, &[&str], &str); 35] = [
         ("controller", "no", &["get", "secrets"], system),
         ("controller", "no", &["get", &webhook_root], system),
         ("controller", "no", &["get", "secrets/exeat-issuer-root"], system),
@@ -91,6 +91,7 @@ async fn each_program_may_what_it_needs_and_no_more() -> Result {
         ("issuer", "no", &["delete", "credentialsessions.exeat.dev"], "default"),
         ("issuer", "no", &["patch", "agentcredentialpolicies.exeat.dev"], "default"),
         ("issuer", "no", &["create", "approvals.exeat.dev"], "default"),
+        ("issuer", "yes", &["watch", "approvals.exeat.dev"], "default"),
         ("issuer", "no", &["patch", "validatingadmissionpolicies.admissionregistration.k8s.io"], "default"),
         ("issuer", "yes", &token, names::GRANTS_NAMESPACE),
         ("controller", "yes", &["patch", "approvals.exeat.dev", "--subresource=status"], "default"),

@@ -1,7 +1,9 @@
 //! What is refused, with the words in which a user meets it: the reason, the field and the fix.
 
 use exeat_crds::names;
-use exeat_crds::v1alpha1::{AzureProvider, Budget, CredentialProviderSpec, Delivery, GcpProvider, Limits, Mode};
+use exeat_crds::v1alpha1::{
+    Budget, CredentialProviderSpec, Delivery, GcpProvider, HttpProvider, Limits, Mode, NameRef,
+};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, condition};
 use exeat_e2e::{
     AgentPod, GRANTS, KUBERNETES, MINISTACK, Result, Scope, agent, aws_policy, connect_as, ensure, in_namespace,
@@ -255,10 +257,10 @@ async fn kinds_of_provider_that_are_not_built_yet_say_so() -> Result {
         let base = provider("x", KUBERNETES, &["*"], &["*"]).spec;
         let none = CredentialProviderSpec { kubernetes: None, ..base };
         let gcp = Some(GcpProvider { project: "p".to_owned(), endpoint: None });
-        let azure = Some(AzureProvider { tenant_id: "t".to_owned(), authority: None });
+        let http = Some(HttpProvider { secret_ref: NameRef { name: "s".to_owned() } });
         for (kind, spec) in [
             ("gcp", CredentialProviderSpec { gcp, ..none.clone() }),
-            ("azure", CredentialProviderSpec { azure, ..none.clone() }),
+            ("http", CredentialProviderSpec { http, ..none.clone() }),
         ] {
             let name = ns.create_provider(CredentialProvider::new(kind, spec)).await?.name_any();
             let message = wait_for(&format!("provider {kind} is refused"), 30, async || {

@@ -9,6 +9,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Resource, ResourceExt};
@@ -70,22 +71,10 @@ pub(super) fn watches(client: &kube::Client) -> (Arc<Caches>, Queues, Vec<BoxFut
     let drivers = vec![
         drive(reflector(provider_writer, watch(client, all.clone())), provider_reader, move |p| t0.on_provider(p)),
         drive(reflector(policy_writer, watch(client, all.clone())), policy_reader, move |p| t1.on_policy(p)),
-        drive(
-            reflector(session_writer, watch(client, all.clone())).inspect_ok({
-                let caches = Arc::clone(&caches);
-                move |event| caches.follow(event)
-            }),
-            session_reader,
-            move |s| t2.on_session(s),
-        ),
-        drive(
-            reflector(approval_writer, watch(client, all.clone())).inspect_ok({
-                let caches = Arc::clone(&caches);
-                move |event| caches.follow_approvals(event)
-            }),
-            approval_reader,
-            move |a| t4.on_approval(a),
-        ),
+        drive(followed(session_writer, client, &caches, Caches::follow), session_reader, move |s| t2.on_session(s)),
+        drive(followed(approval_writer, client, &caches, Caches::follow_approvals), approval_reader, move |a| {
+            t4.on_approval(a)
+        }),
         drive(reflector(hold_writer, watch(client, all)), hold_reader, move |_| t5.on_hold()),
         drive(reflector(pod_writer, watch_pods(client, Arc::clone(&caches))), pod_reader, move |p| t3.on_pod(p)),
     ];
@@ -178,6 +167,20 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     watcher(Api::<K>::all(client.clone()), config).default_backoff()
+}
+
+/// A watch that an index of the caches follows, once the store has taken the event.
+fn followed<K>(
+    store: Writer<K>,
+    client: &kube::Client,
+    caches: &Arc<Caches>,
+    follow: fn(&Caches, &watcher::Event<K>),
+) -> impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let caches = Arc::clone(caches);
+    reflector(store, watch(client, watcher::Config::default())).inspect_ok(move |event| follow(&caches, event))
 }
 
 /// Injected pods only: the label is stamped by the webhook and frozen by admission policy.

@@ -27,6 +27,8 @@ pub(super) const STREAM_BURST: u32 = 6;
 /// renewed, after a few at once.
 const MINT_PAUSE: Duration = Duration::from_secs(10);
 const MINT_BURST: u32 = 5;
+/// A namespace's, at once, in seconds of its rate: its pods may all start together.
+pub(super) const MINT_BURST_SECONDS: u32 = 30;
 /// Those credentials, to people.
 const NEW_ONES: &str = "new credentials instead of its last one";
 /// Seconds after which a pod that has too many streams may try again: a stream over a cut network has ended by then.
@@ -54,7 +56,7 @@ pub(super) struct Shares {
 pub(super) struct Rates {
     /// Requests, and as many streams.
     pub(super) calls: u32,
-    /// Credentials.
+    /// Credentials; thirty times as many in a burst.
     pub(super) mints: u32,
 }
 
@@ -73,11 +75,11 @@ pub(super) struct Admitted {
 
 impl Shares {
     pub(super) fn new(rates: Rates) -> Self {
-        let share = |pods, rate| Mutex::new(Share { pods, namespaces: Limiter::new(rate) });
+        let share = |pods, namespaces| Mutex::new(Share { pods, namespaces });
         Self {
-            requests: share(Limiter::new(POD_RATE), rates.calls),
-            streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), rates.calls),
-            mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), rates.mints),
+            requests: share(Limiter::new(POD_RATE), Limiter::new(rates.calls)),
+            streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), Limiter::new(rates.calls)),
+            mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), Limiter::with_burst(rates.mints, MINT_BURST_SECONDS)),
             turns: Turns::new(UNDER_WAY, UNDER_WAY_OF_NAMESPACE),
         }
     }

@@ -61,14 +61,23 @@ pub struct Args {
     )]
     pub vault_token_file: PathBuf,
 
+    /// The issuer's own token for federated credentials of Entra (providers with `azure.source: Federated`).
+    #[arg(
+        long,
+        env = "EXEAT_AZURE_TOKEN_FILE",
+        value_name = "FILE",
+        default_value = "/var/run/secrets/exeat/azure/token"
+    )]
+    pub azure_token_file: PathBuf,
+
     /// Credential requests that one namespace may make at one replica in a second, on average, and as many openings of streams; ten times
     /// as many in a burst.
     #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]
     pub namespace_rate: u32,
 
-    /// Credentials that one namespace may be given at one replica in a second, on average; ten times as many in a burst. Each pod needs one
+    /// Credentials that one namespace may be given at one replica in a second, on average; thirty times as many in a burst. Each pod needs one
     /// at its start and one each time that two thirds of its credential's life have passed.
-    #[arg(long, env = "EXEAT_NAMESPACE_CREDENTIALS", default_value_t = 4)]
+    #[arg(long, env = "EXEAT_NAMESPACE_CREDENTIALS", default_value_t = 2)]
     pub namespace_credentials: u32,
 
     /// As every program of ours.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::issuer::fixtures::{self, NOW, read, session_of};
 use crate::issuer::recompute::recompute;
 use exeat_crds::reason::Reason;
 use jiff::Timestamp;
@@ -6,31 +7,19 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn now() -> Timestamp {
-    "2026-01-01T12:00:00Z".parse().unwrap()
+    NOW.parse().unwrap()
 }
 
 fn provider(edit: impl FnOnce(&mut Value)) -> Arc<CredentialProvider> {
-    let mut provider = json!({
-        "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialProvider", "metadata": {"name": "here", "uid": "prov"},
-        "spec": {"kubernetes": {}, "bindings": [{
-            "name": "b", "namespaces": ["agents"], "principals": ["system:serviceaccounts:exeat-grants"], "maxActions": ["get *", "list *"]}]},
-    });
+    let mut provider = fixtures::provider();
     edit(&mut provider);
-    Arc::new(serde_json::from_value(provider).unwrap())
+    Arc::new(read(&provider))
 }
 
 fn policy(edit: impl FnOnce(&mut Value)) -> Arc<AgentCredentialPolicy> {
-    let mut policy = json!({
-        "apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy",
-        "metadata": {"name": "reader", "namespace": "agents", "uid": "pol"},
-        "spec": {
-            "providerRef": {"name": "here"}, "principal": "system:serviceaccounts:exeat-grants",
-            "subjects": {"serviceAccounts": ["sa"]}, "session": {"duration": "1h"},
-            "allow": [{"actions": ["get pods", "list pods"], "resources": ["agents/*"]}],
-        },
-    });
+    let mut policy = fixtures::policy();
     edit(&mut policy);
-    Arc::new(serde_json::from_value(policy).unwrap())
+    Arc::new(read(&policy))
 }
 
 /// As it is, tightened, widened beyond the ceiling, another one of its name, with a status, gone.
@@ -60,22 +49,11 @@ fn providers() -> [Option<Arc<CredentialProvider>>; 7] {
     ]
 }
 
-/// As the controller decided it under these; `None` where it would have decided nothing.
+/// It ends before any of the policies would have it end.
 fn session(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvider>) -> Option<CredentialSession> {
-    let authority = authority::resolve(policy, provider).ok()?;
-    let grant = authority.grant(None).unwrap();
-    Some(
-        serde_json::from_value(json!({
-            "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": "s-1", "namespace": "agents", "uid": "s"},
-            "spec": {"request": {
-                "policyRef": {"name": "reader", "uid": policy.uid()}, "providerRef": {"name": "here"}, "authorityHash": authority.hash,
-                "number": 1, "agent": {"serviceAccount": "sa", "pod": {"name": "agent", "uid": "poduid"}}}},
-            "status": {"phase": "Active", "expiresAt": "2026-01-01T12:20:00Z",
-                "conditions": [{"type": "Decided", "status": "True", "reason": "Active", "message": "", "lastTransitionTime": "2026-01-01T11:00:00Z"}],
-                "grant": {"digest": grant.digest(), "principal": grant.principal, "allow": grant.allow}},
-        }))
-        .unwrap(),
-    )
+    let mut session = session_of(policy, provider, 1)?;
+    session["status"]["expiresAt"] = json!("2026-01-01T12:20:00Z");
+    Some(read(&session))
 }
 
 fn sessions() -> Vec<CredentialSession> {

@@ -16,7 +16,6 @@ use crate::metrics::IssuerMetrics;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Holder, Issuance, RevocationMode};
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession};
-use exeat_providers::vault::joined;
 use exeat_providers::{MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::Clock;
 use exeat_wire::{CredentialResponse, Refusal};
@@ -233,10 +232,7 @@ impl Desk {
             Some(Issuance {
                 credential_id: Some(minted.credential_id.clone()),
                 expires_at: Some(minted.expires_at.to_string()),
-                handle: match &minted.handle {
-                    Some(handle) if minted.further => Some(joined(old.handle.as_deref(), handle)),
-                    handle => handle.clone(),
-                },
+                handle: minted.recorded(old.handle.as_deref()),
                 revoked_at: None,
                 // On the pod's first session it stands already, and may have changed since.
                 holder: old.holder.clone().or_else(|| Some(holder.clone())),
@@ -269,7 +265,7 @@ fn issuance_of(session: &CredentialSession) -> Option<&Issuance> {
 
 fn response(fresh: &Fresh, minted: Minted) -> CredentialResponse {
     let order = &fresh.order;
-    let until = minted.expires_at.min(order.session_expires_at);
+    let until = minted.serve_until.unwrap_or(minted.expires_at).min(order.session_expires_at);
     // Without a setting of its own a sidecar serves a credential for its whole life.
     let grace = order.offline_grace.unwrap_or(order.ttl).as_secs();
     CredentialResponse {

@@ -1,10 +1,13 @@
 //! The issuer: proves the pod, computes the grant again, mints, hands out. It decides nothing and remembers no credential.
 
 mod admit;
+pub mod approvals;
 /// Settings.
 pub mod args;
 mod authn;
 pub mod authorities;
+#[cfg(test)]
+mod fixtures;
 mod hold;
 pub mod holder;
 mod mint;

@@ -2,8 +2,9 @@
 
 use super::mint::Desk;
 use super::status::write_probe;
-use exeat_crds::authority::{self, provider_hash};
+use exeat_crds::authority::{self, Authority, provider_hash};
 use exeat_crds::reason::Reason;
+use exeat_crds::text;
 use exeat_crds::v1alpha1::Probe;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use exeat_providers::{MintRequest, ProviderError, SessionId};
@@ -23,6 +24,8 @@ const AGAIN_FAILED: SignedDuration = SignedDuration::from_secs(15);
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Probes at once.
 const CONCURRENCY: usize = 8;
+/// Longest message, bytes: conditions hold 1,024.
+const MAX_MESSAGE: usize = 1000;
 /// Time alone makes probes due.
 const PERIOD: Duration = Duration::from_secs(3);
 
@@ -81,7 +84,7 @@ async fn provider(desk: &Desk, gate: &WriteGate, provider: Arc<CredentialProvide
 }
 
 async fn policy(desk: &Desk, gate: &WriteGate, policy: Arc<AgentCredentialPolicy>, hash: String) {
-    let result = in_time(try_policy(desk, &policy)).await;
+    let result = try_policy(desk, &policy).await;
     let mut probe =
         probe_of(&hash, result.as_ref().err(), "the principal was assumed with this policy", desk.clock.now());
     if let Ok(packed) = result {
@@ -95,18 +98,42 @@ async fn policy(desk: &Desk, gate: &WriteGate, policy: Arc<AgentCredentialPolicy
     }
 }
 
+/// Tries each principal of the policy once, one after the other: 64 at most, and not all at once at the provider. What is told of a policy
+/// with several names the service account.
 async fn try_policy(desk: &Desk, policy: &AgentCredentialPolicy) -> Result<Option<i32>, ProviderError> {
     let reference = kube::runtime::reflector::ObjectRef::new(&policy.spec.provider_ref.name);
     let object = desk.view.providers.get(&reference);
     let authority = authority::resolve(policy, object.as_deref())?;
-    let grant = authority.grant(None)?;
     let object = object.ok_or_else(|| ProviderError::passing(Reason::ProviderNotFound, "the provider is gone"))?;
+    let principals = authority.principals.distinct();
+    let several = principals.len() > 1;
+    let mut packed = None;
+    for (account, _) in principals {
+        let tried = in_time(try_account(desk, policy, &object, &authority, account)).await;
+        packed = packed.max(tried.map_err(|error| if several { of_account(error, account) } else { error })?);
+    }
+    Ok(packed)
+}
+
+fn of_account(error: ProviderError, account: &str) -> ProviderError {
+    let message = format!("service account {account}: {}", error.message);
+    ProviderError { message: text::cut(&message, MAX_MESSAGE).to_owned(), ..error }
+}
+
+async fn try_account(
+    desk: &Desk,
+    policy: &AgentCredentialPolicy,
+    provider: &CredentialProvider,
+    authority: &Authority,
+    account: &str,
+) -> Result<Option<i32>, ProviderError> {
+    let grant = authority.grant(account, None)?;
     let uid = policy.uid().unwrap_or_default();
     let session = SessionId {
-        name: format!("probe-{}", exeat_crds::text::cut(&exeat_crds::digest::sha256_hex(uid.as_bytes()), 16)),
+        name: format!("probe-{}", text::cut(&exeat_crds::digest::sha256_hex(uid.as_bytes()), 16)),
         uid,
         namespace: policy.namespace().unwrap_or_default(),
-        service_account: policy.spec.subjects.service_accounts.first().cloned().unwrap_or_default(),
+        service_account: account.to_owned(),
         policy: policy.name_any(),
     };
     let ttl = authority::bounds(authority.kind).0;
@@ -119,7 +146,7 @@ async fn try_policy(desk: &Desk, policy: &AgentCredentialPolicy) -> Result<Optio
         handle: None,
         held: None,
     };
-    Ok(desk.providers.get(&object).await?.probe_grant(&request).await?.packed_policy_percent)
+    Ok(desk.providers.get(provider).await?.probe_grant(&request).await?.packed_policy_percent)
 }
 
 async fn in_time<T>(tried: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {

@@ -57,7 +57,7 @@ pub fn recompute(
     }
     same_authority(session, &authority.hash).map_err(refuse)?;
     authority::covers_account(policy, &request.agent.service_account).map_err(refuse)?;
-    let grant = authority.grant(request.allow.as_deref()).map_err(refuse)?;
+    let grant = authority.grant(&request.agent.service_account, request.allow.as_deref()).map_err(refuse)?;
     let status = session.status.as_ref();
     if !status.is_some_and(|s| condition::is_true(&s.conditions, "Decided")) {
         return Err(refuse(Refused::new(

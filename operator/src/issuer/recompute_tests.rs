@@ -27,7 +27,7 @@ fn policy() -> AgentCredentialPolicy {
 
 fn session(until: &str) -> CredentialSession {
     let authority = authority::resolve(&policy(), Some(&provider())).unwrap();
-    let grant = authority.grant(None).unwrap();
+    let grant = authority.grant("sa", None).unwrap();
     serde_json::from_value(json!({
         "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": "s-1", "namespace": "agents"},
         "spec": {"request": {"policyRef": {"name": "p", "uid": "pol"}, "providerRef": {"name": "aws"},
@@ -93,7 +93,7 @@ fn a_phase_that_somebody_wrote_mints_nothing() {
 #[test]
 fn a_grant_that_was_widened_together_with_its_digest_mints_nothing() {
     let mut widened = session(LATER);
-    let computed = authority::resolve(&policy(), Some(&provider())).unwrap().grant(None).unwrap();
+    let computed = authority::resolve(&policy(), Some(&provider())).unwrap().grant("sa", None).unwrap();
     let wide = Grant {
         allow: vec![exeat_crds::rules::Statement { actions: vec!["s3:*".into()], resources: vec!["*".into()] }],
         ..computed
@@ -106,6 +106,29 @@ fn a_grant_that_was_widened_together_with_its_digest_mints_nothing() {
     undenied.status.as_mut().unwrap().grant.as_mut().unwrap().principal = "arn:aws:iam::123456789012:role/admin".into();
     let order = recompute(&undenied, Some(&policy()), Some(&provider()), None, now()).unwrap();
     assert_eq!(order.grant.principal, "arn:aws:iam::123456789012:role/r", "nor is the principal read from status");
+}
+
+#[test]
+fn each_service_account_is_minted_its_own_principal_and_no_other() {
+    const ADMIN: &str = "arn:aws:iam::123456789012:role/admin";
+    let mut mapped = policy();
+    mapped.spec.subjects.service_accounts.push("admin".into());
+    mapped.spec.principal_mappings =
+        vec![exeat_crds::v1alpha1::PrincipalMapping { service_account: "admin".into(), principal: ADMIN.into() }];
+    let authority = authority::resolve(&mapped, Some(&provider())).unwrap();
+    let of = |account: &str, grant: &Grant| {
+        let mut session = session(LATER);
+        session.spec.request.authority_hash = authority.hash.clone();
+        session.spec.request.agent.service_account = account.into();
+        session.status.as_mut().unwrap().grant = Some(grant.into());
+        recompute(&session, Some(&mapped), Some(&provider()), None, now())
+    };
+    let (own, admins) = (authority.grant("sa", None).unwrap(), authority.grant("admin", None).unwrap());
+    assert_eq!(admins.principal, ADMIN);
+    assert_eq!(of("sa", &own).unwrap().grant, own);
+    assert_eq!(of("admin", &admins).unwrap().grant, admins);
+    // A session whose recorded grant is another account's, its digest included.
+    assert_eq!(of("sa", &admins).unwrap_err().code, "GrantChanged");
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetr
         resolver: Resolver::system(),
         web_identity_token_file: args.web_identity_token_file.clone(),
         vault_token_file: args.vault_token_file.clone(),
+        azure_token_file: args.azure_token_file.clone(),
         cluster_ca_pem: std::fs::read_to_string(&args.cluster_ca).ok(),
         cluster_server: args.cluster_server.clone(),
     };

@@ -1,9 +1,10 @@
 //! The issuer's view of sessions and of what they rest on, and who wants to hear of a change. It only wakes and picks: every mint reads the session afresh.
 
+use super::approvals::{self, Approvals};
 use super::authorities::{Authorities, Key, key_of};
 use super::view;
 use exeat_crds::reason::Refused;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession};
 use futures::StreamExt;
 use jiff::Timestamp;
 use kube::runtime::reflector::store::Writer;
@@ -38,6 +39,9 @@ pub(super) struct View {
     gone: broadcast::Sender<Arc<CredentialSession>>,
     index: Mutex<HashMap<String, Pod>>,
     authorities: Mutex<Authorities>,
+    approvals: Mutex<Approvals>,
+    /// Whether the approvals were listed once.
+    approvals_seen: watch::Sender<bool>,
     contact: Mutex<Instant>,
 }
 
@@ -69,6 +73,8 @@ impl View {
             gone: broadcast::channel(MAX_GONE).0,
             index: Mutex::default(),
             authorities: Mutex::default(),
+            approvals: Mutex::default(),
+            approvals_seen: watch::channel(false).0,
             contact: Mutex::new(Instant::now()),
         });
         (view, Writers { sessions: session_writer, policies: policy_writer, providers: provider_writer })
@@ -77,19 +83,22 @@ impl View {
     /// The view, and the future that keeps it up to date.
     pub(super) fn new(client: &Client) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (view, writers) = Self::empty();
-        let (a, b, c) = (Arc::clone(&view), Arc::clone(&view), Arc::clone(&view));
+        let [a, b, c, d] = std::array::from_fn(|_| Arc::clone(&view));
         let on_session = move |event: &watcher::Event<CredentialSession>| a.on_session(event);
         let on_policy = move |event: &watcher::Event<AgentCredentialPolicy>| b.on_policy(event);
         let on_provider = move |event: &watcher::Event<CredentialProvider>| c.on_provider(event);
+        let on_approval = move |event: &watcher::Event<Approval>| d.on_approval(event);
         let sessions = reflector(writers.sessions, events::<CredentialSession>(client));
         let policies = reflector(writers.policies, events::<AgentCredentialPolicy>(client));
         let providers = reflector(writers.providers, events::<CredentialProvider>(client));
+        let approvals = events::<Approval>(client);
         let contact = keep_contact(Arc::clone(&view), client.clone());
         let run = async move {
             tokio::join!(
                 drive(sessions, on_session),
                 drive(policies, on_policy),
                 drive(providers, on_provider),
+                drive(approvals, on_approval),
                 contact
             );
         };
@@ -104,15 +113,17 @@ impl View {
             self.providers.wait_until_ready(),
         )
         .await;
+        let _ = self.approvals_seen.subscribe().wait_for(|seen| *seen).await;
         self.judge(|_| true);
     }
 
-    /// Whether a session has the authority that it was decided under.
+    /// Whether a session has the authority that it was decided under, and people still let it be.
     ///
     /// # Errors
-    /// Why it has not, as far as is seen here.
-    pub(super) fn stands(&self, session: &CredentialSession) -> Result<(), Refused> {
-        lock(&self.authorities).stand(session)
+    /// Why not, as far as is seen here.
+    pub(super) fn stands(&self, session: &CredentialSession, now: Timestamp) -> Result<(), Refused> {
+        lock(&self.authorities).stand(session)?;
+        lock(&self.approvals).stand(session, now)
     }
 
     /// The sessions of a pod.
@@ -200,6 +211,16 @@ impl View {
         self.changed.notify_waiters();
     }
 
+    pub(super) fn on_approval(&self, event: &watcher::Event<Approval>) {
+        let changed = lock(&self.approvals).follow(event);
+        if !changed.is_empty() {
+            self.tell(|session| approvals::named_by(session).is_some_and(|named| changed.contains(&named)));
+        }
+        if matches!(event, watcher::Event::InitDone) {
+            self.approvals_seen.send_replace(true);
+        }
+    }
+
     /// Looks at what these policies hand out, and at those that are known and gone.
     fn judge(&self, concerned: impl Fn(&AgentCredentialPolicy) -> bool) {
         let key = |p: &AgentCredentialPolicy| (p.namespace().unwrap_or_default(), p.name_any());
@@ -225,11 +246,14 @@ impl View {
             }
         }
         drop(authorities);
-        if changed.is_empty() {
-            return;
+        if !changed.is_empty() {
+            self.tell(|session| changed.contains(&key_of(session)));
         }
+    }
+
+    fn tell(&self, concerned: impl Fn(&CredentialSession) -> bool) {
         for pod in self.lock().values() {
-            if pod.sessions.values().any(|s| changed.contains(&key_of(s))) {
+            if pod.sessions.values().any(|session| concerned(session)) {
                 pod.tell();
             }
         }

@@ -1,4 +1,4 @@
-//! One stream a sidecar: every change of its session, and of the authority that it rests on, in the moment that it is seen, and a heartbeat
+//! One stream a sidecar: every change of its session, and of the authority and the approval that it rests on, in the moment that it is seen, and a heartbeat
 //! while what we see is fresh.
 
 use super::hold::{Caller, recorded};
@@ -20,8 +20,8 @@ use tokio::time::{Instant, interval, sleep_until};
 
 /// Well under the sidecar's patience of 25 s.
 const HEARTBEAT: Duration = Duration::from_secs(8);
-/// A stream that stands for this long takes its pod's record over from another replica. It is over before the other one, which has waited for
-/// the stream to come back, would write that it is lost ([`super::streams::AWAY`]); and streams that are opened and left cost no writes.
+/// A stream that stands for this long is put on record, at the next heartbeat: before another replica, which has waited for the stream to come
+/// back, would write that it is lost ([`super::streams::AWAY`]). Streams that are opened and left cost no writes.
 const SETTLED: Duration = Duration::from_secs(5);
 /// A stream is closed after this long, up to half as much again, so that the sidecar proves itself anew and finds its way to young replicas.
 const LIFE: Duration = Duration::from_secs(600);
@@ -75,14 +75,15 @@ async fn feed(
             holder = Some(other);
         }
         let now = desk.clock.now();
-        let message = view::message(&sessions, |session| desk.view.stands(session), now);
+        let message = view::message(&sessions, |session| desk.view.stands(session, now), now);
         if told.as_ref() != Some(&message) {
             lines.send(Ok(line(&message))).await?;
             told = Some(message);
         }
-        if let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now)) {
-            let takes_over = new && opened.elapsed() >= SETTLED;
-            new &= !(desk.note_stream(session, since, takes_over).await && takes_over);
+        if opened.elapsed() >= SETTLED
+            && let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now))
+        {
+            new &= !desk.note_stream(session, since, new).await;
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(()) },

@@ -28,8 +28,8 @@ pub fn usable(session: &CredentialSession, now: Timestamp) -> bool {
     session.spec.revoke.is_none() && status.phase == Some(Phase::Active) && expires.is_some_and(|t| t > now)
 }
 
-/// The message for the stream. `stands` tells whether a session still has the authority that it was decided under: what is served under
-/// another one is withheld at once, until the controller has decided afresh.
+/// The message for the stream. `stands` tells whether a session still has the authority that it was decided under, and the yes of people:
+/// what is served without is withheld at once, until the controller has ended it or decided afresh.
 pub fn message(
     sessions: &[Arc<CredentialSession>],
     stands: impl FnOnce(&CredentialSession) -> Result<(), Refused>,

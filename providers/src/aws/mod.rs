@@ -276,6 +276,7 @@ fn minted(ask: &Ask, given: Given, now: Timestamp) -> Result<Minted, ProviderErr
         expires_at,
         handle: None,
         further: false,
+        serve_until: None,
         packed_policy_percent: given.packed,
     })
 }

@@ -106,6 +106,7 @@ impl Kubernetes {
             expires_at: token.expires_at.min(latest),
             handle: Some(objects::handle(session, &self.grants_namespace, rules.keys().map(String::as_str))),
             further: false,
+            serve_until: None,
             packed_policy_percent: None,
         })
     }

@@ -101,7 +101,12 @@ impl Api {
         let late = || Err(format!("no answer within {} s", CALL_TIMEOUT.as_secs()));
         let answer: Result<Answer, String> = timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| late());
         answer.map_err(|cause| {
-            let message = format!("Vault at {} does not answer: {cause}", self.address);
+            let fix = if cause.contains("certificate") {
+                "; spec.vault.caCert must hold the authority of its certificate, and the address a name that it is for"
+            } else {
+                ""
+            };
+            let message = format!("Vault at {} does not answer: {cause}{fix}", self.address);
             ProviderError::passing(Reason::ProviderUnreachable, message)
         })
     }

@@ -52,12 +52,12 @@ impl Handle {
 }
 
 /// Whether a handle is one of Vault's.
-pub fn is_handle(handle: &str) -> bool {
+pub(crate) fn is_handle(handle: &str) -> bool {
     handle.starts_with(START)
 }
 
 /// Two records of what was handed out, in one. Where that is too long the oldest go; the provider has ended them before.
-pub fn joined(earlier: Option<&str>, new: &str) -> String {
+pub(crate) fn joined(earlier: Option<&str>, new: &str) -> String {
     split(earlier, new).1.join(" ")
 }
 

@@ -26,7 +26,7 @@ use api::{Answer, Api};
 use auth::Login;
 use error::{Doing, failure};
 use handle::Handle;
-pub use handle::{is_handle, joined};
+pub(crate) use handle::{is_handle, joined};
 
 /// Longest time for one mint, probe or revocation.
 const DEADLINE: Duration = Duration::from_secs(12);
@@ -177,6 +177,7 @@ impl Vault {
                 deny,
                 require_request_header: self.spec.require_request_header,
             }),
+            serve_until: None,
             packed_policy_percent: None,
         })
     }
@@ -218,19 +219,19 @@ impl Vault {
     async fn judge(&self, grant: &Grant, token: Option<&Secret>) -> Result<(), ProviderError> {
         let Some(token) = token else { return Ok(()) };
         for statement in &grant.allow {
-            let paths: Vec<&str> = statement.resources.iter().map(String::as_str).collect();
-            for (path, capabilities) in self.capabilities(token, &paths).await?.into_iter().flatten() {
-                if let Some(verb) = statement.actions.iter().find(|verb| !rules::suffices(verb, &capabilities)) {
-                    return Err(ProviderError::lasting(
-                        Reason::AssumeRoleDenied,
-                        format!(
-                            "spec.allow: the policies of token role {} do not let its tokens {verb} {path} (they may: {}); let a policy \
-                             of the role do so, or allow less",
-                            grant.principal,
-                            capabilities.join(", ")
-                        ),
-                    ));
-                }
+            let asked = rules::asked(statement);
+            let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+            let Some(told) = self.capabilities(token, &asked).await? else { return Ok(()) };
+            if let Some((verb, path, may)) = rules::lacking(statement, &told) {
+                return Err(ProviderError::lasting(
+                    Reason::AssumeRoleDenied,
+                    format!(
+                        "spec.allow: the policies of token role {} do not let its tokens {verb} {path} (they may: {}); let a policy \
+                         of the role do so, or allow less",
+                        grant.principal,
+                        may.join(", ")
+                    ),
+                ));
             }
         }
         Ok(())

@@ -2,10 +2,12 @@
 
 use exeat_crds::reason::Reason;
 use exeat_crds::rules::action::{Action, Role};
-use exeat_crds::rules::{Grant, Kind};
+use exeat_crds::rules::{Grant, Kind, Statement};
 use exeat_wire::VaultRule;
 
 use crate::ProviderError;
+
+const LIST: &str = "list";
 
 /// What is allowed, and what is denied.
 pub(super) fn of(grant: &Grant) -> Result<(Vec<VaultRule>, Vec<VaultRule>), ProviderError> {
@@ -25,6 +27,30 @@ pub(super) fn of(grant: &Grant) -> Result<(Vec<VaultRule>, Vec<VaultRule>), Prov
     Ok((allow, deny?.into_iter().flatten().collect()))
 }
 
+/// The paths that Vault is asked about for a statement. It reads the path of a list with a slash at its end, so that a policy may name
+/// either.
+pub(super) fn asked(statement: &Statement) -> Vec<String> {
+    let lists = statement.actions.iter().any(|verb| verb == LIST);
+    let folders = statement.resources.iter().filter(|_| lists).map(|path| folder(path));
+    statement.resources.iter().cloned().chain(folders).collect()
+}
+
+/// A verb and a path of the statement that the token does not have by what Vault said of the paths asked about, and what it has there.
+pub(super) fn lacking<'a>(
+    statement: &'a Statement,
+    told: &'a [(String, Vec<String>)],
+) -> Option<(&'a str, &'a str, &'a [String])> {
+    let of = |path: &str| told.iter().find(|(p, _)| p == path).map_or(&[][..], |(_, all)| all.as_slice());
+    let has = |verb: &str, path: &str| suffices(verb, of(path)) || (verb == LIST && suffices(verb, of(&folder(path))));
+    let mut pairs = statement.resources.iter().flat_map(|path| statement.actions.iter().map(move |verb| (verb, path)));
+    let (verb, path) = pairs.find(|(verb, path)| !has(verb, path))?;
+    Some((verb, path, of(path)))
+}
+
+fn folder(path: &str) -> String {
+    if path.ends_with(['/', '*']) { path.to_owned() } else { format!("{path}/") }
+}
+
 /// Whether what Vault says of a token and a path is enough for a verb.
 pub(super) fn suffices(verb: &str, capabilities: &[String]) -> bool {
     let has = |name: &str| capabilities.iter().any(|c| c == name);
@@ -38,7 +64,32 @@ pub(super) fn suffices(verb: &str, capabilities: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use exeat_crds::rules::Statement;
+
+    #[test]
+    fn a_list_may_be_given_by_the_path_or_by_what_is_below() {
+        let texts = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let statement =
+            |verbs: &[&str]| Statement { actions: texts(verbs), resources: texts(&["kv/metadata/a", "kv/b/*"]) };
+        let lists = statement(&["list"]);
+        assert_eq!(asked(&lists), ["kv/metadata/a", "kv/b/*", "kv/metadata/a/", "kv/b/*"]);
+        assert_eq!(asked(&statement(&["read"])), ["kv/metadata/a", "kv/b/*"]);
+        let told = |path: &str, folder: &str, below: &str| {
+            [("kv/metadata/a", path), ("kv/metadata/a/", folder), ("kv/b/*", below)]
+                .map(|(path, has)| (path.to_owned(), texts(&[has])))
+        };
+        assert_eq!(lacking(&lists, &told("deny", "list", "list")), None);
+        assert_eq!(lacking(&lists, &told("list", "deny", "list")), None);
+        let denied = told("read", "deny", "list");
+        assert_eq!(lacking(&lists, &denied), Some(("list", "kv/metadata/a", &texts(&["read"])[..])));
+        let both = statement(&["list", "read"]);
+        let only_below = told("list", "read", "list");
+        assert_eq!(
+            lacking(&both, &only_below).map(|l| (l.0, l.1)),
+            Some(("read", "kv/metadata/a")),
+            "a read is no list"
+        );
+        assert_eq!(lacking(&lists, &[]).map(|l| l.1), Some("kv/metadata/a"), "what Vault did not speak of");
+    }
 
     #[test]
     fn a_grant_becomes_rules_without_loss() {

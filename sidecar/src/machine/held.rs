@@ -7,7 +7,7 @@ use exeat_wire::{Credential, CredentialResponse, KubernetesCredential};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::args::Provider;
-use crate::protocol::{aws, json};
+use crate::protocol::{aws, azure, json};
 use crate::vault::Token;
 
 /// The least grace without contact: shorter ones would stop between two heartbeats.
@@ -35,6 +35,8 @@ pub struct Held {
 pub struct Payload {
     /// Body for AWS SDKs.
     pub aws: Option<Bytes>,
+    /// Bodies for Azure's SDKs.
+    pub azure: Option<azure::Tokens>,
     /// Body for plain JSON.
     pub json: Bytes,
     /// What goes into kubeconfig and token file.
@@ -94,6 +96,10 @@ impl Held {
             Credential::Aws(keys) => {
                 payload.aws = Some(aws::body(&keys, expires_at.min(session_expires_at)).map_err(unwritable)?);
             }
+            Credential::Azure(credential) => {
+                let ends = expires_at.min(session_expires_at);
+                payload.azure = Some(azure::Tokens::read(&credential, ends).map_err(unwritable)?);
+            }
             Credential::Kubernetes(token) => payload.kubernetes = Some(token),
             _ => {}
         }
@@ -146,6 +152,7 @@ fn time(field: &'static str, text: &str) -> Result<Timestamp, Unusable> {
 fn kind(credential: &Credential) -> &'static str {
     match credential {
         Credential::Aws(_) => Provider::Aws.as_str(),
+        Credential::Azure(_) => Provider::Azure.as_str(),
         Credential::Kubernetes(_) => Provider::Kubernetes.as_str(),
         Credential::Vault(_) => Provider::Vault.as_str(),
         _ => "unknown",

@@ -42,6 +42,9 @@ pub fn body(
 fn secret_bytes(credential: &Credential) -> usize {
     match credential {
         Credential::Aws(keys) => keys.session_token.expose().len(),
+        Credential::Azure(credential) => {
+            credential.tokens.iter().map(|t| t.token.expose().len() + t.resource.len() + 64).sum()
+        }
         Credential::Kubernetes(token) => token.token.expose().len() + token.certificate_authority.len(),
         _ => 0,
     }

@@ -13,8 +13,8 @@ use exeat_runtime::shutdown::Shutdown;
 use exeat_sidecar::app::{self, AppError};
 use exeat_sidecar::args::{Provider, Settings, Wait};
 use exeat_wire::{
-    AwsCredential, Credential, CredentialResponse, KubernetesCredential, Refusal, Secret, StreamMessage,
-    VaultCredential, VaultRule,
+    AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, KubernetesCredential, Refusal, Secret,
+    StreamMessage, VaultCredential, VaultRule,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -55,6 +55,23 @@ pub fn kubernetes(number: u32, now: i64) -> CredentialResponse {
         certificate_authority: "PEM".into(),
         namespace: "agents".into(),
         token: Secret::new(format!("token-{number}")),
+    });
+    response(credential, now)
+}
+
+/// The client id of [`azure`]'s tokens.
+pub const APP: &str = "11111111-2222-3333-4444-55555555555f";
+
+/// Tokens of the mint number `number` for two resources.
+pub fn azure(number: u32, now: i64) -> CredentialResponse {
+    let token = |resource: &str, name: &str| AzureToken {
+        resource: resource.into(),
+        token: Secret::new(format!("{name}-{number}")),
+    };
+    let credential = Credential::Azure(AzureCredential {
+        tenant_id: "contoso.example".into(),
+        client_id: APP.into(),
+        tokens: vec![token("https://storage.azure.com", "storage"), token("api://reports", "reports")],
     });
     response(credential, now)
 }

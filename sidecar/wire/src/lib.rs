@@ -60,6 +60,8 @@ pub struct CredentialResponse {
 pub enum Credential {
     /// Temporary AWS keys.
     Aws(AwsCredential),
+    /// Access tokens of Entra ID.
+    Azure(AzureCredential),
     /// A Kubernetes service account token.
     Kubernetes(KubernetesCredential),
     /// A token of Vault, which stays in the sidecar, and what it may be used for.
@@ -79,6 +81,30 @@ pub struct AwsCredential {
     /// Account number, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
+}
+
+/// Access tokens of one identity in Entra ID: one for each resource that the grant names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureCredential {
+    /// The tenant.
+    #[serde(rename = "tenantID")]
+    pub tenant_id: String,
+    /// Client id of the identity.
+    #[serde(rename = "clientID")]
+    pub client_id: String,
+    /// The tokens.
+    pub tokens: Vec<AzureToken>,
+}
+
+/// An access token for one resource.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AzureToken {
+    /// What it is for, for instance `https://storage.azure.com`.
+    pub resource: String,
+    /// The token.
+    pub token: Secret,
 }
 
 /// A bound service account token and the API server it is for.

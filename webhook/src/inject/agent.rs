@@ -16,11 +16,15 @@ const METADATA_DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 const KUBECONFIG: &str = "KUBECONFIG";
 /// Clients of OpenBao read their own name of it.
 const VAULT_ADDRS: [&str; 2] = ["VAULT_ADDR", "BAO_ADDR"];
+/// App Service's protocol, the only one that all of Azure's SDKs take from the environment.
+const IDENTITY_ENDPOINT: &str = "IDENTITY_ENDPOINT";
+const IDENTITY_HEADER: &str = "IDENTITY_HEADER";
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
 const ENDPOINT_START: &str = "http://127.0.0.1:";
 const ENDPOINT_END: &str = "/aws/credentials";
+const AZURE_END: &str = "/azure/token";
 const TOKEN_FILE_VALUE: &str = "/var/run/exeat/token";
 const KUBECONFIG_VALUE: &str = "/var/run/exeat/kubernetes/kubeconfig";
 /// Where SDKs must not send their calls to the sidecar through a proxy.
@@ -42,6 +46,10 @@ pub(crate) fn fixed_env(kind: Kind, port: u16, aws_token: AwsToken) -> Vec<EnvVa
             },
             literal(METADATA_DISABLED, "true"),
         ],
+        // Its SDKs read the secret from the environment alone, which nothing can fill once the sidecar has started: so it is the pod's UID.
+        Kind::Azure => {
+            vec![literal(IDENTITY_ENDPOINT, &format!("{ENDPOINT_START}{port}{AZURE_END}")), pod_uid(IDENTITY_HEADER)]
+        }
         Kind::Kubernetes => vec![literal(KUBECONFIG, KUBECONFIG_VALUE)],
         Kind::Vault => VAULT_ADDRS.map(|name| literal(name, &format!("{ENDPOINT_START}{port}"))).into(),
     }
@@ -56,7 +64,11 @@ pub(crate) fn is_injected(env: &EnvVar) -> bool {
             .and_then(|rest| rest.strip_suffix(ENDPOINT_END))
             .is_some_and(|port| port.parse::<u16>().is_ok()),
         TOKEN_FILE => value == TOKEN_FILE_VALUE,
-        TOKEN => {
+        IDENTITY_ENDPOINT => value
+            .strip_prefix(ENDPOINT_START)
+            .and_then(|rest| rest.strip_suffix(AZURE_END))
+            .is_some_and(|port| port.parse::<u16>().is_ok()),
+        TOKEN | IDENTITY_HEADER => {
             let field = env.value_from.as_ref().and_then(|source| source.field_ref.as_ref());
             field.is_some_and(|field| field.field_path == "metadata.uid")
         }

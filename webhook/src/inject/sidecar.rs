@@ -2,6 +2,7 @@
 
 use exeat_crds::approval::Needed;
 use exeat_crds::names;
+use exeat_crds::rules::Kind;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, PodSpec, Probe,
     ResourceRequirements, SeccompProfile, SecurityContext, VolumeMount,
@@ -119,7 +120,7 @@ fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
         literal("EXEAT_LOG", &plan.settings.sidecar.log_level),
         pod_uid(POD_UID),
     ];
-    if plan.aws_token == AwsToken::Env {
+    if plan.aws_token == AwsToken::Env || plan.kind == Kind::Azure {
         env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
     }
     if plan.wait == Wait::Approval {

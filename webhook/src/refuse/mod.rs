@@ -65,8 +65,9 @@ pub(crate) fn authority(
     let of_policy = |problem: Refused| Refused::new(problem.reason, format!("policy {name:?}: {}", problem.message));
     let authority = authority::resolve(policy, context.provider).map_err(of_policy)?;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
-    authority::covers_pod(policy, pod::service_account(spec), &labels)?;
+    let account = pod::service_account(spec);
+    authority::covers_pod(policy, account, &labels)?;
     let ask = authority::ask_of_pod(&authority, &pod::annotations(pod))?;
-    let grant = authority.grant(ask.allow.as_deref())?;
+    let grant = authority.grant(account, ask.allow.as_deref())?;
     Ok(authority.approval.needed(&grant))
 }

@@ -38,6 +38,24 @@ const AWS: [(&str, &str, &str); 12] = [
     ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "SDKs send it instead of the sidecar's token", REMOVE_ROLE),
 ];
 
+const BEFORE: &str = "SDKs take it before the sidecar's tokens";
+const REMOVE_WORKLOAD_IDENTITY: &str = "remove it, or the label azure.workload.identity/use that adds it";
+const OTHER_HOST: &str = "SDKs then take the pod for another kind of host and ask elsewhere";
+
+/// What comes before managed identity in the chain of Azure's SDKs, or makes them speak another protocol than App Service's. A client id
+/// alone selects an identity, which the sidecar compares.
+const AZURE: [(&str, &str, &str); 9] = [
+    ("AZURE_CLIENT_SECRET", BEFORE, REMOVE),
+    ("AZURE_CLIENT_CERTIFICATE_PATH", BEFORE, REMOVE),
+    ("AZURE_USERNAME", BEFORE, REMOVE),
+    ("AZURE_PASSWORD", BEFORE, REMOVE),
+    ("AZURE_FEDERATED_TOKEN_FILE", BEFORE, REMOVE_WORKLOAD_IDENTITY),
+    ("IMDS_ENDPOINT", OTHER_HOST, REMOVE),
+    ("IDENTITY_SERVER_THUMBPRINT", OTHER_HOST, REMOVE),
+    ("MSI_ENDPOINT", OTHER_HOST, REMOVE),
+    ("MSI_SECRET", OTHER_HOST, REMOVE),
+];
+
 const ELSEWHERE: &str = "clients follow it instead of the sidecar's address";
 
 /// What leads clients of Vault past the sidecar, or is of no use there.
@@ -76,6 +94,7 @@ fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<
     let field = format!("{path}.env[name={}]", variable.name);
     let known = match kind {
         Kind::Aws => AWS.iter().find(|(name, _, _)| *name == variable.name),
+        Kind::Azure => AZURE.iter().find(|(name, _, _)| *name == variable.name),
         Kind::Kubernetes => None,
         Kind::Vault => VAULT.iter().find(|(name, _, _)| *name == variable.name),
     };
@@ -84,8 +103,8 @@ fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<
         return (!harmless).then(|| refused(Reason::CredentialsShadowed, field, problem, fix));
     }
     let own = ours.iter().find(|own| own.name == variable.name)?;
-    let value = own.value.as_deref().unwrap_or_default();
-    let problem = format!("the webhook sets it to {value:?}, and a part of its variables is as good as none");
+    let value = own.value.as_ref().map_or_else(|| "the pod's UID".to_owned(), |value| format!("{value:?}"));
+    let problem = format!("the webhook sets it to {value}, and a part of its variables is as good as none");
     Some(refused(Reason::CredentialsShadowed, field, problem, REMOVE))
 }
 
@@ -98,6 +117,7 @@ fn may_shadow(source: &EnvFromSource, kind: Kind) -> bool {
 fn guarded(kind: Kind) -> Vec<String> {
     let shadows = match kind {
         Kind::Aws => AWS.as_slice(),
+        Kind::Azure => AZURE.as_slice(),
         Kind::Kubernetes => &[],
         Kind::Vault => VAULT.as_slice(),
     };

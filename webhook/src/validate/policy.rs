@@ -1,8 +1,7 @@
-use exeat_crds::authority;
+use exeat_crds::authority::{self, Principals};
 use exeat_crds::duration;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::rules::action::{Action, Resource, Role, check_pair};
-use exeat_crds::rules::names::validate_principal;
 use exeat_crds::rules::{Kind, Statement};
 use exeat_crds::v1alpha1::AgentCredentialPolicySpec;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
@@ -16,7 +15,7 @@ pub fn policy(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvid
     let spec = &policy.spec;
     let mut findings = Findings::default();
     if let Some(kind) = kind(spec, provider) {
-        of_kind(spec, kind, &mut findings);
+        of_kind(policy, kind, &mut findings);
     }
     times(spec, kind(spec, provider), &mut findings);
     if let Some(selector) = &spec.subjects.pod_selector {
@@ -45,10 +44,12 @@ fn kind(spec: &AgentCredentialPolicySpec, provider: Option<&CredentialProvider>)
     }
 }
 
-fn of_kind(spec: &AgentCredentialPolicySpec, kind: Kind, findings: &mut Findings) {
-    if let Err(error) = validate_principal(kind, &spec.principal) {
-        findings.errors.push(Refused::new(Reason::PrincipalInvalid, format!("spec.principal: {error}")));
-    }
+fn of_kind(policy: &AgentCredentialPolicy, kind: Kind, findings: &mut Findings) {
+    let spec = &policy.spec;
+    // A file may leave the namespace open; how a principal is written does not depend on it.
+    let namespace = policy.metadata.namespace.as_deref().unwrap_or("default");
+    let principals = Principals::read(spec, namespace).and_then(|principals| principals.validate(kind));
+    findings.errors.extend(principals.err());
     for (i, statement) in spec.allow.iter().enumerate() {
         findings.errors.extend(statement_problems(&format!("spec.allow[{i}]"), statement, kind));
     }

@@ -22,6 +22,7 @@ pub fn provider(provider: &CredentialProvider) -> Findings {
         binding(b, kind, &mut findings);
     }
     let spec = &provider.spec;
+    findings.errors.extend(spec.azure.as_ref().and_then(|azure| authority::azure::longest_token(azure).err()));
     let aws = spec.aws.as_ref().and_then(|aws| aws.endpoint.as_deref()).map(|url| ("spec.aws.endpoint", url));
     let vault = spec.vault.as_ref().map(|vault| ("spec.vault.address", vault.address.as_str()));
     for (field, _) in [aws, vault].into_iter().flatten().filter(|(_, url)| url.starts_with("http://")) {

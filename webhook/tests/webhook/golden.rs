@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::{NAMESPACE, OWN_SIDECAR, injected, installation, named_policy, yaml};
 
 /// Each with the person who creates the pod, if one does.
-const CASES: [(&str, Option<&str>); 12] = [
+const CASES: [(&str, Option<&str>); 13] = [
     ("aws", None),
     ("aws-already-configured", None),
     ("aws-env-token", None),
@@ -19,6 +19,7 @@ const CASES: [(&str, Option<&str>); 12] = [
     ("aws-restricted", None),
     ("aws-skip-containers", None),
     ("aws-waits-for-people", Some("alice")),
+    ("azure", None),
     ("kubernetes", None),
     ("kubernetes-port", None),
     ("vault", None),

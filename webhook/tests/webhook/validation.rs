@@ -52,7 +52,17 @@ fn good_objects_pass_in_silence() {
 
 #[test]
 fn errors_in_policies() {
-    let cases: [Case; 11] = [
+    let cases: [Case; 13] = [
+        (
+            "spec: {principal: 'arn:aws:iam::123456789012:role/${pod}'}",
+            "PrincipalInvalid",
+            &["spec.principal", "${serviceAccount}"],
+        ),
+        (
+            "spec: {principalMappings: [{serviceAccount: report-agent, principal: x}]}",
+            "PrincipalInvalid",
+            &["spec.principalMappings[serviceAccount=report-agent].principal", "write arn:aws:iam::<12 digits>"],
+        ),
         (
             "spec: {principal: 'arn:aws:iam::1:role/x'}",
             "PrincipalInvalid",
@@ -154,9 +164,19 @@ fn every_field_that_is_not_built_is_warned_about() {
         warning(&findings, &("binding", "NotImplemented", &["spec.bindings[name=agents]"]));
         assert!(findings.warnings[0].message.contains(field), "{}", findings.warnings[0]);
     }
-    for kind in ["gcp: {project: p}", "azure: {tenantID: t}", "http: {secretRef: {name: s}}"] {
+    for kind in ["gcp: {project: p}", "http: {secretRef: {name: s}}"] {
         let provider: CredentialProvider = changed(&aws, &format!("spec: {{aws: null, {kind}}}"));
-        warning(&validate::provider(&provider), &("kind", "NotImplemented", &["aws, kubernetes and vault are"]));
+        warning(&validate::provider(&provider), &("kind", "NotImplemented", &["aws, azure, kubernetes and vault are"]));
+    }
+}
+
+#[test]
+fn a_life_that_no_token_of_azure_has_is_an_error() {
+    let case: Case = ("maxTokenLifetime", "DurationInvalid", &["spec.azure.maxTokenLifetime", "10m to 28h"]);
+    for (life, fine) in [("29h", false), ("5m", false), ("28h", true)] {
+        let change = format!("spec: {{azure: {{maxTokenLifetime: {life}}}}}");
+        let findings = validate::provider(&changed(&provider("azure").unwrap(), &change));
+        if fine { assert_eq!(findings.errors, [], "{life}") } else { error(&findings, &case) }
     }
 }
 

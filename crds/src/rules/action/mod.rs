@@ -2,9 +2,10 @@
 //!
 //! An action is written in one of two roles. In what a team **allows** it names what it means: no wildcard that could
 //! reach another service or kind of object. In an admin's **guardrail** (`maxActions`, `deny`, `approvalRules`) wider
-//! patterns are welcome. The grammar and the law of each kind stand in [`aws`], [`kubernetes`] and [`vault`].
+//! patterns are welcome. The grammar and the law of each kind stand in [`aws`], [`azure`], [`kubernetes`] and [`vault`].
 
 pub mod aws;
+pub mod azure;
 pub mod kubernetes;
 pub mod vault;
 
@@ -24,6 +25,8 @@ pub const MAX_RESOURCE: usize = 1024;
 pub enum Kind {
     /// Amazon Web Services, and servers that speak its STS.
     Aws,
+    /// Microsoft Azure, by tokens of Entra ID.
+    Azure,
     /// A Kubernetes cluster.
     Kubernetes,
     /// HashiCorp Vault or OpenBao.
@@ -35,6 +38,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Aws => "aws",
+            Self::Azure => "azure",
             Self::Kubernetes => "kubernetes",
             Self::Vault => "vault",
         }
@@ -49,7 +53,7 @@ impl fmt::Display for Kind {
 
 /// The text names no kind of provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of provider; write aws, kubernetes or vault")]
+#[error("{0:?} is no kind of provider; write aws, azure, kubernetes or vault")]
 pub struct UnknownKind(String);
 
 impl FromStr for Kind {
@@ -58,6 +62,7 @@ impl FromStr for Kind {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "aws" => Ok(Self::Aws),
+            "azure" => Ok(Self::Azure),
             "kubernetes" => Ok(Self::Kubernetes),
             "vault" => Ok(Self::Vault),
             other => Err(UnknownKind(other.to_owned())),
@@ -105,6 +110,8 @@ impl PatternError {
 pub enum Action {
     /// `service:Name`.
     Aws(aws::Action),
+    /// `Company.Service/type/verb`.
+    Azure(azure::Action),
     /// `verb resource`.
     Kubernetes(kubernetes::Action),
     /// `verb`, in guardrails `verb path` too.
@@ -119,6 +126,7 @@ impl Action {
     pub fn parse(kind: Kind, role: Role, text: &str) -> Result<Self, PatternError> {
         match kind {
             Kind::Aws => aws::Action::parse(role, text).map(Self::Aws),
+            Kind::Azure => azure::Action::parse(role, text).map(Self::Azure),
             Kind::Kubernetes => kubernetes::Action::parse(role, text).map(Self::Kubernetes),
             Kind::Vault => vault::Action::parse(role, text).map(Self::Vault),
         }
@@ -128,6 +136,7 @@ impl Action {
     pub fn text(&self) -> String {
         match self {
             Self::Aws(action) => action.text(),
+            Self::Azure(action) => action.text().to_owned(),
             Self::Kubernetes(action) => action.text(),
             Self::Vault(action) => action.text(),
         }
@@ -137,6 +146,7 @@ impl Action {
     pub fn key(&self) -> String {
         match self {
             Self::Aws(action) => action.text().to_ascii_lowercase(),
+            Self::Azure(action) => action.text().to_ascii_lowercase(),
             Self::Kubernetes(action) => action.text(),
             Self::Vault(action) => action.text(),
         }
@@ -146,6 +156,7 @@ impl Action {
     pub fn covers(&self, call: &str) -> bool {
         match self {
             Self::Aws(action) => action.covers(call),
+            Self::Azure(action) => action.covers(call),
             Self::Kubernetes(action) => action.covers(call),
             Self::Vault(action) => action.covers(call),
         }
@@ -155,6 +166,7 @@ impl Action {
     pub fn subset(&self, wide: &Self) -> bool {
         match (self, wide) {
             (Self::Aws(a), Self::Aws(b)) => a.subset(b),
+            (Self::Azure(a), Self::Azure(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
             (Self::Vault(a), Self::Vault(b)) => a.subset(b),
             _ => false,
@@ -165,6 +177,7 @@ impl Action {
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Aws(a), Self::Aws(b)) => a.overlaps(b),
+            (Self::Azure(a), Self::Azure(b)) => a.overlaps(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.overlaps(b),
             (Self::Vault(a), Self::Vault(b)) => a.overlaps(b),
             _ => true,
@@ -201,6 +214,8 @@ impl Action {
 pub enum Resource {
     /// An ARN, or `*`.
     Aws(aws::Resource),
+    /// What a token is made for.
+    Azure(azure::Resource),
     /// `namespace/name`.
     Kubernetes(kubernetes::Resource),
     /// A path.
@@ -215,6 +230,7 @@ impl Resource {
     pub fn parse(kind: Kind, text: &str) -> Result<Self, PatternError> {
         match kind {
             Kind::Aws => aws::Resource::parse(text).map(Self::Aws),
+            Kind::Azure => azure::Resource::parse(text).map(Self::Azure),
             Kind::Kubernetes => kubernetes::Resource::parse(text).map(Self::Kubernetes),
             Kind::Vault => vault::Resource::parse(text).map(Self::Vault),
         }
@@ -224,6 +240,7 @@ impl Resource {
     pub fn text(&self) -> String {
         match self {
             Self::Aws(resource) => resource.text().to_owned(),
+            Self::Azure(resource) => resource.text().to_owned(),
             Self::Kubernetes(resource) => resource.text(),
             Self::Vault(resource) => resource.text(),
         }
@@ -233,6 +250,7 @@ impl Resource {
     pub fn covers(&self, call: &str) -> bool {
         match self {
             Self::Aws(resource) => resource.covers(call),
+            Self::Azure(resource) => resource.covers(call),
             Self::Kubernetes(resource) => resource.covers(call),
             Self::Vault(resource) => resource.covers(call),
         }
@@ -242,6 +260,7 @@ impl Resource {
     pub fn subset(&self, wide: &Self) -> bool {
         match (self, wide) {
             (Self::Aws(a), Self::Aws(b)) => a.subset(b),
+            (Self::Azure(a), Self::Azure(b)) => a.subset(b),
             (Self::Kubernetes(a), Self::Kubernetes(b)) => a.subset(b),
             (Self::Vault(a), Self::Vault(b)) => a.subset(b),
             _ => false,

@@ -90,7 +90,7 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
     if dialect == Dialect::Aws {
         let all = reduce_actions(groups.iter().flat_map(|g| g.actions.clone()).collect());
         entries.push(Entry {
-            not_action: Some(Items::new(dialect, all.iter().map(Action::text).collect())),
+            not_action: Some(Items::actions(dialect, &all)),
             resource: Some(Items::new(dialect, vec!["*".to_owned()])),
             ..Entry::DENY
         });
@@ -116,10 +116,10 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
         }
     }
     for (resources, actions) in positive {
-        let actions: Vec<String> = reduce_actions(actions).iter().map(Action::text).collect();
+        let actions = reduce_actions(actions);
         if !actions.is_empty() {
             entries.push(Entry {
-                action: Some(Items::new(dialect, actions)),
+                action: Some(Items::actions(dialect, &actions)),
                 not_resource: Some(Items::new(dialect, resources)),
                 ..Entry::DENY
             });

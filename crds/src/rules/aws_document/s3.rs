@@ -82,13 +82,18 @@ pub const ACTIONS: [&str; 59] = [
     "RestoreObject",
 ];
 
-/// The known actions, each as a pattern of its own.
+/// The known actions.
 pub(super) fn known() -> impl Iterator<Item = Action> {
     ACTIONS.into_iter().map(exact)
 }
 
 fn exact(name: &str) -> Action {
-    Action::new("s3", if name == VERSION { VERSION_PATTERN } else { name })
+    Action::new("s3", name)
+}
+
+/// An action as it stands in the document. Only there: to the rules the pattern is another one, which no `Get*ion` contains.
+pub(super) fn written(action: &Action) -> String {
+    if action.name() == VERSION { format!("s3:{VERSION_PATTERN}") } else { action.text() }
 }
 
 /// What the servers call this action.

@@ -97,6 +97,17 @@ fn case_is_made_what_s3_compatible_servers_know() {
 }
 
 #[test]
+fn a_read_of_versions_is_what_every_pattern_that_names_it_allows() {
+    let versions = ["s3:GetObje*on", "s3:GetObjectVersion"];
+    for (one, other) in [(versions[0], "s3:*"), (versions[1], versions[0])] {
+        let allow = [statement(&[one], &["arn:aws:s3:::*"]), statement(&[other], &["arn:aws:s3:::b"])];
+        let document = text(&granted(&allow, &[]), Dialect::S3Compatible);
+        let denied = document.split(r#""Effect":"Deny""#).skip(1).any(|entry| entry.contains("GetObjectVersio?"));
+        assert!(!denied, "allowed on everything, and denied somewhere: {document}");
+    }
+}
+
+#[test]
 fn what_the_dialect_has_no_words_for_is_refused_with_the_fix() {
     let objects = "arn:aws:s3:::b/*";
     for (actions, resource, code, problem, fix) in [

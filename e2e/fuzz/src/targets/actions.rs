@@ -76,6 +76,14 @@ impl Target for Actions {
             "secret/data/re*",
             "sys/mounts",
             "secret/../x",
+            "azure",
+            "Microsoft.Storage/storageAccounts/read",
+            "microsoft.storage/*",
+            "*/read",
+            "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+            "https://storage.azure.com",
+            "api://reports",
+            "https://storage.azure.com/.default",
         ]
     }
 
@@ -154,7 +162,7 @@ pub(super) fn filled(pattern: &str, kind: Kind, random: &mut Random) -> String {
     let mut text = String::new();
     for c in pattern.chars() {
         match (c, kind) {
-            ('*', Kind::Aws) => text.push_str(random.one(&RUNS).copied().unwrap_or_default()),
+            ('*', Kind::Aws | Kind::Azure) => text.push_str(random.one(&RUNS).copied().unwrap_or_default()),
             ('*', Kind::Vault) => text.push_str(random.one(&PATHS).copied().unwrap_or_default()),
             ('+', Kind::Vault) => text.push_str(random.one(&["a", "data"]).copied().unwrap_or_default()),
             ('*', Kind::Kubernetes) => text.push_str(random.one(&WORDS).copied().unwrap_or_default()),
@@ -169,6 +177,7 @@ pub(super) fn filled(pattern: &str, kind: Kind, random: &mut Random) -> String {
 fn naive_action(kind: Kind, pattern: &str, call: &str) -> bool {
     match kind {
         Kind::Aws => naive::aws_action(pattern, call),
+        Kind::Azure => naive::azure_action(pattern, call),
         Kind::Kubernetes => naive::kubernetes_action(pattern, call),
         Kind::Vault => naive::vault_action(pattern, call),
     }
@@ -215,6 +224,7 @@ fn check_resources(kind: Kind, resources: &[Resource], calls: &[(String, String)
             covered += usize::from(covers);
             let expected = match kind {
                 Kind::Aws => naive::arn(&a.text(), text),
+                Kind::Azure => a.text().eq_ignore_ascii_case(text),
                 Kind::Kubernetes => naive_object(&a.text(), text),
                 Kind::Vault => naive::vault_path(&a.text(), text),
             };
@@ -248,6 +258,7 @@ fn check_lists(case: &Case, calls: &[(String, String)]) -> Result<String, String
         list.iter().any(|statement| {
             let lies = |pattern: &String| match kind {
                 Kind::Aws => naive::arn(pattern, resource),
+                Kind::Azure => pattern.eq_ignore_ascii_case(resource),
                 Kind::Kubernetes => naive_object(pattern, resource),
                 Kind::Vault => naive::vault_path(pattern, resource),
             };

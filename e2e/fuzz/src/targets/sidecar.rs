@@ -15,7 +15,10 @@ use exeat_sidecar::secret::Secrets;
 use exeat_sidecar::server;
 use exeat_sidecar::snapshot::Snapshot;
 use exeat_sidecar::vault::forward::Forward;
-use exeat_wire::{AwsCredential, Credential, CredentialResponse, KubernetesCredential, Secret, VaultCredential};
+use exeat_wire::{
+    AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, KubernetesCredential, Secret,
+    VaultCredential,
+};
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,7 +63,8 @@ impl Sidecar {
     pub(super) fn new() -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
-        let servers = [Provider::Aws, Provider::Kubernetes].map(|provider| runtime.block_on(start(provider)));
+        let servers =
+            [Provider::Aws, Provider::Azure, Provider::Kubernetes].map(|provider| runtime.block_on(start(provider)));
         Ok(Self { runtime, servers: servers.into_iter().collect::<Result<_, _>>()?, judged: 0 })
     }
 
@@ -127,6 +131,11 @@ fn response(provider: Provider) -> CredentialResponse {
             allow: Vec::new(),
             deny: Vec::new(),
             require_request_header: true,
+        }),
+        Provider::Azure => Credential::Azure(AzureCredential {
+            tenant_id: "t".into(),
+            client_id: "c".into(),
+            tokens: vec![AzureToken { resource: "api://x".into(), token: Secret::new(CANARIES[1]) }],
         }),
         Provider::Aws => Credential::Aws(AwsCredential {
             access_key_id: "AKID".into(),
@@ -195,6 +204,10 @@ fn may_have(head: &http::Head, provider: Provider) -> bool {
     let bearer = shown.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let opened = match head.path() {
         "/aws/credentials" => provider == Provider::Aws && [SECRET, POD_UID].contains(&shown),
+        "/azure/token" => {
+            provider == Provider::Azure
+                && head.only("x-identity-header").is_some_and(|shown| [SECRET, POD_UID].contains(&shown))
+        }
         "/exeat/v1/credential" => bearer.is_some_and(|(_, secret)| secret == SECRET),
         _ => false,
     };
@@ -218,6 +231,7 @@ impl Target for Sidecar {
             " HTTP/1.0\r\n",
             " HTTP/0.9\r\n",
             "/aws/credentials",
+            "/azure/token?api-version=2019-08-01&resource=api://x",
             "/exeat/v1/credential",
             "/kubernetes/denied/api",
             "/api/v1/pods",
@@ -241,6 +255,7 @@ impl Target for Sidecar {
             "Authorization: 5ec2e75ec2e75ec2e75ec2e7\r\n",
             "Authorization: Bearer 5ec2e75ec2e75ec2e75ec2e7\r\n",
             "Authorization: 0d9f6c1e-pod-uid\r\n",
+            "X-IDENTITY-HEADER: 0d9f6c1e-pod-uid\r\n",
             "X-Forwarded-For: 10.0.0.1\r\n",
             "Origin: http://evil.example\r\n",
             "Forwarded: for=a\r\n",

@@ -16,7 +16,8 @@ use crate::engine::Target;
 pub(super) struct Wire;
 
 /// Where secrets stand in a response.
-const SECRETS: [&str; 3] = ["/credential/secretAccessKey", "/credential/sessionToken", "/credential/token"];
+const SECRETS: [&str; 4] =
+    ["/credential/secretAccessKey", "/credential/sessionToken", "/credential/token", "/credential/tokens/0/token"];
 
 impl Target for Wire {
     fn name(&self) -> &'static str {
@@ -98,7 +99,7 @@ fn hidden(response: &CredentialResponse) -> Result<&'static str, String> {
         let response: CredentialResponse = serde_json::from_value(value).map_err(|error| error.to_string())?;
         let mut shown = format!("{response:?}");
         let mut usable = "unusable";
-        for provider in [Provider::Aws, Provider::Kubernetes, Provider::Vault] {
+        for provider in [Provider::Aws, Provider::Azure, Provider::Kubernetes, Provider::Vault] {
             match Held::read(response.clone(), provider) {
                 Ok(held) => {
                     usable = "usable";

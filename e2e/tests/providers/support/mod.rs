@@ -58,6 +58,7 @@ impl Place {
             resolver: Resolver::system(),
             web_identity_token_file: "/nonexistent".into(),
             vault_token_file: "/nonexistent".into(),
+            azure_token_file: "/nonexistent".into(),
             cluster_ca_pem: Some(pem(&config)),
             cluster_server: "https://kubernetes.default.svc".to_owned(),
         };

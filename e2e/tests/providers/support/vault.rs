@@ -10,11 +10,24 @@ use tokio::net::TcpStream;
 
 pub(crate) const ADDRESS: &str = "http://198.18.0.1:8210";
 
-/// A file that e2e/backends left, by its keys.
-pub(crate) fn env(name: &str) -> HashMap<String, String> {
+/// The same over TLS, with a certificate of [`authority`].
+pub(crate) const ADDRESS_TLS: &str = "https://198.18.0.1:8211";
+
+/// A file that e2e/backends left.
+fn file(name: &str) -> String {
     #[expect(clippy::disallowed_methods, reason = "tests have no flags")]
     let run = std::env::var("EXEAT_RUN_DIR").expect("EXEAT_RUN_DIR: run this inside e2e/cluster/enter.sh");
-    let text = std::fs::read_to_string(format!("{run}/backends/{name}.env")).expect("e2e/backends/up.sh makes it");
+    std::fs::read_to_string(format!("{run}/backends/{name}")).expect("e2e/backends/up.sh makes it")
+}
+
+/// PEM of the authority of OpenBao's certificate.
+pub(crate) fn authority() -> String {
+    file("openbao-ca.pem")
+}
+
+/// One of them, by its keys.
+pub(crate) fn env(name: &str) -> HashMap<String, String> {
+    let text = file(&format!("{name}.env"));
     text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 

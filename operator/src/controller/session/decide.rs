@@ -205,7 +205,7 @@ fn open(
         Some(Err(refused)) => return Verdict::new(Phase::Denied, refused.reason, refused.message.clone()),
         Some(Ok(())) => {}
     }
-    let grant = match authority.grant(request.allow.as_deref()) {
+    let grant = match authority.grant(&request.agent.service_account, request.allow.as_deref()) {
         Ok(grant) => grant,
         Err(refused) => return Verdict::new(Phase::Denied, refused.reason, refused.message),
     };
@@ -317,8 +317,10 @@ pub(super) fn end_of(authority: &Authority, asked: Option<&str>, start: Timestam
 fn say(status: &mut CredentialSessionStatus, authority: &Authority, end: Timestamp) {
     status.enforcement = Some(authority.enforcement);
     status.exceptions.clone_from(&authority.exceptions);
+    // A credential that was handed out in the last moment may live on for so long.
+    let last = end.saturating_add(authority.outlives).unwrap_or(end);
     status.revocation =
-        Some(Revocation { mode: authority.revocation, effective_by: effective_by(authority.revocation, end) });
+        Some(Revocation { mode: authority.revocation, effective_by: effective_by(authority.revocation, last) });
 }
 
 /// Until then access has ended for sure, if it ends at `end` on our side.

@@ -135,6 +135,15 @@ fn a_covered_pod_under_a_ready_policy_becomes_active_until_its_time() {
 }
 
 #[test]
+fn what_may_outlive_its_session_is_promised_for_so_much_longer() {
+    let mut authority = authority::resolve(&policy(true), Some(&provider())).unwrap();
+    (authority.revocation, authority.outlives) = (RevocationMode::ExpiryOnly, SignedDuration::from_mins(90));
+    let mut status = CredentialSessionStatus::default();
+    say(&mut status, &authority, at("2026-01-01T13:00:00Z"));
+    assert_eq!(status.revocation.unwrap().effective_by, "2026-01-01T14:30:00Z");
+}
+
+#[test]
 fn while_an_admission_policy_is_missing_nothing_is_opened_and_nothing_ended() {
     let mut case = Case::fresh();
     case.backstop = false;

@@ -41,7 +41,7 @@ pub(super) fn check(
         Err(Refused::new(Reason::GrantChanged, format!("the session's recorded {what} is not what its policy gives")))
     };
     let request = &facts.session.spec.request;
-    let grant = authority.grant(request.allow.as_deref())?;
+    let grant = authority.grant(&request.agent.service_account, request.allow.as_deref())?;
     if status.grant != Some(GrantStatus::from(&grant)) {
         return forged("grant");
     }

@@ -44,7 +44,7 @@ impl Fixture {
         }))
         .unwrap();
         let authority = authority::resolve(&policy, Some(&provider)).unwrap();
-        let grant = authority.grant(None).unwrap();
+        let grant = authority.grant("sa", None).unwrap();
         let needed = authority.approval.needed(&grant).unwrap();
         let session = serde_json::from_value(json!({
             "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": "pod-1", "namespace": "agents", "uid": "s1"},

@@ -18,8 +18,7 @@ use done::Done;
 use exeat_crds::CredentialSession;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Issuance, Phase};
-use exeat_providers::vault::is_handle;
-use exeat_providers::{Provider, ProviderError, can_revoke};
+use exeat_providers::{Provider, ProviderError, Record, can_revoke};
 use exeat_runtime::lease::WriteGate;
 use futures::{StreamExt, stream};
 use gone::Gone;
@@ -102,7 +101,7 @@ async fn revoke(desk: &Desk, gate: &WriteGate, over: &Over) -> bool {
         Err(ProviderError::passing(Reason::ProviderUnreachable, "the provider did not answer in time"))
     });
     let outcome = revoked.as_ref().map_or_else(|e| e.reason.as_str(), |()| "ok");
-    desk.metrics.revoked(kind(over), outcome, started.elapsed().as_secs_f64());
+    desk.metrics.revoked(over.record().kind(), outcome, started.elapsed().as_secs_f64());
     if let Err(error) = revoked {
         tracing::warn!(%error, session = over.id.name, "access could not be ended yet; it is tried again");
         return false;
@@ -111,7 +110,7 @@ async fn revoke(desk: &Desk, gate: &WriteGate, over: &Over) -> bool {
     if let Some(session) = &over.session {
         let more = Cell::new(false);
         let revoked = |i: &Issuance| {
-            more.set(is_more(over, i));
+            more.set(Record::new(i.handle.as_deref()).is_more_than(over.record()));
             (!more.get()).then(|| Issuance { revoked_at: Some(now.to_string()), ..i.clone() })
         };
         match change_issuance(&desk.client, session, revoked).await {
@@ -130,16 +129,6 @@ async fn revoke(desk: &Desk, gate: &WriteGate, over: &Over) -> bool {
     true
 }
 
-/// Whether more of what is revoked one by one is on record than was revoked.
-fn is_more(over: &Over, recorded: &Issuance) -> bool {
-    recorded.handle.as_deref().is_some_and(|handle| is_handle(handle) && over.handle.as_deref() != Some(handle))
-}
-
-/// For metrics.
-fn kind(over: &Over) -> &'static str {
-    if over.handle.as_deref().is_some_and(is_handle) { "vault" } else { "kubernetes" }
-}
-
 fn event(over: &Over) -> AuditEvent {
     let Some(session) = &over.session else {
         return AuditEvent::access_revoked(&over.id.namespace, &over.id.name, &over.id.uid);
@@ -154,9 +143,9 @@ async fn provider(desk: &Desk, over: &Over) -> Result<Arc<dyn Provider>, Provide
     let found = name.and_then(|name| desk.view.providers.get(&ObjectRef::new(name)));
     match found.filter(|object| can_revoke(&object.spec)) {
         Some(object) => desk.providers.get(&object).await,
-        None if over.handle.as_deref().is_some_and(is_handle) => Err(ProviderError::passing(
+        None if over.record().is_of_each() => Err(ProviderError::passing(
             Reason::ProviderNotFound,
-            "the CredentialProvider by which the session's token was made is gone; the token ends with its own time, or once the provider is back",
+            "the CredentialProvider by which the session's credential was made is gone; it ends with its own time, or once the provider is back",
         )),
         None => desk.providers.own_cluster().await,
     }

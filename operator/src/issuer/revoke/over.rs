@@ -1,6 +1,6 @@
 use crate::issuer::mint::session_id;
 use exeat_crds::CredentialSession;
-use exeat_providers::SessionId;
+use exeat_providers::{Record, SessionId};
 use std::sync::Arc;
 
 /// A session whose access is to be ended.
@@ -19,5 +19,10 @@ impl Over {
     pub(super) fn of(session: Arc<CredentialSession>) -> Self {
         let issuance = session.status.as_ref().and_then(|s| s.issuance.as_ref());
         Self { id: session_id(&session), handle: issuance.and_then(|i| i.handle.clone()), session: Some(session) }
+    }
+
+    /// The same, read.
+    pub(super) fn record(&self) -> Record<'_> {
+        Record::new(self.handle.as_deref())
     }
 }

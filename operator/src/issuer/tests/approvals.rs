@@ -1,41 +1,22 @@
 //! What people approved is looked at before every mint: their no, at any step, keeps the credential in.
 
 use super::world::{Change, Objects, POLICY, PROVIDER, World, caller, session_name};
-use exeat_crds::approval::{self, Asked};
-use exeat_crds::v1alpha1::{ApprovalSpec, Verdict};
-use exeat_crds::{Approval, CredentialSession, authority};
+use crate::issuer::fixtures::{APPROVAL, approved, guard};
+use exeat_crds::approval;
 use exeat_wire::{CredentialResponse, Refusal};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const APPROVAL: &str = "approved";
-
 /// One active session that people let open: its provider asks for the approval of one of `security`.
-fn world() -> World {
-    let world = World::new(1);
+pub(super) fn world() -> World {
+    let world = World::new(0);
     let mut objects = world.objects.lock().unwrap();
-    objects.edit(PROVIDER, |p| {
-        p["spec"]["bindings"][0]["approvalRules"] =
-            json!([{"name": "reads", "actions": ["get pods"], "required": [{"group": "security", "count": 1}]}]);
-    });
-    objects.edit(POLICY, |p| p["spec"]["owners"] = json!([{"user": "olga"}]));
-    let read = |name: &str| objects.all[name].clone();
-    let provider = serde_json::from_value(read(PROVIDER)).unwrap();
-    let authority = authority::resolve(&serde_json::from_value(read(POLICY)).unwrap(), Some(&provider)).unwrap();
-    objects.edit(&session_name(1), |s| {
-        s["spec"]["request"]["authorityHash"] = json!(authority.hash);
-        s["status"]["approvalRef"] = json!({"name": APPROVAL});
-    });
-    let session: CredentialSession = serde_json::from_value(objects.all[&session_name(1)].clone()).unwrap();
-    let grant = authority.grant(None).unwrap();
-    let needed = authority.approval.needed(&grant).unwrap();
-    let asked = Asked { session: &session, authority: &authority, grant: &grant, needed: &needed };
-    let request = approval::request(&asked, None, "2026-01-01T11:00:00Z".parse().unwrap());
-    let said = json!({"approver": "alice", "groups": ["security"], "decision": Verdict::Approve, "digest": request.digest, "time": "2026-01-01T11:10:00Z"});
-    let mut approval =
-        Approval::new(APPROVAL, ApprovalSpec { request, decisions: vec![serde_json::from_value(said).unwrap()] });
-    approval.status =
-        Some(approval::consume(&approval::status(&approval, "2026-01-01T11:10:00Z".parse().unwrap()).0, "session-1"));
+    let (mut policy, mut provider) = (objects.all[POLICY].clone(), objects.all[PROVIDER].clone());
+    guard(&mut policy, &mut provider);
+    let (session, approval) = approved(&policy, &provider);
+    objects.put(POLICY, policy);
+    objects.put(PROVIDER, provider);
+    objects.put(&session_name(1), session);
     objects.put(APPROVAL, serde_json::to_value(approval).unwrap());
     drop(objects);
     world

@@ -1,7 +1,7 @@
 //! What a noisy tenant can make the API server do: nothing by tokens that are none, its share by tokens that are good.
 
 use super::world::{NAMESPACE_RATE, POD_UID, World, caller, session_name};
-use crate::issuer::admit::{Admitted, STREAM_BURST, UNDER_WAY_OF_NAMESPACE};
+use crate::issuer::admit::{Admitted, MINT_BURST_SECONDS, STREAM_BURST, UNDER_WAY_OF_NAMESPACE};
 use crate::issuer::authn::PodIdentity;
 use crate::issuer::authn::signer::{Signer, claims};
 use crate::issuer::mint::Desk;
@@ -245,10 +245,10 @@ async fn a_namespaces_credentials_have_a_share_that_all_its_pods_use_up() {
         pod: format!("pod-{n}"),
         pod_uid: format!("uid-{namespace}-{n}"),
     };
-    let share = burst(NAMESPACE_RATE);
-    let given = |namespace: &str| (0..PODS).filter(|n| desk.admit_mint(&pod(namespace, *n)).is_ok()).count();
+    let share = (NAMESPACE_RATE * MINT_BURST_SECONDS) as usize;
+    let given = |namespace: &str| (0..2 * PODS).filter(|n| desk.admit_mint(&pod(namespace, *n)).is_ok()).count();
     assert_eq!(given("noisy"), share);
-    let refused = desk.admit_mint(&pod("noisy", PODS - 1)).unwrap_err();
+    let refused = desk.admit_mint(&pod("noisy", 2 * PODS - 1)).unwrap_err();
     assert!(refused.message.contains("namespace \"noisy\"") && refused.retryable, "{refused:?}");
     assert_eq!(given("quiet"), share, "another namespace has its own");
     advance(Duration::from_secs(3)).await;

@@ -1,15 +1,16 @@
 //! What a stream says when policies and providers change under the session that it serves.
 
-use super::world::{POLICY, PROVIDER, World, caller, session_name};
+use super::approvals;
+use super::world::{POLICY, PROVIDER, World, caller, session, session_name};
+use crate::issuer::fixtures::{APPROVAL, read};
 use crate::issuer::mint::Desk;
 use crate::issuer::sessions::{View, Writers};
 use crate::issuer::stream::lines;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession};
 use exeat_runtime::shutdown::Shutdown;
 use exeat_wire::StreamMessage;
 use futures::stream::{BoxStream, StreamExt};
 use kube::runtime::watcher::Event;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +25,6 @@ struct Replica {
 }
 
 type Lines = BoxStream<'static, StreamMessage>;
-
-fn read<K: DeserializeOwned>(object: Value) -> K {
-    serde_json::from_value(object).unwrap()
-}
 
 impl Replica {
     /// It knows what there is.
@@ -44,21 +41,25 @@ impl Replica {
     }
 
     fn sees_policy(&mut self, event: fn(AgentCredentialPolicy) -> Event<AgentCredentialPolicy>) {
-        let event = event(read(self.world.object(POLICY)));
+        let event = event(read(&self.world.object(POLICY)));
         self.writers.policies.apply_watcher_event(&event);
         self.view.on_policy(&event);
     }
 
     fn sees_provider(&mut self, event: fn(CredentialProvider) -> Event<CredentialProvider>) {
-        let event = event(read(self.world.object(PROVIDER)));
+        let event = event(read(&self.world.object(PROVIDER)));
         self.writers.providers.apply_watcher_event(&event);
         self.view.on_provider(&event);
+    }
+
+    fn sees_approval(&self, event: fn(Approval) -> Event<Approval>) {
+        self.view.on_approval(&event(read(&self.world.object(APPROVAL))));
     }
 
     fn sees_session(&mut self, number: i32) {
         let found = self.world.object(&session_name(number));
         if !found.is_null() {
-            let event = Event::Apply(read::<CredentialSession>(found));
+            let event = Event::Apply(read::<CredentialSession>(&found));
             self.writers.sessions.apply_watcher_event(&event);
             self.view.on_session(&event);
         }
@@ -125,6 +126,32 @@ async fn a_change_of_authority_reaches_the_stream_before_anybody_has_ended_the_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_no_reaches_the_stream_before_anybody_has_ended_the_session() {
+    let replica = Replica::new(approvals::world());
+    replica.sees_approval(Event::Apply);
+    let mut lines = replica.stream();
+    assert_eq!(active(&mut lines).await, session_name(1));
+    replica.edit(APPROVAL, |a| a["status"]["used"] = json!(1));
+    replica.sees_approval(Event::Apply);
+    silent(&mut lines).await;
+    replica.edit(APPROVAL, |a| a["spec"]["decisions"][0]["decision"] = json!("Deny"));
+    replica.sees_approval(Event::Apply);
+    assert_eq!(withheld(&mut lines).await, "ApprovalWithdrawn");
+    assert_eq!(replica.world.object(&session_name(1))["status"]["phase"], "Active");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approval_that_goes_takes_what_rests_on_it_along() {
+    let replica = Replica::new(approvals::world());
+    let mut lines = replica.stream();
+    assert_eq!(withheld(&mut lines).await, "ApprovalWithdrawn", "it was not seen yet");
+    replica.sees_approval(Event::Apply);
+    active(&mut lines).await;
+    replica.sees_approval(Event::Delete);
+    assert_eq!(withheld(&mut lines).await, "ApprovalWithdrawn");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_provider_that_goes_is_told_and_the_controllers_end_follows() {
     let mut replica = Replica::new(World::new(1));
     let mut lines = replica.stream();
@@ -173,10 +200,10 @@ async fn the_next_session_is_served_once_its_policy_is_seen_whichever_comes_firs
         let mut lines = replica.stream();
         active(&mut lines).await;
         replica.edit(POLICY, |p| p["spec"]["session"]["duration"] = json!("30m"));
-        let policy = read(replica.world.object(POLICY));
-        let provider = read(replica.world.object(PROVIDER));
+        let policy = read(&replica.world.object(POLICY));
+        let provider = read(&replica.world.object(PROVIDER));
         let authority = exeat_crds::authority::resolve(&policy, Some(&provider)).unwrap();
-        let mut next = super::world::session(2);
+        let mut next = session(2);
         next["spec"]["request"]["authorityHash"] = json!(authority.hash);
         replica.world.objects.lock().unwrap().put(&session_name(2), next);
         if policy_first {
@@ -195,20 +222,24 @@ fn record(world: &World) -> Value {
     world.object(&session_name(1))["status"]["issuance"]["stream"]["replica"].clone()
 }
 
-/// Who opens streams and leaves them must not make us write each time; who stays is on record before he would be called lost.
+/// Who opens streams and leaves them must not make us write each time, whatever stands on record; who stays is on record before he would be
+/// called lost.
 #[tokio::test(start_paused = true)]
-async fn a_stream_takes_a_record_over_only_once_it_has_stood_for_seconds() {
-    let mut replica = Replica::new(World::new(1));
+async fn a_stream_is_put_on_record_only_once_it_has_stood_for_seconds() {
     let elsewhere = json!({"replica": "issuer-9", "since": super::world::NOW});
-    replica.edit(&session_name(1), |s| s["status"]["issuance"]["stream"] = elsewhere);
-    replica.sees_session(1);
-    for _ in 0..20 {
-        active(&mut replica.stream()).await;
+    let lost = json!({"replica": "issuer-9", "since": super::world::NOW, "lostAt": super::world::NOW});
+    for stands in [Value::Null, elsewhere, lost] {
+        let mut replica = Replica::new(World::new(1));
+        replica.edit(&session_name(1), |s| s["status"]["issuance"]["stream"] = stands.clone());
+        replica.sees_session(1);
+        for _ in 0..20 {
+            active(&mut replica.stream()).await;
+        }
+        let writes = || replica.world.count(&format!("PATCH {}", session_name(1)));
+        assert_eq!((record(&replica.world), writes()), (stands["replica"].clone(), 0));
+        let mut stays = replica.stream();
+        active(&mut stays).await;
+        silent(&mut stays).await;
+        assert_eq!((record(&replica.world), writes()), (json!("issuer-0"), 1), "{stands}");
     }
-    let writes = || replica.world.count(&format!("PATCH {}", session_name(1)));
-    assert_eq!((record(&replica.world), writes()), (json!("issuer-9"), 0));
-    let mut stays = replica.stream();
-    active(&mut stays).await;
-    silent(&mut stays).await;
-    assert_eq!((record(&replica.world), writes()), (json!("issuer-0"), 1));
 }

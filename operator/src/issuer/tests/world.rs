@@ -10,6 +10,8 @@ use crate::events::Events;
 use crate::issuer::admit::{Rates, Shares};
 use crate::issuer::authn::signer::{ISSUER, Signer};
 use crate::issuer::authn::{Authenticator, PodIdentity};
+pub(super) use crate::issuer::fixtures::{NOW, POD_UID, session, session_name};
+use crate::issuer::fixtures::{policy, provider};
 use crate::issuer::hold::Caller;
 use crate::issuer::mint::Desk;
 use crate::issuer::providers::Providers;
@@ -18,7 +20,7 @@ use crate::issuer::streams::Streams;
 use crate::metrics::IssuerMetrics;
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use exeat_crds::{authority, names};
+use exeat_crds::names;
 use exeat_providers::{Context, GrantProbe, Identity, Made, MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::{Clock, ManualClock};
 use exeat_runtime::dns::Resolver;
@@ -33,8 +35,6 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 use tower::service_fn;
 
-pub(super) const NOW: &str = "2026-01-01T12:00:00Z";
-pub(super) const POD_UID: &str = "poduid";
 pub(super) const POLICY: &str = "policy";
 pub(super) const PROVIDER: &str = "provider";
 pub(super) const POD: &str = "pod";
@@ -82,10 +82,6 @@ pub(super) struct World {
     pub(super) made: Arc<Mutex<Vec<Made>>>,
 }
 
-pub(super) fn session_name(number: i32) -> String {
-    names::session_name("agent", POD_UID, "reader", number)
-}
-
 pub(super) fn caller(key: &str) -> Caller {
     let pod = PodIdentity {
         namespace: "agents".into(),
@@ -102,43 +98,6 @@ pub(super) fn pod(restarts: i32, container: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "agent", "namespace": "agents", "uid": POD_UID},
         "status": {"phase": "Running", "initContainerStatuses": [status]},
-    })
-}
-
-fn provider() -> Value {
-    json!({
-        "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialProvider", "metadata": {"name": "here", "uid": "prov"},
-        "spec": {"kubernetes": {}, "bindings": [{
-            "name": "b", "namespaces": ["agents"], "principals": ["system:serviceaccounts:exeat-grants"], "maxActions": ["get *", "list *"]}]},
-    })
-}
-
-fn policy() -> Value {
-    json!({
-        "apiVersion": "exeat.dev/v1alpha1", "kind": "AgentCredentialPolicy",
-        "metadata": {"name": "reader", "namespace": "agents", "uid": "pol"},
-        "spec": {
-            "providerRef": {"name": "here"}, "principal": "system:serviceaccounts:exeat-grants",
-            "subjects": {"serviceAccounts": ["sa"]}, "session": {"duration": "1h"},
-            "allow": [{"actions": ["get pods", "list pods"], "resources": ["agents/*"]}],
-        },
-    })
-}
-
-pub(super) fn session(number: i32) -> Value {
-    let policy = serde_json::from_value(policy()).unwrap();
-    let provider = serde_json::from_value(provider()).unwrap();
-    let authority = authority::resolve(&policy, Some(&provider)).unwrap();
-    let grant = authority.grant(None).unwrap();
-    json!({
-        "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession",
-        "metadata": {"name": session_name(number), "namespace": "agents", "uid": format!("session-{number}")},
-        "spec": {"request": {
-            "policyRef": {"name": "reader", "uid": "pol"}, "providerRef": {"name": "here"}, "authorityHash": authority.hash,
-            "number": number, "agent": {"serviceAccount": "sa", "pod": {"name": "agent", "uid": POD_UID}}}},
-        "status": {"phase": "Active", "expiresAt": "2026-01-01T13:00:00Z",
-            "conditions": [{"type": "Decided", "status": "True", "reason": "Active", "message": "", "lastTransitionTime": "2026-01-01T11:00:00Z"}],
-            "grant": {"digest": grant.digest(), "principal": grant.principal, "allow": grant.allow}},
     })
 }
 
@@ -315,6 +274,7 @@ impl World {
             resolver: Resolver::system(),
             web_identity_token_file: "/nowhere".into(),
             vault_token_file: "/nowhere".into(),
+            azure_token_file: "/nowhere".into(),
             cluster_ca_pem: None,
             cluster_server: "https://kubernetes.default.svc".into(),
         };
@@ -381,6 +341,7 @@ impl Provider for World {
             expires_at: self.clock.now() + request.ttl,
             handle: Some("handle".into()),
             further: false,
+            serve_until: None,
             packed_policy_percent: None,
         })
     }
