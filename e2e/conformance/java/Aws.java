@@ -1,6 +1,8 @@
 import java.util.function.Predicate;
 import java.util.function.Supplier;
+import software.amazon.awssdk.auth.credentials.ContainerCredentialsProvider;
 import software.amazon.awssdk.auth.credentials.DefaultCredentialsProvider;
+import software.amazon.awssdk.core.exception.SdkClientException;
 import software.amazon.awssdk.services.s3.S3Client;
 import software.amazon.awssdk.services.s3.model.S3Exception;
 
@@ -36,16 +38,26 @@ public final class Aws {
         return chain.resolveCredentials().accessKeyId();
     }
 
+    /** The chain's exception leaves out what each provider was told; a provider that is named has it as its cause. */
+    private static String fetch() {
+        try (DefaultCredentialsProvider fresh = DefaultCredentialsProvider.builder().build()) {
+            return held(fresh);
+        } catch (SdkClientException nothing) {
+            try (ContainerCredentialsProvider named = ContainerCredentialsProvider.builder().build()) {
+                named.resolveCredentials();
+                throw nothing;
+            } catch (SdkClientException told) {
+                throw new IllegalStateException(nothing.getMessage() + "; ContainerCredentialsProvider: " + told.getCause(), told);
+            }
+        }
+    }
+
     public static void main(String[] arguments) throws InterruptedException {
         // What a client has when it is told nothing.
         DefaultCredentialsProvider chain = DefaultCredentialsProvider.builder().build();
         S3Client client = S3Client.builder().credentialsProvider(chain).build();
         while (true) {
-            step("fetch", () -> {
-                try (DefaultCredentialsProvider fresh = DefaultCredentialsProvider.builder().build()) {
-                    return held(fresh);
-                }
-            }, null);
+            step("fetch", Aws::fetch, null);
             step("use", () -> {
                 String key = held(chain);
                 get(client, "reports", "q3.txt");

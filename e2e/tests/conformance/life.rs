@@ -51,10 +51,8 @@ async fn refreshes(client: &Client, ns: &Scope, first: &str) -> Result {
             }
             return Ok(());
         }
-        (Cloud::Aws, _) => {}
-        (_, Refresh::EachCall | Refresh::NearTheEnd) => {
-            takes_the_next(client, ns, first, 150).await?;
-        }
+        (_, Refresh::NearTheEnd) => {}
+        (_, Refresh::EachCall) => takes_the_next(client, ns, first, 90).await?,
         (_, Refresh::Unseen) => {
             let (began, before) = (Instant::now(), client.uses(ns).await?);
             wait_for("it goes on past the end of its sidecar's first token", PAST_THE_END.as_secs() + 30, async || {
