@@ -22,6 +22,7 @@ mod lifecycle;
 mod refusals;
 mod role_mapping;
 mod samples;
+mod several;
 mod silence;
 mod tokens;
 mod vault;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::{NAMESPACE, OWN_SIDECAR, injected, installation, named_policy, yaml};
 
 /// Each with the person who creates the pod, if one does.
-const CASES: [(&str, Option<&str>); 12] = [
+const CASES: [(&str, Option<&str>); 13] = [
     ("aws", None),
     ("aws-already-configured", None),
     ("aws-env-token", None),
@@ -21,6 +21,7 @@ const CASES: [(&str, Option<&str>); 12] = [
     ("aws-waits-for-people", Some("alice")),
     ("kubernetes", None),
     ("kubernetes-port", None),
+    ("several", None),
     ("vault", None),
 ];
 
