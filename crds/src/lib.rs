@@ -8,6 +8,7 @@
 //! - [`authority`]: policy and provider together: what a policy may hand out, or the reason why it may not;
 //! - [`approval`]: whom a grant must be approved by, and what their words come to;
 //! - [`reason`]: every reason code a user can meet;
+//! - [`pod_policies`]: which policies a pod names;
 //! - [`names`]: annotations, labels, finalizers, field managers.
 
 pub mod approval;
@@ -17,6 +18,7 @@ pub mod digest;
 pub mod duration;
 pub mod hold;
 pub mod names;
+pub mod pod_policies;
 pub mod reason;
 pub mod rules;
 pub mod text;

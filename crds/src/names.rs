@@ -1,6 +1,6 @@
 //! The names that Exeat puts on objects: one place for all of them.
 
-/// Pod annotation: the policy that this pod asks for.
+/// Pod annotation: the policy that this pod asks for, or several of different kinds of providers, separated by commas.
 pub const POLICY: &str = "exeat.dev/policy";
 /// Pod annotation: a shorter session than the policy's.
 pub const DURATION: &str = "exeat.dev/duration";

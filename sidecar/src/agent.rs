@@ -45,6 +45,8 @@ pub struct Parts {
     pub run_dir: RunDir,
     /// Which kind of credential is expected.
     pub provider: Provider,
+    /// The policy that it is of, where the pod has several.
+    pub policy: Option<String>,
 }
 
 impl std::fmt::Debug for Parts {
@@ -199,9 +201,13 @@ async fn in_flight(call: &mut Option<Call>) -> Event {
 
 async fn fetch(parts: Parts, epoch: u64, token: Option<Arc<Token>>) -> Event {
     let since = Instant::now();
-    let brought = parts.issuer.fetch(token.as_ref().map(|token| token.accessor.clone())).await;
+    let brought = parts.issuer.fetch(token.as_ref().map(|token| token.accessor.clone()), parts.policy.clone()).await;
     parts.metrics.fetch_seconds.observe(since.elapsed().as_secs_f64());
     match brought {
+        Ok(response) if parts.policy.as_ref().is_some_and(|policy| *policy != response.policy) => failed(
+            &parts,
+            format!("the issuer answered for policy {:?}: it is too old for several in one pod", response.policy),
+        ),
         Ok(response) => match Held::read(complete(response, token.as_deref()), parts.provider) {
             Ok(held) => {
                 parts.metrics.fetched(Fetch::Minted);

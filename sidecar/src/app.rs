@@ -4,18 +4,23 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::Router;
 use exeat_runtime::clock::Clock;
 use exeat_runtime::dns::Resolver;
 use exeat_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use crate::agent::{Agent, Parts};
 use crate::args::{Provider, Settings, SettingsError};
 use crate::files::RunDir;
 use crate::guard::Guard;
 use crate::issuer::{Issuer, SetupError};
+use crate::lanes::{self, Lane};
+use crate::listeners::Listeners;
+use crate::machine::Event;
 use crate::metrics::Metrics;
 use crate::router::{Shared, router};
 use crate::secret::{Secrets, random_hex};
@@ -111,41 +116,103 @@ async fn serve(
     run_dir: &RunDir,
 ) -> Result<(), AppError> {
     let port = listener.local_addr().map_err(|error| AppError::Listen { port: settings.port, error })?.port();
-    let issuer = Issuer::new(&settings.issuer_url, &settings.issuer_ca, settings.token_file, Resolver::system())?;
-    let metrics = Arc::new(Metrics::new().map_err(|error| AppError::Process(error.to_string()))?);
+    let policies: Vec<&str> = settings.policies.iter().map(|(_, name)| name.as_str()).collect();
+    let mut issuer =
+        Issuer::new(&settings.issuer_url, &settings.issuer_ca, settings.token_file.clone(), Resolver::system())?;
+    if !policies.is_empty() {
+        issuer = issuer.serving(&policies)?;
+    }
     let loopback = random_hex();
     let unwritable = |error| AppError::RunDir { folder: settings.run_dir.clone(), error };
     run_dir.write_secret(&loopback).map_err(unwritable)?;
-    if settings.provider == Provider::Kubernetes {
-        run_dir.deny_kubernetes().map_err(unwritable)?;
-    }
-    let parts = Parts {
-        issuer: Arc::new(issuer),
-        clock: Arc::clone(&clock),
-        metrics: Arc::clone(&metrics),
-        run_dir: run_dir.clone(),
-        provider: settings.provider,
-    };
-    let issuer = Arc::clone(&parts.issuer);
-    let (agent, snapshots) = Agent::new(parts);
-    let shared = Shared {
-        guard: Guard::new(port),
-        secrets: Secrets::new(loopback, settings.pod_uid),
-        snapshots,
-        clock,
-        metrics: Arc::clone(&metrics),
-        provider: settings.provider,
-        wait: settings.wait,
-        forward: Forward::new(Resolver::system()),
-    };
-    let (events, received) = mpsc::channel(QUEUE);
+    let common = Common { issuer: Arc::new(issuer), clock, run_dir, loopback, port, settings: &settings };
     let mut tasks = JoinSet::new();
-    tasks.spawn(agent.run(received));
-    tasks.spawn(stream::run(issuer, events, metrics));
+    let (router, events, metrics) = match &settings.policies[..] {
+        [] => {
+            let metrics = Metrics::new().map_err(|error| AppError::Process(error.to_string()))?;
+            let lane = common.lane(settings.provider, None, metrics, &mut tasks)?;
+            (lane.router, Listeners::one(lane.events), lane.metrics)
+        }
+        several => common.lanes(several, &mut tasks)?,
+    };
+    tasks.spawn(stream::run(Arc::clone(&common.issuer), events, metrics));
     tracing::info!(port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
     tokio::select! {
-        _ = server::serve(listener, router(Arc::new(shared))) => Err(AppError::PartEnded("listener")),
+        _ = server::serve(listener, router) => Err(AppError::PartEnded("listener")),
         _ = tasks.join_next() => Err(AppError::PartEnded("task that keeps the credential")),
         () = shutdown.wait() => Ok(()),
+    }
+}
+
+/// What all policies of a sidecar share.
+struct Common<'a> {
+    issuer: Arc<Issuer>,
+    clock: Arc<dyn Clock>,
+    run_dir: &'a RunDir,
+    loopback: Zeroizing<String>,
+    port: u16,
+    settings: &'a Settings,
+}
+
+/// One policy, served.
+struct Served {
+    router: Router,
+    events: mpsc::Sender<Event>,
+    metrics: Arc<Metrics>,
+}
+
+impl Common<'_> {
+    fn lane(
+        &self,
+        provider: Provider,
+        policy: Option<&str>,
+        metrics: Metrics,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Served, AppError> {
+        if provider == Provider::Kubernetes {
+            let unwritable = |error| AppError::RunDir { folder: self.settings.run_dir.clone(), error };
+            self.run_dir.deny_kubernetes().map_err(unwritable)?;
+        }
+        let metrics = Arc::new(metrics);
+        let (agent, snapshots) = Agent::new(Parts {
+            issuer: Arc::clone(&self.issuer),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&metrics),
+            run_dir: self.run_dir.clone(),
+            provider,
+            policy: policy.map(str::to_owned),
+        });
+        let shared = Shared {
+            guard: Guard::new(self.port),
+            secrets: Secrets::new(self.loopback.clone(), self.settings.pod_uid.clone()),
+            snapshots,
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&metrics),
+            provider,
+            wait: self.settings.wait,
+            forward: Forward::new(Resolver::system()),
+        };
+        let (events, received) = mpsc::channel(QUEUE);
+        tasks.spawn(agent.run(received));
+        Ok(Served { router: router(Arc::new(shared)), events, metrics })
+    }
+
+    /// Each policy for itself, behind one listener and one stream.
+    fn lanes(
+        &self,
+        policies: &[(Provider, String)],
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(Router, Listeners, Arc<Metrics>), AppError> {
+        let (mut all, mut listeners) = (Vec::new(), Vec::new());
+        let mut of_stream = None;
+        for (provider, policy) in policies {
+            let metrics = Metrics::of(*provider).map_err(|error| AppError::Process(error.to_string()))?;
+            let Served { router, events, metrics } = self.lane(*provider, Some(policy), metrics, tasks)?;
+            of_stream.get_or_insert_with(|| Arc::clone(&metrics));
+            listeners.push((policy.clone(), events));
+            all.push(Lane { policy: policy.clone(), provider: *provider, router, metrics });
+        }
+        let of_stream = of_stream.ok_or_else(|| AppError::Process("there is no policy to serve".to_owned()))?;
+        Ok((lanes::router(all), Listeners::of(listeners), of_stream))
     }
 }

@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// Kind of provider that the pod's policy names: which protocol is served.
     #[arg(long, env = "EXEAT_PROVIDER", value_name = "KIND")]
     pub provider: Option<Provider>,
+    /// The pod's policies with the kinds of their providers, where it has several of different kinds: `aws:NAME,kubernetes:NAME`.
+    #[arg(long, env = "EXEAT_POLICIES", value_name = "KIND:NAME", value_delimiter = ',', value_parser = read_policy)]
+    pub policies: Vec<(Provider, String)>,
     /// Accept the pod's UID as the loopback secret of AWS, for SDKs that are too old for a token file, and of Azure, whose SDKs know no file.
     #[arg(long, env = "EXEAT_ACCEPT_POD_UID", requires = "pod_uid")]
     pub accept_pod_uid: bool,
@@ -108,6 +111,11 @@ impl Provider {
     }
 }
 
+fn read_policy(text: &str) -> Result<(Provider, String), String> {
+    let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or("write KIND:NAME")?;
+    Ok((Provider::from_str(kind, false)?, name.to_owned()))
+}
+
 /// What the start-up probe waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Wait {
@@ -129,6 +137,11 @@ pub enum SettingsError {
         /// Name of the environment variable.
         variable: &'static str,
     },
+    /// Two policies of one kind would share their paths.
+    #[error(
+        "--policies (environment variable EXEAT_POLICIES): {0} is named twice; a pod has one policy for each kind of provider"
+    )]
+    KindTwice(&'static str),
     /// The issuer's address would send the pod's token in clear text.
     #[error("--issuer-url {0}: must be https://host[:port] without a path")]
     IssuerUrl(Uri),
@@ -154,6 +167,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Which protocol is served.
     pub provider: Provider,
+    /// The pod's policies, where there are several, each of another kind. Empty: one, of `provider`.
+    pub policies: Vec<(Provider, String)>,
     /// What the start-up probe waits for.
     pub wait: Wait,
     /// The pod's UID, where it is accepted as the loopback secret of AWS or Azure.
@@ -183,10 +198,21 @@ impl TryFrom<ServeArgs> for Settings {
             token_file: args.token_file,
             run_dir: args.run_dir,
             provider,
+            policies: several(args.policies)?,
             wait: args.wait,
             pod_uid,
         })
     }
+}
+
+/// One alone is as good as none: what is said of the pod is said of it.
+fn several(policies: Vec<(Provider, String)>) -> Result<Vec<(Provider, String)>, SettingsError> {
+    for (i, (kind, _)) in policies.iter().enumerate() {
+        if policies[..i].iter().any(|(other, _)| other == kind) {
+            return Err(SettingsError::KindTwice(kind.as_str()));
+        }
+    }
+    Ok(if policies.len() > 1 { policies } else { Vec::new() })
 }
 
 #[cfg(test)]
@@ -218,6 +244,19 @@ mod tests {
         assert_eq!(settings(&[&base[..], &["approval"]].concat()).unwrap().wait, Wait::Approval);
         let refused = Cli::try_parse_from([&["exeat-sidecar"], &base[..], &["Approval"]].concat()).unwrap_err();
         assert!(refused.to_string().contains("[possible values: decision, approval]"), "{refused}");
+    }
+
+    #[test]
+    fn several_policies_are_of_different_kinds() {
+        let base = ["--issuer-ca", "pem", "--provider", "aws", "--policies"];
+        let read = |text: &str| settings(&[&base[..], &[text]].concat()).map(|settings| settings.policies);
+        let both = vec![(Provider::Aws, "a".to_owned()), (Provider::Kubernetes, "b.c".to_owned())];
+        assert_eq!(read("aws:a,kubernetes:b.c").unwrap(), both);
+        assert_eq!(read("aws:a").unwrap(), [], "one is served as it always was");
+        assert_eq!(read("aws:a,aws:b").unwrap_err(), SettingsError::KindTwice("aws"));
+        for text in ["aws", "aws:", "ftp:a"] {
+            assert!(Cli::try_parse_from([&["exeat-sidecar"], &base[..], &[text]].concat()).is_err(), "{text}");
+        }
     }
 
     #[test]

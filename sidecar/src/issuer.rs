@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use exeat_runtime::dns::Resolver;
-use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, CredentialResponse, HOLDER_HEADER, Refusal, STREAM_PATH};
+use exeat_wire::{
+    CREDENTIAL_PATH, CredentialRequest, CredentialResponse, HOLDER_HEADER, POLICIES_HEADER, Refusal, STREAM_PATH,
+};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -69,6 +71,8 @@ pub struct Issuer {
     stream: Uri,
     token_file: PathBuf,
     holder: HeaderValue,
+    /// The policies that this sidecar serves, where there are several.
+    policies: Option<HeaderValue>,
 }
 
 impl Issuer {
@@ -93,15 +97,25 @@ impl Issuer {
             stream: join(url, STREAM_PATH)?,
             token_file,
             holder,
+            policies: None,
         })
     }
 
-    /// Asks for the credential of this pod's session; `held` names the one that may be prolonged.
+    /// The same for a sidecar that serves these policies.
+    ///
+    /// # Errors
+    /// When one of them can be no name.
+    pub fn serving(self, policies: &[&str]) -> Result<Self, SetupError> {
+        let policies = HeaderValue::from_str(&policies.join(",")).map_err(http::Error::from)?;
+        Ok(Self { policies: Some(policies), ..self })
+    }
+
+    /// Asks for the credential of this pod's session, of `policy` where it has several; `held` names the one that may be prolonged.
     ///
     /// # Errors
     /// When the issuer refuses, or none answers within 20 seconds.
-    pub async fn fetch(&self, held: Option<String>) -> Result<CredentialResponse, CallError> {
-        let asked = CredentialRequest { sidecar_version: env!("CARGO_PKG_VERSION").into(), held };
+    pub async fn fetch(&self, held: Option<String>, policy: Option<String>) -> Result<CredentialResponse, CallError> {
+        let asked = CredentialRequest { sidecar_version: env!("CARGO_PKG_VERSION").into(), held, policy };
         let body = serde_json::to_vec(&asked).map_err(|error| CallError::Failed(error.to_string()))?;
         let call = async {
             let (status, headers, body) = self.call(Method::POST, &self.credential, body).await?;
@@ -137,7 +151,11 @@ impl Issuer {
         uri: &Uri,
         body: Vec<u8>,
     ) -> Result<(StatusCode, HeaderMap, Incoming), CallError> {
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(policies) = &self.policies {
+            request = request.header(POLICIES_HEADER, policies.clone());
+        }
+        let request = request
             .method(method)
             .uri(uri.clone())
             .header(AUTHORIZATION, self.bearer()?)

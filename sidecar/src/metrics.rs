@@ -4,7 +4,13 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use prometheus::proto::MetricFamily;
+
+use crate::args::Provider;
 use crate::guard::Rejection;
+
+/// What the names of the stream's metrics begin with.
+const OF_STREAM: &str = "exeat_sidecar_stream_";
 
 /// A protocol that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +96,19 @@ impl Metrics {
     /// # Errors
     /// When a metric is defined twice or misnamed.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
+        Self::at(Registry::new())
+    }
+
+    /// The same for one of several policies, told apart by the kind of its provider.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn of(provider: Provider) -> Result<Self, prometheus::Error> {
+        let labels = [("provider".to_owned(), provider.as_str().to_owned())].into();
+        Self::at(Registry::new_custom(None, Some(labels))?)
+    }
+
+    fn at(registry: Registry) -> Result<Self, prometheus::Error> {
         let requests = IntCounterVec::new(
             Opts::new("exeat_sidecar_requests_total", "Requests that the guard let pass, by protocol and outcome"),
             &["protocol", "outcome"],
@@ -174,15 +192,51 @@ impl Metrics {
     /// # Errors
     /// When a metric can't be encoded.
     pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        encode(&[self])
     }
+}
+
+/// The metrics of several policies as one text: each name once, and what is one for the process (its stream) from the first alone.
+///
+/// # Errors
+/// As [`Metrics::encode`].
+pub fn encode(all: &[&Metrics]) -> Result<Vec<u8>, prometheus::Error> {
+    let mut families: Vec<MetricFamily> = Vec::new();
+    for (i, metrics) in all.iter().enumerate() {
+        for mut family in metrics.registry.gather() {
+            if i > 0 && family.name().starts_with(OF_STREAM) {
+                continue;
+            }
+            match families.iter_mut().find(|known| known.name() == family.name()) {
+                Some(known) => known.mut_metric().extend(family.take_metric()),
+                None => families.push(family),
+            }
+        }
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families, &mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_policies_are_told_apart_and_the_stream_is_one() {
+        let [aws, kubernetes] = [Provider::Aws, Provider::Kubernetes].map(|p| Metrics::of(p).unwrap());
+        kubernetes.fetched(Fetch::Minted);
+        aws.stream_connected.set(1);
+        let text = String::from_utf8(encode(&[&aws, &kubernetes]).unwrap()).unwrap();
+        for (line, times) in [
+            (r#"exeat_sidecar_fetches_total{outcome="minted",provider="kubernetes"} 1"#, 1),
+            (r#"exeat_sidecar_fetches_total{outcome="minted",provider="aws"} 0"#, 1),
+            ("# TYPE exeat_sidecar_fetches_total", 1),
+            ("\nexeat_sidecar_stream_connected", 1),
+        ] {
+            assert_eq!(text.matches(line).count(), times, "{line} in\n{text}");
+        }
+    }
 
     #[test]
     fn counts_land_at_their_labels() {

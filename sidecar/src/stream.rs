@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use exeat_runtime::backoff::Backoff;
-use exeat_wire::StreamMessage;
+use exeat_wire::StreamLine;
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::issuer::{CallError, Issuer};
 use crate::lines::Lines;
+use crate::listeners::Listeners;
 use crate::machine::Event;
 use crate::metrics::Metrics;
 
@@ -28,7 +28,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 const REFUSED: Duration = Duration::from_secs(60);
 
 /// Keeps the stream open until nobody takes its events.
-pub async fn run(issuer: Arc<Issuer>, events: mpsc::Sender<Event>, metrics: Arc<Metrics>) {
+pub async fn run(issuer: Arc<Issuer>, events: Listeners, metrics: Arc<Metrics>) {
     let mut attempt: u32 = 0;
     loop {
         let mut least = Duration::ZERO;
@@ -48,7 +48,7 @@ pub async fn run(issuer: Arc<Issuer>, events: mpsc::Sender<Event>, metrics: Arc<
                 tracing::info!(code = refusal.code, message = refusal.message, "the issuer refused the stream");
                 let asked = Duration::from_secs(refusal.retry_after_seconds.unwrap_or(0)).min(MAX_RETRY_AFTER);
                 least = if refusal.retryable { asked } else { REFUSED };
-                if events.send(Event::StreamRefused(refusal)).await.is_err() {
+                if events.tell(None, Event::StreamRefused(refusal)).await.is_none() {
                     return;
                 }
             }
@@ -64,11 +64,11 @@ pub async fn run(issuer: Arc<Issuer>, events: mpsc::Sender<Event>, metrics: Arc<
 }
 
 /// Reads until the stream ends; the reason, or nothing where nobody listens any more.
-async fn read<B>(mut body: B, events: &mpsc::Sender<Event>) -> Option<&'static str>
+async fn read<B>(mut body: B, events: &Listeners) -> Option<&'static str>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    events.send(Event::Connected).await.ok()?;
+    events.tell(None, Event::Connected).await?;
     let mut lines = Lines::default();
     loop {
         let frame = match timeout(SILENCE, body.frame()).await {
@@ -84,13 +84,13 @@ where
             if line.is_empty() {
                 return;
             }
-            match serde_json::from_slice::<StreamMessage>(line) {
+            match serde_json::from_slice::<StreamLine>(line) {
                 Ok(message) => messages.push(message),
                 Err(_) => unreadable = true,
             }
         });
-        for message in messages {
-            events.send(Event::Stream(message)).await.ok()?;
+        for StreamLine { policy, message } in messages {
+            events.tell(policy.as_deref(), Event::Stream(message)).await?;
         }
         if unreadable || pushed.is_err() {
             return Some("a line that can't be read");
@@ -102,10 +102,12 @@ where
 mod tests {
     use std::convert::Infallible;
 
+    use exeat_wire::StreamMessage;
     use futures::StreamExt;
     use futures::stream::{self, once};
     use http_body_util::StreamBody;
     use hyper::body::Frame;
+    use tokio::sync::mpsc;
 
     use super::*;
 
@@ -119,7 +121,7 @@ mod tests {
             Ok(Frame::data(Bytes::new()))
         });
         let (events, mut received) = mpsc::channel(QUEUE);
-        let why = read(StreamBody::new(Box::pin(frames.chain(rest))), &events).await;
+        let why = read(StreamBody::new(Box::pin(frames.chain(rest))), &Listeners::one(events.clone())).await;
         drop(events);
         let mut seen = Vec::new();
         while let Some(event) = received.recv().await {

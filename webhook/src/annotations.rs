@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_crds::names;
+use exeat_crds::pod_policies::MAX_POLICIES;
 use exeat_crds::reason::{Reason, Refused};
 
 use crate::message::{nearest, refused};
@@ -48,8 +49,10 @@ pub enum Wait {
 /// What the annotations say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// Name of the policy; absent when the annotation is missing or no name.
+    /// Name of the policy, of the first where the pod names several; absent when the annotation is missing or no name.
     pub policy: Option<String>,
+    /// Names of the policies after the first.
+    pub further: Vec<String>,
     /// The sidecar's loopback port.
     pub port: u16,
     /// How AWS SDKs get the loopback secret; absent where the pod does not say.
@@ -80,7 +83,9 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
         problems.extend(check_key(key));
     }
     let value = |key: &str| annotations.get(key).map(|value| value.trim());
-    let policy = read_policy(value(names::POLICY).unwrap_or_default()).map_err(|problem| problems.push(problem)).ok();
+    let named = read_policies(value(names::POLICY).unwrap_or_default());
+    let mut named = named.map_err(|problem| problems.push(problem)).unwrap_or_default().into_iter();
+    let (policy, further) = (named.next(), named.collect());
     let port = value(names::PORT).map_or(Ok(names::DEFAULT_PORT), read_port).unwrap_or_else(|problem| {
         problems.push(problem);
         names::DEFAULT_PORT
@@ -129,6 +134,7 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
     };
     let asked = Asked {
         policy,
+        further,
         port: if metadata_host { METADATA_PORT } else { port },
         aws_token,
         wait,
@@ -139,24 +145,32 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
     (asked, problems)
 }
 
-fn read_policy(name: &str) -> Result<String, Refused> {
-    let problem = match name {
-        "" => "it is missing or empty".to_owned(),
-        name if is_name(name) => return Ok(name.to_owned()),
-        name => format!("{name:?} can't be the name of a policy"),
+fn read_policies(written: &str) -> Result<Vec<String>, Refused> {
+    let names: Vec<&str> = written.split(',').map(str::trim).collect();
+    let twice = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(*name));
+    let problem = if written.is_empty() {
+        "it is missing or empty".to_owned()
+    } else if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+        format!("{wrong:?} can't be the name of a policy")
+    } else if let Some(twice) = twice {
+        format!("it names {twice:?} twice")
+    } else if names.len() > MAX_POLICIES {
+        format!("it names more than {MAX_POLICIES} policies")
+    } else {
+        return Ok(names.into_iter().map(str::to_owned).collect());
     };
     Err(refused(
         Reason::AnnotationInvalid,
         format_args!("annotation {}", names::POLICY),
         problem,
-        "name the AgentCredentialPolicy that the pod uses, or remove every exeat.dev/ annotation",
+        "name the AgentCredentialPolicy that the pod uses (several, each of another kind of provider: by commas), or remove every exeat.dev/ annotation",
     ))
 }
 
 fn check_key(key: &str) -> Option<Refused> {
     let field = format!("annotation {key}");
     if key.starts_with(names::CONTAINER_POLICY_PREFIX) {
-        let fix = format!("remove it and name one policy for the pod with {}", names::POLICY);
+        let fix = format!("remove it and name the pod's policies with {}; all its containers have them", names::POLICY);
         return Some(refused(Reason::NotImplemented, field, "policies of single containers are not built yet", fix));
     }
     // Whatever its author wrote there is replaced.

@@ -34,5 +34,5 @@ pub mod sidecar_images;
 pub mod stamp;
 pub mod validate;
 
-pub use inject::{InjectContext, Injected, inject};
+pub use inject::{Found, InjectContext, Injected, inject};
 pub use settings::{InstallationSettings, NamespaceSidecar, Settings, SidecarSettings};

@@ -251,6 +251,7 @@ fn pod(facts: &Facts) -> Vec<Gate> {
         namespace: &facts.namespace,
         policy: facts.policy.found(),
         provider: facts.provider.found(),
+        further: &[],
         settings,
         issuer_ca: "",
         requester: facts.pod.annotations().get(names::REQUESTER).map(String::as_str),

@@ -71,6 +71,7 @@ fn facts_of(policy: AgentCredentialPolicy, provider: CredentialProvider) -> Fact
         namespace: "agents",
         policy: Some(&policy),
         provider: Some(&provider),
+        further: &[],
         settings: facts.settings.as_ref().unwrap(),
         issuer_ca: "ca",
         requester: None,

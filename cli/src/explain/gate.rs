@@ -22,6 +22,9 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
+    /// Of which policy, where the pod names several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// Which.
     pub gate: &'static str,
     /// What it says.
@@ -39,13 +42,13 @@ pub struct Gate {
 impl Gate {
     /// Passed.
     pub fn ok(gate: &'static str, message: impl Into<String>) -> Self {
-        Self { gate, verdict: Verdict::Ok, reason: None, message: message.into(), fix: None }
+        Self { policy: None, gate, verdict: Verdict::Ok, reason: None, message: message.into(), fix: None }
     }
 
     /// Closed.
     pub fn fail(gate: &'static str, reason: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
         let reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
-        Self { gate, verdict: Verdict::Fail, reason, message: message.into(), fix: Some(fix.into()) }
+        Self { policy: None, gate, verdict: Verdict::Fail, reason, message: message.into(), fix: Some(fix.into()) }
     }
 
     /// Passed, with something to look at.
@@ -55,7 +58,7 @@ impl Gate {
 
     /// It can't be told.
     pub fn unknown(gate: &'static str, message: impl Into<String>) -> Self {
-        Self { gate, verdict: Verdict::Unknown, reason: None, message: message.into(), fix: None }
+        Self { policy: None, gate, verdict: Verdict::Unknown, reason: None, message: message.into(), fix: None }
     }
 
     /// A refusal of the rules: it names the fix after its first semicolon.
@@ -64,7 +67,14 @@ impl Gate {
             Some((message, fix)) => (message.to_owned(), Some(fix.to_owned())),
             None => (refused.message.clone(), None),
         };
-        Self { gate, verdict: Verdict::Fail, reason: Some(refused.reason.as_str().to_owned()), message, fix }
+        Self {
+            policy: None,
+            gate,
+            verdict: Verdict::Fail,
+            reason: Some(refused.reason.as_str().to_owned()),
+            message,
+            fix,
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use crate::client::{self, Cluster};
 use crate::doctor::access::rbac::{Ask, Rbac, Subject};
 use crate::doctor::admission;
 use crate::error::{Error, api_message};
-use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, names};
+use exeat_crds::{
+    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, names, pod_policies,
+};
 use exeat_webhook::{Settings, SidecarSettings};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -31,13 +33,41 @@ struct Maker {
     selector: Option<LabelSelector>,
 }
 
-/// Reads all that is judged.
+/// Reads all that is judged: once for each policy that the pod names, as if it named that one alone. A pod that names none has one, too.
 ///
 /// # Errors
 /// When there is no such pod or workload, or it can't be read.
-pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option<&str>) -> Result<Facts, Error> {
+pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option<&str>) -> Result<Vec<Facts>, Error> {
+    let found = find_pod(&cluster.client, &cluster.namespace, kind, name).await?;
+    let mut all = Vec::new();
+    for pod in each_policy(&found.0) {
+        all.push(gather_one(cluster, kind, name, container, (pod, found.1)).await?);
+    }
+    Ok(all)
+}
+
+/// The pod as it would be with each of its policies alone.
+fn each_policy(pod: &Pod) -> Vec<Pod> {
+    let named = pod_policies::of(pod.annotations());
+    if named.len() < 2 {
+        return vec![pod.clone()];
+    }
+    let alone = |name: String| {
+        let mut pod = pod.clone();
+        pod.annotations_mut().insert(names::POLICY.to_owned(), name);
+        pod
+    };
+    named.into_iter().map(alone).collect()
+}
+
+async fn gather_one(
+    cluster: &Cluster,
+    kind: Kind,
+    name: &str,
+    container: Option<&str>,
+    (pod, live): (Pod, bool),
+) -> Result<Facts, Error> {
     let (client, namespace) = (&cluster.client, cluster.namespace.as_str());
-    let (pod, live) = find_pod(client, namespace, kind, name).await?;
     let policy_name = pod.annotations().get(names::POLICY).map(|name| name.trim().to_owned());
     let policy: Look<AgentCredentialPolicy> = match &policy_name {
         Some(name) => look(Api::namespaced(client.clone(), namespace), name).await,
@@ -183,6 +213,7 @@ async fn sessions(client: &Client, namespace: &str, pod: &Pod) -> Look<Vec<Crede
     let uid = pod.uid().unwrap_or_default();
     match api.list(&ListParams::default().fields(&format!("spec.request.agent.pod.uid={uid}"))).await {
         Ok(mut found) => {
+            found.items.retain(|session| pod_policies::names(pod.annotations(), &session.spec.request.policy_ref.name));
             found.items.sort_by_key(|session| session.spec.request.number);
             Look::Found(found.items)
         }
@@ -292,5 +323,21 @@ async fn log_of_agent(client: &Client, namespace: &str, pod: &Pod, container: Op
     match Api::<Pod>::namespaced(client.clone(), namespace).logs(&pod.name_any(), &params).await {
         Ok(log) => Look::Found(log),
         Err(error) => Look::Unreadable(api_message(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_explained_by_each_of_its_policies_alone() {
+        let explained = |annotations: Value| -> Vec<Option<String>> {
+            let pod: Pod = serde_json::from_value(json!({"metadata": {"annotations": annotations}})).unwrap();
+            each_policy(&pod).iter().map(|pod| pod.annotations().get(names::POLICY).cloned()).collect()
+        };
+        assert_eq!(explained(json!({"exeat.dev/policy": "a, b"})), [Some("a".to_owned()), Some("b".to_owned())]);
+        assert_eq!(explained(json!({"exeat.dev/policy": "a"})), [Some("a".to_owned())]);
+        assert_eq!(explained(json!({})), [None], "that it names none is explained, too");
     }
 }

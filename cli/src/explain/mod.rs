@@ -23,6 +23,8 @@ use crate::clock;
 use crate::error::{Error, Exit};
 use crate::output::Out;
 use clap::Args;
+use exeat_crds::names;
+use kube::ResourceExt;
 
 /// Arguments of `explain`.
 #[derive(Args, Clone, Debug)]
@@ -50,14 +52,32 @@ pub struct ExplainArgs {
 /// What is explained does not exist, or the API server's.
 pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
     let (kind, name) = target::parse(&args.kind, args.name.as_deref())?;
-    let mut facts = gather::gather(cluster, kind, &name, args.container.as_deref()).await?;
-    facts.call = args.action.clone().zip(args.resource.clone());
-    let gates = judge::judge(&facts, clock::now())?;
+    let mut all = gather::gather(cluster, kind, &name, args.container.as_deref()).await?;
+    let several = all.len() > 1;
+    let (mut gates, mut text, mut unread) = (Vec::new(), String::new(), None);
+    for facts in &mut all {
+        facts.call = args.action.clone().zip(args.resource.clone());
+        let policy = Some(facts.pod.annotations().get(names::POLICY).cloned().unwrap_or_default()).filter(|_| several);
+        let judged = match judge::judge(facts, clock::now()) {
+            // The call of one kind of provider can't be read by another's policy.
+            Err(error @ Error::Usage(_)) if several && facts.call.take().is_some() => {
+                unread = Some(error);
+                judge::judge(facts, clock::now())?
+            }
+            judged => judged?,
+        };
+        let title = policy.as_ref().map_or_else(|| heading(kind, facts), |policy| format!("Policy {policy}"));
+        text += &format!("{title}\n\n{}", gate::render(&judged, out.paint));
+        gates.extend(judged.into_iter().map(|gate| Gate { policy: policy.clone(), ..gate }));
+    }
+    if let Some(error) = unread.filter(|_| all.iter().all(|facts| facts.call.is_none())) {
+        return Err(error);
+    }
     if out.is_data() {
         out.data(&gates)?;
     } else {
-        let text = gate::render(&gates, out.paint);
-        out.text(&format!("{}\n\n{text}", heading(kind, &facts)))?;
+        let first = all.first().filter(|_| several).map(|facts| format!("{}\n\n", heading(kind, facts)));
+        out.text(&format!("{}{text}", first.unwrap_or_default()))?;
     }
     let closed = gates.iter().any(|gate| gate.verdict == Verdict::Fail);
     Ok(if closed { Exit::Denied } else { Exit::Done })

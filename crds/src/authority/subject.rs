@@ -2,7 +2,7 @@ use super::Authority;
 use crate::reason::{Reason, Refused};
 use crate::rules::{self, Statement};
 use crate::v1alpha1::AgentCredentialPolicy;
-use crate::{duration, names, text};
+use crate::{duration, names, pod_policies, text};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
@@ -83,6 +83,16 @@ pub fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> b
 pub fn ask_of_pod(authority: &Authority, annotations: &BTreeMap<String, String>) -> Result<PodAsk, Refused> {
     let allow = match annotations.get(names::ALLOW) {
         None => None,
+        Some(_) if pod_policies::of(annotations).len() > 1 => {
+            return Err(Refused::new(
+                Reason::AnnotationInvalid,
+                format!(
+                    "annotation {}: the pod names several policies, and it can't be told which of them it narrows; remove it and write \
+                     the narrower grant into a policy, or use a pod for each",
+                    names::ALLOW
+                ),
+            ));
+        }
         Some(value) => {
             let statements = rules::parse_narrowing(value)
                 .map_err(|e| Refused::new(Reason::AnnotationInvalid, format!("annotation {}: {e}", names::ALLOW)))?;

@@ -65,6 +65,10 @@ pub struct SessionRequest {
     /// Number of this session for its pod and policy, from 1.
     #[schemars(range(min = 1))]
     pub number: i32,
+    /// Of a pod that names several policies the first of them: on its first session stands which sidecar may fetch for the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub primary: Option<String>,
     /// The person who created the pod, where one did and no controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<Requester>,

@@ -6,13 +6,13 @@ use axum::Router;
 use axum::http::{Request, Response};
 use clap::Parser;
 use exeat_crds::reason::{Reason, Refused};
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, pod_policies};
 use exeat_runtime::clock::ManualClock;
 use exeat_webhook::args::Cli;
 use exeat_webhook::http::{App, router};
 use exeat_webhook::metrics::Metrics;
 use exeat_webhook::objects::Objects;
-use exeat_webhook::{InjectContext, Settings, inject};
+use exeat_webhook::{Found, InjectContext, Settings, inject};
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::DeserializeGuard;
 use kube::runtime::{reflector, watcher};
@@ -51,13 +51,27 @@ impl Installation {
 
     /// Injects as the webhook does where a controller creates the pod, under the policy that it names.
     pub(crate) fn inject(&self, pod: &Pod) -> Result<Pod, Vec<Refused>> {
-        let named = pod.metadata.annotations.as_ref().and_then(|all| all.get(names::POLICY));
-        let policy = named.and_then(|name| self.policy(name.trim()));
-        let provider = policy.and_then(|policy| self.provider(&policy.spec.provider_ref.name));
+        let named = pod_policies::of(&pod.metadata.annotations.clone().unwrap_or_default());
+        let provider = |policy: &AgentCredentialPolicy| self.provider(&policy.spec.provider_ref.name);
+        let policy = named.first().and_then(|name| self.policy(name));
+        let further: Vec<Found> = named
+            .iter()
+            .skip(1)
+            .map(|name| self.policy(name))
+            .map(|policy| Found { policy: policy.cloned(), provider: policy.and_then(provider).cloned() })
+            .collect();
+        let (provider, further) = (policy.and_then(provider), further.as_slice());
         let settings = settings().map_err(|error| vec![Refused::new(Reason::InternalError, error)])?;
         let (settings, requester) = (&settings, None);
-        let context =
-            InjectContext { namespace: NAMESPACE, policy, provider, settings, issuer_ca: ISSUER_CA, requester };
+        let context = InjectContext {
+            namespace: NAMESPACE,
+            policy,
+            provider,
+            further,
+            settings,
+            issuer_ca: ISSUER_CA,
+            requester,
+        };
         inject(pod, &context).map(|injected| injected.pod)
     }
 
@@ -127,6 +141,8 @@ pub(crate) const POD_TOKENS: &[&str] = &[
     "exeat.dev/skip-containers",
     "exeat.dev/allow-env-from",
     "policy.exeat.dev/app",
+    "report-writer,pod-reader",
+    "pod-reader, secret-reader ,report-writer",
     "exeat.dev/injected",
     "report-writer",
     "pod-reader",

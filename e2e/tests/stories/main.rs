@@ -25,6 +25,7 @@ mod quickstart;
 mod refusals;
 mod role_mapping;
 mod samples;
+mod several;
 mod silence;
 mod tokens;
 mod vault;

@@ -4,7 +4,7 @@
 use super::caches::{Caches, prune};
 use super::session::gate::{self, answers};
 use exeat_crds::v1alpha1::Phase;
-use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, names};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, names, pod_policies};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use futures::future::BoxFuture;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
@@ -99,7 +99,7 @@ impl Triggers {
         for session in self.caches.sessions.state_filter(uses) {
             send(&self.sessions, ObjectRef::from_obj(session.as_ref()));
         }
-        let names = |p: &Pod| p.namespace() == key.0 && p.annotations().get(names::POLICY) == Some(&key.1);
+        let names = |p: &Pod| p.namespace() == key.0 && pod_policies::names(p.annotations(), &key.1);
         for pod in self.caches.pods.state_filter(names) {
             send(&self.pods, ObjectRef::from_obj(pod.as_ref()));
         }

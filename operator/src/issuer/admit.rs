@@ -134,11 +134,16 @@ impl Desk {
         lock(&self.shares.mints).take(pod, NEW_ONES, Instant::now())
     }
 
-    /// Proves who asks for a stream. `key` is the fingerprint of its holder key.
+    /// Proves who asks for a stream. `key` is the fingerprint of its holder key, `policies` are those that it names.
     ///
     /// # Errors
     /// As [`Desk::admit_request`] and [`Desk::may_stream`]; [`Reason::RateLimited`] too while the pod has [`MAX_OF_POD`] streams.
-    pub(super) async fn admit_stream(&self, token: &str, key: String) -> Result<Admitted, Refusal> {
+    pub(super) async fn admit_stream(
+        &self,
+        token: &str,
+        key: String,
+        policies: Vec<String>,
+    ) -> Result<Admitted, Refusal> {
         let claimed = self.authenticator.check(token).await?;
         let pod = claimed.pod();
         let place = self.streams.reserve(&pod.pod_uid).ok_or_else(|| {
@@ -147,7 +152,7 @@ impl Desk {
             refusal(Reason::RateLimited, message, Some(RETRY_AFTER))
         })?;
         lock(&self.shares.streams).take(pod, "streams", Instant::now())?;
-        let caller = Caller { pod: self.authenticator.prove(token, claimed).await?, key, held: None };
+        let caller = Caller { pod: self.authenticator.prove(token, claimed).await?, key, held: None, policies };
         let holder = self.may_stream(&caller).await?;
         Ok(Admitted { caller, holder, place })
     }

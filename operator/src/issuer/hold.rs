@@ -8,7 +8,7 @@ use super::view;
 use crate::audit::{AuditEvent, EventName};
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{Holder, Issuance};
-use exeat_crds::{CredentialSession, names, text};
+use exeat_crds::{CredentialSession, names, pod_policies, text};
 use exeat_wire::{HOLDER_HEADER, Refusal};
 use kube::{Api, ResourceExt};
 use std::sync::PoisonError;
@@ -30,9 +30,11 @@ pub(super) struct Caller {
     pub(super) key: String,
     /// The credential that it says it holds.
     pub(super) held: Option<String>,
+    /// The policies that it names, where it serves several.
+    pub(super) policies: Vec<String>,
 }
 
-/// A key, judged against a fresh read of the record: of the pod's first session.
+/// A key, judged against a fresh read of the record: of the pod's first session, of its first policy where it names several.
 struct Judged {
     first: CredentialSession,
     recorded: Option<Holder>,
@@ -65,7 +67,7 @@ impl Desk {
     /// [`Reason::HolderConflict`] while another key is bound, which is reported.
     pub(super) async fn hold(&self, caller: &Caller, session: &CredentialSession) -> Result<Holder, Refusal> {
         // On a pod's first session the record has just been read.
-        let mut read = Some(session.clone()).filter(|s| s.spec.request.number == 1);
+        let mut read = Some(session.clone()).filter(|s| pod_policies::is_anchor(&s.spec.request));
         for _ in 0..ATTEMPTS {
             let first = match read.take() {
                 Some(first) => first,
@@ -117,7 +119,7 @@ impl Desk {
     /// [`Reason::HolderConflict`] when another key was bound in the meantime.
     pub(super) async fn still_holds(&self, caller: &Caller, session: &CredentialSession) -> Result<(), Refusal> {
         let first;
-        let first = if session.spec.request.number == 1 {
+        let first = if pod_policies::is_anchor(&session.spec.request) {
             session
         } else {
             first = self.first_of(caller, session).await?;
@@ -150,14 +152,16 @@ impl Desk {
     async fn first_of(&self, caller: &Caller, session: &CredentialSession) -> Result<CredentialSession, Refusal> {
         let request = &session.spec.request;
         let pod = &caller.pod;
-        let name = names::session_name(&pod.pod, &pod.pod_uid, &request.policy_ref.name, 1);
+        let name = names::session_name(&pod.pod, &pod.pod_uid, pod_policies::anchor_policy(request), 1);
         let api: Api<CredentialSession> = Api::namespaced(self.client.clone(), &pod.namespace);
         let first = api.get_opt(&name).await.map_err(unavailable)?;
         first.filter(|f| f.spec.request.agent.pod.uid == pod.pod_uid).ok_or_else(|| {
+            // That of another policy may not be there yet.
+            let wait = (*pod_policies::anchor_policy(request) != request.policy_ref.name).then_some(RETRY_AFTER);
             let message = format!(
-                "session {name}, on which this pod's sidecar is recorded, is gone; delete the pod to start afresh"
+                "session {name}, on which this pod's sidecar is recorded, is not there; if it stays away, delete the pod to start afresh"
             );
-            refusal(Reason::SessionNotFound, message, None)
+            refusal(Reason::SessionNotFound, message, wait)
         })
     }
 

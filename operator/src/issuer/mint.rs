@@ -79,20 +79,21 @@ impl From<AuthError> for Refusal {
 
 impl Desk {
     /// Serves one request for a credential. `key` is the fingerprint of the caller's holder key, `held` names the
-    /// credential that it holds.
+    /// credential that it holds, `policy` the one that it means where its pod names several.
     pub(super) async fn serve(
         &self,
         token: &str,
         key: String,
         held: Option<String>,
+        policy: Option<String>,
     ) -> Result<CredentialResponse, Refusal> {
         let (identity, _turn) = self.admit_request(token).await?;
         let now = self.clock.now();
-        let known = self.view.of_pod(&identity.pod_uid);
+        let known = view::of_policy(self.view.of_pod(&identity.pod_uid), policy.as_deref());
         let name = view::current(&known, now).map(|s| s.name_any()).ok_or_else(|| {
             refusal(Reason::SessionNotFound, "the controller has not opened a session for this pod yet", Some(1))
         })?;
-        self.serve_session(&Caller { pod: identity, key, held }, &name).await
+        self.serve_session(&Caller { pod: identity, key, held, policies: policy.into_iter().collect() }, &name).await
     }
 
     /// Serves a proved caller from the session of this name.

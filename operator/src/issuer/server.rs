@@ -11,14 +11,17 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use exeat_crds::pod_policies::MAX_POLICIES;
 use exeat_crds::reason::Reason;
 use exeat_runtime::shutdown::Shutdown;
-use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, Refusal, STREAM_PATH};
+use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, POLICIES_HEADER, Refusal, STREAM_PATH};
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A projected token is about 1 KiB; nothing of ours is larger than this.
 const MAX_BODY: usize = 16 * 1024;
+/// Longest name of an object.
+const MAX_NAME: usize = 253;
 
 #[derive(Clone)]
 pub(super) struct Server {
@@ -42,7 +45,7 @@ async fn credential(
 ) -> Response {
     let started = Instant::now();
     let served = match shown(&headers) {
-        Ok((token, key)) => server.desk.serve(token, key, request.held).await,
+        Ok((token, key)) => server.desk.serve(token, key, request.held, request.policy).await,
         Err(refusal) => Err(refusal),
     };
     let code = served.as_ref().map_or_else(|r| r.code.as_str(), |_| "Issued");
@@ -56,7 +59,7 @@ async fn credential(
 
 async fn open_stream(State(server): State<Server>, headers: HeaderMap) -> Response {
     let admitted = match shown(&headers) {
-        Ok((token, key)) => server.desk.admit_stream(token, key).await,
+        Ok((token, key)) => server.desk.admit_stream(token, key, named(&headers)).await,
         Err(refusal) => Err(refusal),
     };
     server.desk.metrics.stream_answered(admitted.as_ref().map_or_else(|r| r.code.as_str(), |_| "Opened"));
@@ -68,6 +71,13 @@ async fn open_stream(State(server): State<Server>, headers: HeaderMap) -> Respon
         }
         Err(refusal) => refused(&refusal),
     }
+}
+
+/// The policies that a sidecar names for its stream; what is more than a pod can name is left out.
+fn named(headers: &HeaderMap) -> Vec<String> {
+    let written = headers.get(POLICIES_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let names = written.split(',').map(str::trim).filter(|name| !name.is_empty() && name.len() <= MAX_NAME);
+    names.take(MAX_POLICIES).map(str::to_owned).collect()
 }
 
 /// The token, and the fingerprint of the holder key.

@@ -131,13 +131,13 @@ impl View {
         self.lock().get(pod_uid).map(|p| p.sessions.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Of each pod, the session that it uses.
+    /// Of each pod, the sessions that it uses.
     pub(super) fn in_use(&self, now: Timestamp) -> Vec<Arc<CredentialSession>> {
         let used = |pod: &Pod| {
             let sessions: Vec<_> = pod.sessions.values().cloned().collect();
-            view::current(&sessions, now).filter(|s| view::usable(s, now)).cloned()
+            view::in_use(&sessions, now).into_iter().cloned().collect::<Vec<_>>()
         };
-        self.lock().values().filter_map(used).collect()
+        self.lock().values().flat_map(used).collect()
     }
 
     /// A receiver that changes whenever a session of the pod does.

@@ -1,4 +1,5 @@
-//! One stream a sidecar: every change of its session, and of the authority and the approval that it rests on, in the moment that it is seen, and a heartbeat
+//! One stream a sidecar: every change of its session (of each of them, where it names several policies), and of the authority and the approval that it
+//! rests on, in the moment that it is seen, and a heartbeat
 //! while what we see is fresh.
 
 use super::hold::{Caller, recorded};
@@ -6,10 +7,10 @@ use super::mint::Desk;
 use super::streams::Place;
 use super::view;
 use bytes::Bytes;
-use exeat_crds::CredentialSession;
 use exeat_crds::v1alpha1::Holder;
+use exeat_crds::{CredentialSession, pod_policies};
 use exeat_runtime::shutdown::Shutdown;
-use exeat_wire::StreamMessage;
+use exeat_wire::{StreamLine, StreamMessage};
 use futures::{Stream, stream};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -62,7 +63,10 @@ async fn feed(
     let mut changes = desk.view.listen(&caller.pod.pod_uid);
     let mut heartbeat = interval(HEARTBEAT);
     let end = Instant::now() + LIFE + LIFE.mul_f64(rand::random::<f64>() / 2.0);
-    let mut told: Option<StreamMessage> = None;
+    let mut told: Vec<Told> = match &caller.policies[..] {
+        [] => vec![Told::default()],
+        named => named.iter().map(|name| Told { policy: Some(name.clone()), message: None }).collect(),
+    };
     let (since, opened) = (desk.clock.now(), Instant::now());
     let mut new = true;
     loop {
@@ -75,20 +79,26 @@ async fn feed(
             holder = Some(other);
         }
         let now = desk.clock.now();
-        let message = view::message(&sessions, |session| desk.view.stands(session, now), now);
-        if told.as_ref() != Some(&message) {
-            lines.send(Ok(line(&message))).await?;
-            told = Some(message);
+        for told in &mut told {
+            let own = view::of_policy(sessions.clone(), told.policy.as_deref());
+            let message = view::message(&own, |session| desk.view.stands(session, now), now);
+            if told.message.as_ref() != Some(&message) {
+                lines.send(Ok(line(told.policy.as_deref(), &message))).await?;
+                told.message = Some(message);
+            }
         }
-        if opened.elapsed() >= SETTLED
-            && let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now))
-        {
-            new &= !desk.note_stream(session, since, new).await;
+        let used = view::in_use(&sessions, now);
+        if opened.elapsed() >= SETTLED && !used.is_empty() {
+            let mut noted = true;
+            for session in used {
+                noted &= desk.note_stream(session, since, new).await;
+            }
+            new &= !noted;
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(()) },
             _ = heartbeat.tick() => if desk.view.is_fresh() {
-                lines.send(Ok(line(&StreamMessage::Heartbeat))).await?;
+                lines.send(Ok(line(None, &StreamMessage::Heartbeat))).await?;
             },
             // Its place is free at once, not at the next heartbeat.
             () = lines.closed() => return Ok(()),
@@ -100,12 +110,20 @@ async fn feed(
 
 /// The record that binds another key than the caller's, and is not the one that the stream was judged by.
 fn taken_over(sessions: &[Arc<CredentialSession>], caller: &Caller, judged: Option<&Holder>) -> Option<Holder> {
-    let first = sessions.iter().find(|s| s.spec.request.number == 1)?;
+    let first = sessions.iter().find(|s| pod_policies::is_anchor(&s.spec.request))?;
     recorded(first).filter(|r| r.key != caller.key && Some(*r) != judged).cloned()
 }
 
-fn line(message: &StreamMessage) -> Bytes {
-    let mut text = serde_json::to_vec(message).unwrap_or_default();
+/// What a sidecar was told last of one of its policies; of its only one, where none is named.
+#[derive(Default)]
+struct Told {
+    policy: Option<String>,
+    message: Option<StreamMessage>,
+}
+
+fn line(policy: Option<&str>, message: &StreamMessage) -> Bytes {
+    let line = StreamLine { policy: policy.map(str::to_owned), message: message.clone() };
+    let mut text = serde_json::to_vec(&line).unwrap_or_default();
     text.push(b'\n');
     Bytes::from(text)
 }

@@ -144,11 +144,13 @@ impl Desk {
             if self.streams.is_open(pod_uid) {
                 return;
             }
-            let now = self.clock.now();
             let sessions = self.view.of_pod(pod_uid);
-            let Some(session) = view::current(&sessions, now).filter(|s| view::usable(s, now)) else { return };
             let ours = |record: &StreamRecord| loses(Some(record), &self.streams.replica);
-            if self.change_stream(session, |old| with_loss(old, lost, ours)).await {
+            let mut settled = true;
+            for session in view::in_use(&sessions, self.clock.now()) {
+                settled &= self.change_stream(session, |old| with_loss(old, lost, ours)).await;
+            }
+            if settled {
                 return;
             }
         }

@@ -21,6 +21,26 @@ pub fn current(sessions: &[Arc<CredentialSession>], now: Timestamp) -> Option<&A
     newest(usable).or_else(|| newest(|_, _| true))
 }
 
+/// The sessions of one policy of a pod; of all, where none is named.
+pub fn of_policy(mut sessions: Vec<Arc<CredentialSession>>, policy: Option<&str>) -> Vec<Arc<CredentialSession>> {
+    sessions.retain(|s| policy.is_none_or(|policy| s.spec.request.policy_ref.name == policy));
+    sessions
+}
+
+/// The sessions that a pod uses, at most one of each policy.
+pub fn in_use(sessions: &[Arc<CredentialSession>], now: Timestamp) -> Vec<&Arc<CredentialSession>> {
+    let mut newest: Vec<&Arc<CredentialSession>> = Vec::new();
+    for session in sessions.iter().filter(|s| usable(s, now)) {
+        let request = &session.spec.request;
+        match newest.iter_mut().find(|s| s.spec.request.policy_ref.name == request.policy_ref.name) {
+            Some(known) if known.spec.request.number < request.number => *known = session,
+            Some(_) => {}
+            None => newest.push(session),
+        }
+    }
+    newest
+}
+
 /// Whether a session may be used as far as its own status says: revoked, ended and expired ones may not.
 pub fn usable(session: &CredentialSession, now: Timestamp) -> bool {
     let Some(status) = &session.status else { return false };

@@ -106,3 +106,18 @@ fn while_people_are_asked_agents_are_told_to_come_back_later() {
         "{told:?}"
     );
 }
+
+#[test]
+fn of_several_policies_each_has_a_session_in_use() {
+    let of = |policy: &str, number: i32, until: &str| {
+        let mut session = active(number, until);
+        Arc::make_mut(&mut session).spec.request.policy_ref.name = policy.into();
+        session
+    };
+    let all = vec![of("a", 1, LATER), of("b", 1, LATER), of("a", 2, LATER), of("b", 2, "2026-01-01T12:00:00Z")];
+    let used: Vec<_> =
+        in_use(&all, now()).iter().map(|s| (s.spec.request.policy_ref.name.as_str(), s.spec.request.number)).collect();
+    assert_eq!(used, [("a", 2), ("b", 1)]);
+    assert_eq!(of_policy(all.clone(), Some("b")).len(), 2);
+    assert_eq!(of_policy(all, None).len(), 4, "a sidecar that names none is told of its pod's");
+}

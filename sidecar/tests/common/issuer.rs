@@ -1,15 +1,19 @@
 //! The issuer's side of the wire.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use exeat_wire::{CREDENTIAL_PATH, CredentialResponse, HOLDER_HEADER, Refusal, STREAM_PATH, StreamMessage};
+use axum::{Json, Router};
+use exeat_wire::{
+    CREDENTIAL_PATH, CredentialRequest, CredentialResponse, HOLDER_HEADER, POLICIES_HEADER, Refusal, STREAM_PATH,
+    StreamLine, StreamMessage,
+};
 use futures::StreamExt;
 use futures::stream;
 use hyper::server::conn::http1;
@@ -43,7 +47,11 @@ pub struct Script {
     pub streams: watch::Sender<u32>,
     /// While false, calls for a credential hang.
     pub open: watch::Sender<bool>,
-    pub lines: broadcast::Sender<StreamMessage>,
+    pub lines: broadcast::Sender<StreamLine>,
+    /// Answers to calls that name a policy.
+    pub by_policy: Mutex<HashMap<String, Says>>,
+    /// The policies that streams were opened for.
+    pub named: Mutex<Vec<String>>,
     pub holders: Mutex<Vec<String>>,
 }
 
@@ -66,6 +74,8 @@ impl TestIssuer {
             streams: watch::Sender::new(0),
             open: watch::Sender::new(true),
             lines: broadcast::Sender::new(64),
+            by_policy: Mutex::default(),
+            named: Mutex::default(),
             holders: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -86,9 +96,18 @@ impl TestIssuer {
 
     /// Says `message` on the open stream.
     pub async fn push(&self, message: StreamMessage) {
+        self.push_line(StreamLine { policy: None, message }).await;
+    }
+
+    /// Says `message` of one of several policies.
+    pub async fn push_of(&self, policy: &str, message: StreamMessage) {
+        self.push_line(StreamLine { policy: Some(policy.into()), message }).await;
+    }
+
+    async fn push_line(&self, line: StreamLine) {
         let mut streams = self.script.streams.subscribe();
         timeout(PATIENCE, streams.wait_for(|streams| *streams > 0)).await.unwrap().unwrap();
-        self.script.lines.send(message).unwrap();
+        self.script.lines.send(line).unwrap();
     }
 
     /// Waits until `count` calls for a credential were made.
@@ -137,14 +156,19 @@ impl TestIssuer {
     }
 }
 
-async fn credential(State(script): State<Arc<Script>>, headers: HeaderMap) -> Response {
+async fn credential(
+    State(script): State<Arc<Script>>,
+    headers: HeaderMap,
+    Json(request): Json<CredentialRequest>,
+) -> Response {
     if headers["authorization"] != format!("Bearer {IDENTITY}") {
         return (StatusCode::IM_A_TEAPOT, "the identity token is not as in the file").into_response();
     }
     script.holders.lock().unwrap().push(headers[HOLDER_HEADER].to_str().unwrap().to_owned());
     script.fetches.send_modify(|fetches| *fetches += 1);
     script.open.subscribe().wait_for(|open| *open).await.unwrap();
-    let says = script.says.lock().unwrap().clone();
+    let of_policy = request.policy.and_then(|policy| script.by_policy.lock().unwrap().get(&policy).cloned());
+    let says = of_policy.unwrap_or_else(|| script.says.lock().unwrap().clone());
     let (status, body) = match says {
         Says::Credential(response) => (200, serde_json::to_string(&response).unwrap()),
         Says::Refusal(status, refusal) => (status, serde_json::to_string(&refusal).unwrap()),
@@ -155,7 +179,9 @@ async fn credential(State(script): State<Arc<Script>>, headers: HeaderMap) -> Re
 
 async fn open_stream(State(script): State<Arc<Script>>, headers: HeaderMap) -> Response {
     assert!(headers.contains_key(HOLDER_HEADER));
-    let first = script.state.lock().unwrap().clone();
+    let named = headers.get(POLICIES_HEADER).map(|value| value.to_str().unwrap().to_owned());
+    script.named.lock().unwrap().extend(named);
+    let first = StreamLine { policy: None, message: script.state.lock().unwrap().clone() };
     let rest = stream::unfold(script.lines.subscribe(), async |mut lines| {
         let line = lines.recv().await.ok()?;
         Some((line, lines))

@@ -213,6 +213,28 @@ impl World {
         pod_uid: Option<&str>,
         wait: Wait,
     ) -> Self {
+        Self::start_serving(provider, Vec::new(), issuer, roots, pod_uid, wait).await
+    }
+
+    /// A sidecar of several policies.
+    pub async fn several(policies: &[(Provider, &str, Says)]) -> Self {
+        let issuer = TestIssuer::start(Says::Refusal(403, refusal("PolicyNotNamed", false))).await;
+        for (_, name, says) in policies {
+            issuer.script.by_policy.lock().unwrap().insert((*name).to_owned(), says.clone());
+        }
+        let roots = issuer.roots.clone();
+        let served = policies.iter().map(|(provider, name, _)| (*provider, (*name).to_owned())).collect();
+        Self::start_serving(policies[0].0, served, issuer, roots, None, Wait::Decision).await
+    }
+
+    async fn start_serving(
+        provider: Provider,
+        policies: Vec<(Provider, String)>,
+        issuer: TestIssuer,
+        roots: String,
+        pod_uid: Option<&str>,
+        wait: Wait,
+    ) -> Self {
         let folder = Folder::new();
         let token_file = folder.path().join("identity");
         std::fs::write(&token_file, format!("{IDENTITY}\n")).unwrap();
@@ -225,6 +247,7 @@ impl World {
             token_file,
             run_dir,
             provider,
+            policies,
             wait,
             pod_uid: pod_uid.map(Into::into),
         };

@@ -4,7 +4,10 @@
 //! | call | answer |
 //! |---|---|
 //! | `POST /v1/credential` with [`CredentialRequest`] | 200 [`CredentialResponse`], else a status of 4xx or 5xx and [`Refusal`] |
-//! | `GET /v1/stream` | 200, one [`StreamMessage`] a line (`application/x-ndjson`), open until either side leaves |
+//! | `GET /v1/stream` | 200, one [`StreamLine`] a line (`application/x-ndjson`), open until either side leaves |
+//!
+//! A sidecar that serves several policies names them: the one in each request for a credential, all of them for its stream
+//! ([`POLICIES_HEADER`]), whose lines then say which they are about. One that serves one policy names none.
 //!
 //! Unknown fields are ignored and unknown message types are skipped, so that an issuer may be two minor versions
 //! newer or older than a sidecar.
@@ -18,6 +21,8 @@ pub const CREDENTIAL_PATH: &str = "/v1/credential";
 pub const STREAM_PATH: &str = "/v1/stream";
 /// Header with the holder key: a random value made at each sidecar start, hex, 32 bytes. Two live keys for one pod are refused.
 pub const HOLDER_HEADER: &str = "x-exeat-holder";
+/// Header of the stream's opening: the policies that the sidecar serves, separated by commas. Absent where it is one.
+pub const POLICIES_HEADER: &str = "x-exeat-policies";
 
 /// Asks for the credential of the calling pod's session.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
@@ -29,6 +34,9 @@ pub struct CredentialRequest {
     /// The credential that the sidecar holds, by what names it at its provider ([`VaultCredential::accessor`]): it may be renewed in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
+    /// The policy that is meant, of a pod that holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
 }
 
 /// A minted credential and what the sidecar must know to serve and renew it.
@@ -214,7 +222,18 @@ pub struct Refusal {
 /// [`Refusal::code`] while people are asked: it may be hours until they decide, and agents that can say so should start.
 pub const APPROVAL_PENDING: &str = "ApprovalPending";
 
-/// One line of the stream.
+/// One line of the stream: a message, and of which policy it speaks where the sidecar has named several. Heartbeats speak of none.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct StreamLine {
+    /// Name of the policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// What is said.
+    #[serde(flatten)]
+    pub message: StreamMessage,
+}
+
+/// What a line of the stream says.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
@@ -307,6 +326,21 @@ mod tests {
         assert_eq!((response.digest.as_str(), response.offline_grace_seconds), ("", 60));
         let refusal: Refusal = serde_json::from_str(r#"{"code":"SessionRevoked","message":"m"}"#).unwrap();
         assert!(!refusal.retryable && refusal.retry_after_seconds.is_none() && refusal.session.is_none());
+    }
+
+    #[test]
+    fn a_line_of_one_policy_is_the_message_alone_and_of_several_names_its_own() {
+        let message = StreamMessage::Active { session: "s".into(), digest: "d".into() };
+        let alone = serde_json::to_string(&StreamLine { policy: None, message: message.clone() }).unwrap();
+        assert_eq!(alone, serde_json::to_string(&message).unwrap(), "as every release before has read it");
+        let named = StreamLine { policy: Some("p".into()), message: message.clone() };
+        let line = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<StreamLine>(&line).unwrap(), named);
+        assert_eq!(serde_json::from_str::<StreamMessage>(&line).unwrap(), message, "an older sidecar skips the name");
+        for line in [r#"{"type":"heartbeat"}"#, r#"{"type":"later","policy":"p","a":[1]}"#] {
+            let read: StreamLine = serde_json::from_str(line).unwrap();
+            assert!(matches!(read.message, StreamMessage::Heartbeat | StreamMessage::Unknown), "{line}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use exeat_runtime::clock::Clock;
 use tokio::sync::watch;
 
 use self::review::{Answer, Request};
+use crate::inject::Found;
 use crate::metrics::Metrics;
 use crate::objects::{LookupError, Objects};
 use crate::settings::{InstallationSettings, Settings};
@@ -69,6 +70,16 @@ impl App {
         let mut settings = self.settings.of(namespace);
         settings.sidecar.accepted_images.extend(self.sidecar_images.borrow().iter().cloned());
         settings
+    }
+
+    /// What there is of the policies that a pod names after the first.
+    async fn further(&self, namespace: &str, names: &[String]) -> Result<Vec<Found>, LookupError> {
+        let mut all = Vec::with_capacity(names.len());
+        for name in names {
+            let Authority { policy, provider } = self.authority(namespace, Some(name)).await?;
+            all.push(Found { policy, provider });
+        }
+        Ok(all)
     }
 
     /// The policy that a pod names, and the provider that the policy names.

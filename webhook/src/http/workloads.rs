@@ -27,10 +27,12 @@ async fn warnings(app: &App, request: &Request) -> Option<Vec<String>> {
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let (asked, _) = annotations::read(&annotations);
     let authority = app.authority(namespace, asked.policy.as_deref()).await.ok()?;
+    let further = app.further(namespace, &asked.further).await.ok()?;
     let context = InjectContext {
         namespace,
         policy: authority.policy.as_ref(),
         provider: authority.provider.as_ref(),
+        further: &further,
         settings: &app.settings(namespace),
         issuer_ca: "",
         requester: None,

@@ -113,7 +113,8 @@ pub(crate) fn is_injected_mount(mount: &VolumeMount) -> bool {
 pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
     drop_net_raw(container);
     let skipped = plan.skip.contains(&container.name);
-    let fixed = if skipped { Vec::new() } else { fixed_env(plan.kind, plan.port, plan.aws_token) };
+    let of_kind = |(kind, _): &(Kind, String)| fixed_env(*kind, plan.port, plan.aws_token);
+    let fixed: Vec<EnvVar> = if skipped { Vec::new() } else { plan.policies.iter().flat_map(of_kind).collect() };
     let mut env = container.env.take().unwrap_or_default();
     env.retain(|old| {
         !is_injected(old) || fixed.iter().any(|new| new.name == old.name) || old.name == METADATA_DISABLED
@@ -125,10 +126,10 @@ pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
     if skipped {
         mounts.retain(|mount| !is_injected_mount(mount));
     } else {
-        if let Some(region) = plan.region {
+        if let Some(region) = &plan.region {
             set_region(&mut env, region);
         }
-        if let Some(project) = plan.project
+        if let Some(project) = &plan.project
             && !env.iter().any(|e| e.name == PROJECT)
         {
             env.push(literal(PROJECT, project));

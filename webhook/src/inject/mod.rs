@@ -16,7 +16,7 @@ use exeat_crds::rules::Kind;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use crate::annotations::{self, AwsToken, Wait};
+use crate::annotations::{self, Asked, AwsToken, Wait};
 use crate::settings::Settings;
 use crate::{pod, refuse};
 
@@ -34,6 +34,8 @@ pub struct InjectContext<'a> {
     pub policy: Option<&'a AgentCredentialPolicy>,
     /// The provider that the policy names, if there is one.
     pub provider: Option<&'a CredentialProvider>,
+    /// The same for the policies that the pod names after the first, in its order.
+    pub further: &'a [Found],
     /// The installation's settings.
     pub settings: &'a Settings,
     /// The roots that the sidecar trusts, as PEM.
@@ -42,24 +44,56 @@ pub struct InjectContext<'a> {
     pub requester: Option<&'a str>,
 }
 
+/// What there is of a policy that a pod names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Found {
+    /// The policy.
+    pub policy: Option<AgentCredentialPolicy>,
+    /// The provider that it names.
+    pub provider: Option<CredentialProvider>,
+}
+
+/// A policy that a pod names, by this name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) policy: Option<&'a AgentCredentialPolicy>,
+    pub(crate) provider: Option<&'a CredentialProvider>,
+}
+
+/// The policies that a pod names, with what there is of them.
+fn named<'a>(asked: &'a Asked, context: &InjectContext<'a>) -> Vec<Named<'a>> {
+    let first = asked.policy.as_deref().map(|name| Named { name, policy: context.policy, provider: context.provider });
+    let further = asked.further.iter().enumerate().map(|(i, name)| {
+        let found = context.further.get(i);
+        Named {
+            name,
+            policy: found.and_then(|found| found.policy.as_ref()),
+            provider: found.and_then(|found| found.provider.as_ref()),
+        }
+    });
+    first.into_iter().chain(further).collect()
+}
+
 /// A pod with its sidecar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Injected {
     /// The pod.
     pub pod: Pod,
-    /// What people must approve before it gets credentials.
-    pub needed: Option<Needed>,
+    /// What people must approve before it gets credentials, by policy.
+    pub needed: Vec<Needed>,
 }
 
 /// What is injected into one pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan<'a> {
-    pub(crate) kind: Kind,
+    /// Kind and name of each of the pod's policies: one of a kind, so that paths and variables say whose they are.
+    pub(crate) policies: Vec<(Kind, String)>,
     pub(crate) port: u16,
     pub(crate) aws_token: AwsToken,
-    pub(crate) region: Option<&'a str>,
+    pub(crate) region: Option<String>,
     /// Google Cloud: the project that agents are given as their own.
-    pub(crate) project: Option<&'a str>,
+    pub(crate) project: Option<String>,
     /// Whether the sidecar is Google's metadata server by its own name too.
     pub(crate) metadata_host: bool,
     pub(crate) skip: BTreeSet<String>,
@@ -68,7 +102,7 @@ pub(crate) struct Plan<'a> {
     /// Whether all other containers request what they are limited to.
     pub(crate) guaranteed: bool,
     pub(crate) wait: Wait,
-    pub(crate) needed: Option<Needed>,
+    pub(crate) needed: Vec<Needed>,
 }
 
 /// Gives a pod its sidecar, and its containers the way to it.
@@ -96,31 +130,41 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
     let (asked, mut problems) = annotations::read(&annotations);
     let spec = pod.spec.clone().unwrap_or_default();
     problems.extend(refuse::shape(&spec, &asked, context.settings));
-    let needed = refuse::authority(pod, &spec, &asked, context).unwrap_or_else(|problem| {
-        problems.push(problem);
-        None
-    });
-    let kind = context.provider.and_then(|provider| authority::kind_of(provider).ok());
-    if let Some(kind) = kind {
-        problems.extend(refuse::shadows(&spec, &asked, kind));
+    let named = named(&asked, context);
+    let (mut policies, mut needed, mut region, mut project) = (Vec::new(), Vec::new(), None, None);
+    for policy in &named {
+        match refuse::authority(pod, &spec, policy, context) {
+            Ok(asks) => needed.extend(asks),
+            // What is wrong with the pod is wrong for each of its policies.
+            Err(problem) if problems.contains(&problem) => {}
+            Err(problem) => problems.push(problem),
+        }
+        let kind = policy.provider.and_then(|provider| authority::kind_of(provider).ok());
+        policies.extend(kind.map(|kind| (kind, policy.name.to_owned())));
+        let aws = policy.provider.and_then(|p| p.spec.aws.as_ref());
+        region = region.or(aws.map(|aws| aws.region.clone()));
+        let google = policy.provider.and_then(|p| p.spec.gcp.as_ref());
+        project = project.or(google.map(|gcp| gcp.project.clone()));
     }
-    match kind {
-        Some(kind) if problems.is_empty() => Ok(Plan {
-            kind,
-            port: asked.port,
-            aws_token: asked.aws_token.unwrap_or_default(),
-            region: context.provider.and_then(|p| p.spec.aws.as_ref()).map(|aws| aws.region.as_str()),
-            project: context.provider.and_then(|p| p.spec.gcp.as_ref()).map(|gcp| gcp.project.as_str()),
-            metadata_host: asked.metadata_host,
-            skip: asked.skip,
-            settings: context.settings,
-            issuer_ca: context.issuer_ca,
-            guaranteed: sidecar::is_guaranteed(&spec),
-            wait: asked.wait,
-            needed,
-        }),
-        _ => Err(problems),
+    problems.extend(refuse::kinds(&policies));
+    problems.extend(refuse::shadows(&spec, &asked, &policies));
+    if !problems.is_empty() || policies.len() != named.len() || policies.is_empty() {
+        return Err(problems);
     }
+    Ok(Plan {
+        policies,
+        port: asked.port,
+        aws_token: asked.aws_token.unwrap_or_default(),
+        region,
+        project,
+        metadata_host: asked.metadata_host,
+        skip: asked.skip.clone(),
+        settings: context.settings,
+        issuer_ca: context.issuer_ca,
+        guaranteed: sidecar::is_guaranteed(&spec),
+        wait: asked.wait,
+        needed,
+    })
 }
 
 fn apply(spec: &mut PodSpec, plan: &Plan<'_>) {

@@ -115,12 +115,16 @@ fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
     let mut env = vec![
         literal("EXEAT_ISSUER_URL", &plan.settings.issuer_url),
         literal("EXEAT_ISSUER_CA", plan.issuer_ca),
-        literal("EXEAT_PROVIDER", plan.kind.as_str()),
+        literal("EXEAT_PROVIDER", plan.policies.first().map_or("", |(kind, _)| kind.as_str())),
         literal("EXEAT_LISTEN_PORT", &plan.port.to_string()),
         literal("EXEAT_LOG", &plan.settings.sidecar.log_level),
         pod_uid(POD_UID),
     ];
-    if plan.aws_token == AwsToken::Env || plan.kind == Kind::Azure {
+    if plan.policies.len() > 1 {
+        let each: Vec<String> = plan.policies.iter().map(|(kind, name)| format!("{}:{name}", kind.as_str())).collect();
+        env.push(literal("EXEAT_POLICIES", &each.join(",")));
+    }
+    if plan.aws_token == AwsToken::Env || plan.policies.iter().any(|(kind, _)| *kind == Kind::Azure) {
         env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
     }
     if plan.wait == Wait::Approval {
@@ -165,6 +169,6 @@ fn startup_probe(plan: &Plan<'_>) -> Probe {
 /// How long start-up may take. Where it waits for people it lasts as long as they are asked.
 fn probe_seconds(plan: &Plan<'_>) -> i32 {
     let asked = |needed: &Needed| needed.demand.deadline.as_secs().saturating_add(PROBE_AFTER_DEADLINE);
-    let asked = plan.needed.as_ref().filter(|_| plan.wait == Wait::Approval).map_or(0, asked);
+    let asked = plan.needed.iter().filter(|_| plan.wait == Wait::Approval).map(asked).max().unwrap_or(0);
     i32::try_from(asked).unwrap_or(i32::MAX).max(PROBE_SECONDS)
 }

@@ -9,15 +9,16 @@ use crate::annotations::Asked;
 use crate::inject::{LOOPBACK, METADATA_HOSTS, UNPRIVILEGED_PORTS};
 use crate::message::refused;
 
-pub(super) fn check(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused> {
+pub(super) fn check(spec: &PodSpec, asked: &Asked, policies: &[(Kind, String)]) -> Vec<Refused> {
     let mut problems = Vec::new();
-    if kind == Kind::Gcp {
+    let google = policies.iter().any(|(kind, _)| *kind == Kind::Gcp);
+    if google {
         problems.extend(aliases(spec));
     }
     if !asked.metadata_host {
         return problems;
     }
-    if kind != Kind::Gcp {
+    if !google && !policies.is_empty() {
         problems.push(refused(
             Reason::AnnotationInvalid,
             format_args!("annotation {}", names::GCP_METADATA_HOST),

@@ -14,7 +14,7 @@ use exeat_crds::{authority, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use crate::annotations::{Asked, AwsToken};
-use crate::inject::InjectContext;
+use crate::inject::{InjectContext, Named};
 use crate::message::refused;
 use crate::pod;
 use crate::settings::Settings;
@@ -29,10 +29,11 @@ pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<R
 }
 
 /// What would keep an SDK from asking the sidecar.
-pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused> {
-    let mut problems = shadow::check(spec, asked, kind);
-    problems.extend(metadata::check(spec, asked, kind));
-    if asked.aws_token == Some(AwsToken::Env) && kind != Kind::Aws {
+pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, policies: &[(Kind, String)]) -> Vec<Refused> {
+    let mut problems: Vec<Refused> = policies.iter().flat_map(|(kind, _)| shadow::check(spec, asked, *kind)).collect();
+    problems.extend(metadata::check(spec, asked, policies));
+    let is_aws = policies.is_empty() || policies.iter().any(|(kind, _)| *kind == Kind::Aws);
+    if asked.aws_token == Some(AwsToken::Env) && !is_aws {
         problems.push(refused(
             Reason::AnnotationInvalid,
             format_args!("annotation {}", names::AWS_TOKEN),
@@ -43,17 +44,30 @@ pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused>
     problems
 }
 
-/// Whether the policy that the pod names can hand out anything to it, and who must approve that.
-///
-/// A pod whose annotation names no policy is judged by its annotations already.
+/// Two policies of one kind would share paths, variables and files: nothing could tell whose credential an SDK asks for.
+pub(crate) fn kinds(policies: &[(Kind, String)]) -> Option<Refused> {
+    let (i, (kind, name)) =
+        policies.iter().enumerate().find(|(i, (kind, _))| policies[..*i].iter().any(|(other, _)| other == kind))?;
+    let (_, other) = policies[..i].iter().find(|(other, _)| other == kind)?;
+    Some(refused(
+        Reason::AnnotationInvalid,
+        format_args!("annotation {}", names::POLICY),
+        format_args!(
+            "policies {other:?} and {name:?} are both of a provider of kind {kind}, and a pod has one for each kind"
+        ),
+        format_args!("name one of them and run what needs the other in a pod of its own, or let one policy allow both"),
+    ))
+}
+
+/// Whether a policy that the pod names can hand out anything to it, and who must approve that.
 pub(crate) fn authority(
     pod: &Pod,
     spec: &PodSpec,
-    asked: &Asked,
+    named: &Named<'_>,
     context: &InjectContext<'_>,
 ) -> Result<Option<Needed>, Refused> {
-    let Some(name) = &asked.policy else { return Ok(None) };
-    let policy = context.policy.ok_or_else(|| {
+    let name = named.name;
+    let policy = named.policy.ok_or_else(|| {
         refused(
             Reason::PolicyNotFound,
             format_args!("annotation {}", names::POLICY),
@@ -65,7 +79,7 @@ pub(crate) fn authority(
         )
     })?;
     let of_policy = |problem: Refused| Refused::new(problem.reason, format!("policy {name:?}: {}", problem.message));
-    let authority = authority::resolve(policy, context.provider).map_err(of_policy)?;
+    let authority = authority::resolve(policy, named.provider).map_err(of_policy)?;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let account = pod::service_account(spec);
     authority::covers_pod(policy, account, &labels)?;

@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use clap::Parser;
 use exeat_crds::reason::Refused;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, pod_policies};
 use exeat_webhook::args::Cli;
-use exeat_webhook::{InjectContext, InstallationSettings, NamespaceSidecar, Settings, inject};
+use exeat_webhook::{Found, InjectContext, InstallationSettings, NamespaceSidecar, Settings, inject};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::Deserialize;
@@ -62,7 +62,14 @@ pub(crate) fn provider(name: &str) -> Option<CredentialProvider> {
 /// The policy that the pod names.
 pub(crate) fn named_policy(pod: &Pod) -> Option<AgentCredentialPolicy> {
     let name = pod.metadata.annotations.as_ref().and_then(|all| all.get("exeat.dev/policy"))?;
-    policy(name.trim())
+    policy(name.split(',').next()?.trim())
+}
+
+/// What there is of a policy.
+pub(crate) fn found(name: &str) -> Found {
+    let policy = policy(name);
+    let provider = policy.as_ref().and_then(|policy| provider(&policy.spec.provider_ref.name));
+    Found { policy, provider }
 }
 
 /// Injects as the webhook does, with the policy that the pod names.
@@ -95,7 +102,17 @@ pub(crate) fn injected(
 ) -> Result<Pod, Vec<Refused>> {
     let provider = policy.and_then(|policy| provider(&policy.spec.provider_ref.name));
     let provider = provider.as_ref();
-    let context = InjectContext { namespace: NAMESPACE, policy, provider, settings, issuer_ca: ISSUER_CA, requester };
+    let named = pod_policies::of(&pod.metadata.annotations.clone().unwrap_or_default());
+    let further: Vec<Found> = named.iter().skip(1).map(|name| found(name)).collect();
+    let context = InjectContext {
+        namespace: NAMESPACE,
+        policy,
+        provider,
+        further: &further,
+        settings,
+        issuer_ca: ISSUER_CA,
+        requester,
+    };
     inject(pod, &context).map(|injected| injected.pod)
 }
 

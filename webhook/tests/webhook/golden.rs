@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::{NAMESPACE, OWN_SIDECAR, injected, installation, named_policy, yaml};
 
 /// Each with the person who creates the pod, if one does.
-const CASES: [(&str, Option<&str>); 15] = [
+const CASES: [(&str, Option<&str>); 16] = [
     ("aws", None),
     ("aws-already-configured", None),
     ("aws-env-token", None),
@@ -24,6 +24,7 @@ const CASES: [(&str, Option<&str>); 15] = [
     ("gcp-metadata-host", None),
     ("kubernetes", None),
     ("kubernetes-port", None),
+    ("several", None),
     ("vault", None),
 ];
 

@@ -50,6 +50,28 @@ fn a_changed_annotation_leaves_nothing_stale() {
 }
 
 #[test]
+fn policies_that_are_named_later_are_taken_in_and_those_that_go_leave_nothing() {
+    let one = pod_with("{}");
+    let several = json!({"metadata": {"annotations": {"exeat.dev/policy": "report-writer,pod-reader,secret-reader"}}});
+    let later = inject_pod(&merged(&inject_pod(&one).unwrap(), &several)).unwrap();
+    let fresh = inject_pod(&merged(&one, &several)).unwrap();
+    let names = |pod: &Pod| -> std::collections::BTreeSet<String> {
+        spec(pod).containers[0].env.iter().flatten().map(|e| e.name.clone()).collect()
+    };
+    assert_eq!(names(&later), names(&fresh));
+    for name in ["AWS_CONTAINER_CREDENTIALS_FULL_URI", "KUBECONFIG", "VAULT_ADDR"] {
+        assert!(names(&fresh).contains(name), "{name}");
+    }
+    assert_eq!(spec(&later).init_containers, spec(&fresh).init_containers);
+    assert_eq!(inject_pod(&fresh).unwrap(), fresh, "twice is once");
+    let back =
+        inject_pod(&merged(&later, &json!({"metadata": {"annotations": {"exeat.dev/policy": "pod-reader"}}}))).unwrap();
+    assert!(!names(&back).contains("VAULT_ADDR") && !names(&back).contains("AWS_CONTAINER_CREDENTIALS_FULL_URI"));
+    let sidecar = &spec(&back).init_containers.as_ref().unwrap()[0];
+    assert!(!sidecar.env.iter().flatten().any(|e| e.name == "EXEAT_POLICIES"), "one policy is served as ever");
+}
+
+#[test]
 fn a_container_that_is_skipped_later_loses_what_it_was_given() {
     let two = pod_with("spec: {containers: [{name: app, image: a}, {name: helper, image: h}]}");
     let injected = inject_pod(&two).unwrap();

@@ -192,6 +192,32 @@ fn annotations_that_cannot_be_read() {
             &["annotation exeat.dev/budget", "known are exeat.dev/policy"],
         ),
         (
+            "metadata: {annotations: {exeat.dev/policy: 'report-writer,report-cleaner'}}",
+            "AnnotationInvalid",
+            &[
+                "annotation exeat.dev/policy",
+                "\"report-writer\" and \"report-cleaner\"",
+                "kind aws",
+                "a pod of its own",
+            ],
+        ),
+        (
+            "metadata: {annotations: {exeat.dev/policy: 'report-writer,pod-reader,report-writer'}}",
+            "AnnotationInvalid",
+            &["annotation exeat.dev/policy", "\"report-writer\" twice"],
+        ),
+        (
+            "metadata: {annotations: {exeat.dev/policy: 'report-writer,,pod-reader'}}",
+            "AnnotationInvalid",
+            &["annotation exeat.dev/policy", "\"\" can't be the name"],
+        ),
+        (
+            "metadata: {annotations: {exeat.dev/policy: 'report-writer,pod-reader', exeat.dev/allow: 's3:GetObject on arn:aws:s3:::reports/*'}}",
+            "AnnotationInvalid",
+            &["annotation exeat.dev/allow", "several policies", "a pod for each"],
+        ),
+        ("metadata: {annotations: {exeat.dev/policy: 'report-writer,missing'}}", "PolicyNotFound", &["\"missing\""]),
+        (
             "metadata: {annotations: {policy.exeat.dev/app: report-writer}}",
             "NotImplemented",
             &["annotation policy.exeat.dev/app", "exeat.dev/policy"],

@@ -4,7 +4,7 @@ use exeat_sidecar::args::Provider;
 use exeat_sidecar::lines::Lines;
 use exeat_sidecar::machine::{Event, Held, Machine};
 use exeat_sidecar::snapshot::Snapshot;
-use exeat_wire::{CredentialRequest, CredentialResponse, Refusal, StreamMessage};
+use exeat_wire::{CredentialRequest, CredentialResponse, Refusal, StreamLine, StreamMessage};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +37,7 @@ impl Target for Wire {
             "message",
             "retryable",
             "retryAfterSeconds",
+            "policy",
             "kind",
             "aws",
             "kubernetes",
@@ -58,6 +59,7 @@ impl Target for Wire {
         let mut read = Vec::new();
         read.extend(stable::<CredentialRequest>(input)?.map(|_| "request"));
         read.extend(stable::<Refusal>(input)?.map(|_| "refusal"));
+        read.extend(stable::<StreamLine>(input)?.and_then(|line| line.policy).map(|_| "line"));
         if let Some(message) = stable::<StreamMessage>(input)? {
             read.push(match message {
                 StreamMessage::Heartbeat => "heartbeat",

@@ -7,19 +7,19 @@ use super::context::{Context, Outcome};
 use super::error::Error;
 use super::session::end::{AgentEnd, of_pod};
 use crate::audit::AuditEvent;
-use exeat_crds::{CredentialSession, authority, names};
+use exeat_crds::{CredentialSession, authority, names, pod_policies};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, PostParams};
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 use plan::{Facts, Plan, plan};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How soon a pod of a namespace with too many waiting sessions is looked at again.
-const CROWDED: Duration = Duration::from_secs(10);
+const CROWDED: SignedDuration = SignedDuration::from_secs(10);
 
-/// Opens the next session of a pod where one is due.
+/// Opens the next session of each of a pod's policies where one is due.
 ///
 /// # Errors
 /// What the API server refused; it is tried again.
@@ -31,26 +31,43 @@ pub async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, E
     }
     let Some(uid) = pod.uid() else { return Ok(Action::await_change()) };
     let sessions = context.caches.sessions_of(&uid);
-    let policy = pod
-        .annotations()
-        .get(names::POLICY)
-        .and_then(|name| context.caches.policy(&pod.namespace().unwrap_or_default(), name));
+    let (mut soonest, mut failed) = (None, None);
+    for name in pod_policies::of(pod.annotations()) {
+        match open_next(&pod, &name, &sessions, &context, now).await {
+            Ok(at) => soonest = [soonest, at].into_iter().flatten().min(),
+            // What fails for one policy keeps nothing from the others.
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or_else(|| Ok(context.next_look(Outcome::Unchanged, soonest, now)), Err)
+}
+
+/// Opens the pod's next session of one of its policies, where one is due. Returns when time alone changes something.
+async fn open_next(
+    pod: &Pod,
+    name: &str,
+    sessions: &[Arc<CredentialSession>],
+    context: &Context,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    let namespace = pod.namespace().unwrap_or_default();
+    let policy = context.caches.policy(&namespace, name);
     let provider = policy.as_ref().and_then(|p| context.caches.provider(&p.spec.provider_ref.name));
     let authority = policy.as_ref().and_then(|p| authority::resolve(p, provider.as_deref()).ok());
-    let facts = Facts { pod: &pod, sessions: &sessions, policy: policy.as_deref(), authority: authority.as_ref() };
+    let facts = Facts { pod, name, sessions, policy: policy.as_deref(), authority: authority.as_ref() };
     match plan(&facts, now) {
-        Plan::Wait(at) => Ok(context.next_look(Outcome::Unchanged, at, now)),
-        Plan::Open(session) if is_crowded(&session, &context) => {
-            tracing::warn!(pod = %pod.name_any(), namespace = ?pod.namespace(), "too many sessions wait in this namespace: no further one is opened");
-            Ok(Action::requeue(CROWDED))
+        Plan::Wait(at) => Ok(at),
+        Plan::Open(session) if is_crowded(&session, context) => {
+            tracing::warn!(pod = %pod.name_any(), namespace, "too many sessions wait in this namespace: no further one is opened");
+            Ok(now.checked_add(CROWDED).ok())
         }
         Plan::Open(mut session) => {
             let agent = &mut session.spec.request.agent;
             if let Some(owner) = agent.workload.take() {
-                agent.workload = Some(owner::root(&context.client, &pod.namespace().unwrap_or_default(), owner).await?);
+                agent.workload = Some(owner::root(&context.client, &namespace, owner).await?);
             }
-            create(&session, &context).await?;
-            Ok(context.next_look(Outcome::Changed, None, now))
+            create(&session, context).await?;
+            Ok(None)
         }
     }
 }

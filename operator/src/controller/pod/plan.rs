@@ -9,7 +9,7 @@ use exeat_crds::v1alpha1::{
     Agent, AgentCredentialPolicy, CredentialSession, CredentialSessionSpec, NameRef, ObjectRef, OnExpiry, Phase,
     Requester, SessionRequest,
 };
-use exeat_crds::{duration, names};
+use exeat_crds::{duration, names, pod_policies};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -33,18 +33,21 @@ pub enum Plan {
 pub struct Facts<'a> {
     /// The pod: alive and injected.
     pub pod: &'a Pod,
-    /// The sessions that it has or had.
+    /// The policy that is planned for: a pod that names several has sessions of each, which know nothing of each other.
+    pub name: &'a str,
+    /// The sessions that the pod has or had, of whatever policy.
     pub sessions: &'a [Arc<CredentialSession>],
-    /// The policy that it names.
+    /// The policy of that name.
     pub policy: Option<&'a AgentCredentialPolicy>,
     /// What that policy may hand out now.
     pub authority: Option<&'a Authority>,
 }
 
-/// Plans. The newest session alone decides: a person's revocation and a finished agent are final, an expiry is renewed as the policy
+/// Plans. The newest session of the policy alone decides: a person's revocation and a finished agent are final, an expiry is renewed as the policy
 /// says, and a change of authority opens a session that is decided afresh.
 pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
-    let Some(newest) = facts.sessions.iter().max_by_key(|s| s.spec.request.number) else {
+    let own = facts.sessions.iter().filter(|s| s.spec.request.policy_ref.name == facts.name);
+    let Some(newest) = own.max_by_key(|s| s.spec.request.number) else {
         return open(facts, 1);
     };
     let request = &newest.spec.request;
@@ -82,13 +85,12 @@ fn renewal(status: &exeat_crds::v1alpha1::CredentialSessionStatus, authority: Op
 fn open(facts: &Facts<'_>, number: i32) -> Plan {
     let pod = facts.pod;
     let annotations = pod.annotations();
-    let Some(policy_name) = annotations.get(names::POLICY) else { return Plan::Wait(None) };
     let (Some(pod_uid), Some(namespace)) = (pod.uid(), pod.namespace()) else { return Plan::Wait(None) };
     let ask = facts.authority.and_then(|a| authority::ask_of_pod(a, annotations).ok()).unwrap_or_default();
     let PodAsk { allow, duration: asked, justification } = ask;
     let request = SessionRequest {
         policy_ref: ObjectRef {
-            name: policy_name.clone(),
+            name: facts.name.to_owned(),
             uid: facts.policy.and_then(ResourceExt::uid).unwrap_or_else(|| UNRESOLVED.to_owned()),
         },
         provider_ref: NameRef {
@@ -101,6 +103,7 @@ fn open(facts: &Facts<'_>, number: i32) -> Plan {
             workload: controller_of(pod.owner_references()),
         },
         number,
+        primary: pod_policies::primary(annotations),
         requester: requester(pod),
         holder_key: None,
         allow,
@@ -108,7 +111,7 @@ fn open(facts: &Facts<'_>, number: i32) -> Plan {
         justification,
     };
     let mut session = CredentialSession::new(
-        &names::session_name(&pod.name_any(), &pod_uid, policy_name, number),
+        &names::session_name(&pod.name_any(), &pod_uid, facts.name, number),
         CredentialSessionSpec { request, revoke: None },
     );
     session.metadata = ObjectMeta {

@@ -1,5 +1,6 @@
 use super::*;
 use exeat_crds::CredentialProvider;
+use proptest::prelude::*;
 use serde_json::json;
 
 fn at(text: &str) -> Timestamp {
@@ -57,7 +58,10 @@ fn run(sessions: &[(i32, &str, &str, &str)], on_expiry: &str, now: &str) -> Plan
         })
         .collect();
     let pod = pod(json!({"exeat.dev/policy": "reader"}));
-    plan(&Facts { pod: &pod, sessions: &sessions, policy: Some(&policy), authority: Some(&authority) }, at(now))
+    plan(
+        &Facts { pod: &pod, name: "reader", sessions: &sessions, policy: Some(&policy), authority: Some(&authority) },
+        at(now),
+    )
 }
 
 fn number(plan: &Plan) -> Option<i32> {
@@ -115,8 +119,55 @@ fn an_unreadable_annotation_never_asks_for_more_than_a_readable_one() {
     let policy = policy("Renew");
     let authority = authority(&policy);
     let pod = pod(json!({"exeat.dev/policy": "reader", "exeat.dev/allow": "nonsense"}));
-    let facts = Facts { pod: &pod, sessions: &[], policy: Some(&policy), authority: Some(&authority) };
+    let facts = Facts { pod: &pod, name: "reader", sessions: &[], policy: Some(&policy), authority: Some(&authority) };
     let Plan::Open(session) = plan(&facts, at("2026-01-01T12:00:00Z")) else { panic!("no session") };
     let judged = authority::ask_of_pod(&authority, pod.annotations());
     assert!(judged.is_err(), "the decision judges the annotations again and denies: {:?}", session.spec.request.allow);
+}
+
+/// Sessions of one policy as the plan for it sees them, and of other policies as it must not.
+fn of_policy(name: &str, number: i32, phase: &str, reason: &str) -> Arc<CredentialSession> {
+    Arc::new(
+        serde_json::from_value(json!({
+            "apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialSession", "metadata": {"name": format!("{name}-{number}")},
+            "spec": {"request": {"policyRef": {"name": name, "uid": "pol"}, "providerRef": {"name": "here"}, "authorityHash": "h",
+                "number": number, "agent": {"serviceAccount": "sa", "pod": {"name": "report-0", "uid": "poduid"}}}},
+            "status": {"phase": phase, "reason": reason, "startedAt": "2026-01-01T12:00:00Z", "expiresAt": "2026-01-01T13:00:00Z"}
+        }))
+        .unwrap(),
+    )
+}
+
+proptest! {
+    /// What one of a pod's policies has next is what it would have if the pod named it alone.
+    #[test]
+    fn policies_of_a_pod_know_nothing_of_each_other(
+        own in prop::collection::vec((1..5_i32, 0..6_usize), 0..4),
+        others in prop::collection::vec((1..9_i32, 0..6_usize), 0..4),
+        minute in 0..90_i64,
+    ) {
+        const STATES: [(&str, &str); 6] = [
+            ("Pending", "Deciding"), ("Active", "Active"), ("Expired", "SessionExpired"), ("Revoked", "SessionRevoked"),
+            ("Revoked", "AuthorityChanged"), ("Completed", "AgentCompleted"),
+        ];
+        let policy = policy("Renew");
+        let authority = authority(&policy);
+        let named = |name: &str, all: &[(i32, usize)]| -> Vec<_> {
+            all.iter().map(|(number, state)| of_policy(name, *number, STATES[*state].0, STATES[*state].1)).collect()
+        };
+        let alone = named("reader", &own);
+        let mixed: Vec<_> = named("writer", &others).into_iter().chain(alone.clone()).collect();
+        let pod = pod(json!({"exeat.dev/policy": "writer,reader"}));
+        let of = |sessions: &[Arc<CredentialSession>]| {
+            let facts = Facts { pod: &pod, name: "reader", sessions, policy: Some(&policy), authority: Some(&authority) };
+            plan(&facts, at("2026-01-01T12:00:00Z") + SignedDuration::from_mins(minute))
+        };
+        let planned = of(&mixed);
+        prop_assert_eq!(&planned, &of(&alone));
+        if let Plan::Open(session) = planned {
+            prop_assert_eq!(&session.spec.request.policy_ref.name, "reader");
+            let taken = mixed.iter().any(|s| s.spec.request.policy_ref.name == "reader" && s.spec.request.number == session.spec.request.number);
+            prop_assert!(!taken, "its number is new among its own");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::v1alpha1::{AgentCredentialPolicy, SessionRequest};
-use exeat_crds::{duration, names};
+use exeat_crds::{duration, names, pod_policies};
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec, VolumeMount};
 use kube::ResourceExt;
 
@@ -40,8 +40,14 @@ pub(super) fn judge_again(
     if service_account(pod) != request.agent.service_account {
         return Err(Refused::new(Reason::PodNotCovered, "the pod runs as another service account than the session's"));
     }
-    if pod.annotations().get(names::POLICY) != Some(&request.policy_ref.name) {
+    if !pod_policies::names(pod.annotations(), &request.policy_ref.name) {
         return Err(Refused::new(Reason::PodNotCovered, "the pod names another policy than the session's"));
+    }
+    if pod_policies::primary(pod.annotations()) != request.primary {
+        return Err(Refused::new(
+            Reason::NotInjected,
+            "the session names another policy as the pod's first than the pod does",
+        ));
     }
     if requester(pod) != request.requester {
         return Err(Refused::new(Reason::NotInjected, "the session names another person than the pod as who asks"));

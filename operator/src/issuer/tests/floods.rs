@@ -49,11 +49,11 @@ fn agents_token(world: &World) -> String {
 }
 
 async fn ask(desk: &Desk, token: &str) -> Result<CredentialResponse, Refusal> {
-    desk.serve(token, "a".into(), None).await
+    desk.serve(token, "a".into(), None, None).await
 }
 
 async fn open(desk: &Desk, token: &str) -> Result<Admitted, Refusal> {
-    desk.admit_stream(token, "a".into()).await
+    desk.admit_stream(token, "a".into(), Vec::new()).await
 }
 
 /// Both calls' refusals.
@@ -166,7 +166,7 @@ async fn a_namespace_has_few_requests_under_way_so_that_another_one_is_answered(
     desk.authenticator.warm_up().await.unwrap();
     let start = |token: String| {
         let desk = Arc::clone(&desk);
-        tokio::spawn(async move { desk.serve(&token, "a".into(), None).await })
+        tokio::spawn(async move { desk.serve(&token, "a".into(), None, None).await })
     };
     let noisy: Vec<_> = (0..3 * UNDER_WAY_OF_NAMESPACE / 2).map(|n| start(add_pod(&world, "noisy", n))).collect();
     for _ in 0..100 {

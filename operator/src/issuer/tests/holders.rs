@@ -13,16 +13,16 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-type Outcome = Result<CredentialResponse, Refusal>;
+pub(super) type Outcome = Result<CredentialResponse, Refusal>;
 
 /// Runs a request of key `a` at one replica and of key `b` at another, for these sessions. `turns` says whose API request is next.
-fn race(world: &World, sessions: [i32; 2], turns: &[bool]) -> [Outcome; 2] {
+pub(super) fn race(world: &World, sessions: &[String; 2], turns: &[bool]) -> [Outcome; 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let gates = [Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0))];
         let requests = [("a", 0), ("b", 1)].map(|(key, n)| {
             let desk = world.desk(Some(Arc::clone(&gates[n])));
-            let session = session_name(sessions[n]);
+            let session = sessions[n].clone();
             tokio::spawn(async move { desk.serve_session(&caller(key), &session).await })
         });
         for second in turns {
@@ -47,7 +47,7 @@ proptest! {
     #[test]
     fn two_replicas_do_not_serve_two_keys(turns in prop::collection::vec(any::<bool>(), 0..40), sessions in any::<[bool; 2]>()) {
         let world = World::new(2);
-        let outcomes = race(&world, sessions.map(|second| if second { 2 } else { 1 }), &turns);
+        let outcomes = race(&world, &sessions.map(|second| session_name(if second { 2 } else { 1 })), &turns);
         let served: Vec<_> = ["a", "b"].into_iter().zip(&outcomes).filter(|(_, o)| o.is_ok()).map(|(key, _)| key).collect();
         prop_assert_eq!(served.len(), 1, "{:?}", outcomes);
         let bound = world.object(&session_name(1))["status"]["issuance"]["holder"]["key"].clone();

@@ -6,5 +6,6 @@ mod gone;
 mod holders;
 mod orphans;
 mod races;
+mod several;
 mod stops;
 mod world;

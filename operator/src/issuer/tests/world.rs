@@ -89,7 +89,7 @@ pub(super) fn caller(key: &str) -> Caller {
         pod: "agent".into(),
         pod_uid: POD_UID.into(),
     };
-    Caller { pod, key: key.into(), held: None }
+    Caller { pod, key: key.into(), held: None, policies: Vec::new() }
 }
 
 /// What kubelet says of the sidecar.
@@ -257,9 +257,14 @@ impl World {
         let provider = Event::Apply(serde_json::from_value(self.object(PROVIDER)).unwrap());
         writers.providers.apply_watcher_event(&provider);
         view.on_provider(&provider);
-        let policy = Event::Apply(serde_json::from_value(self.object(POLICY)).unwrap());
-        writers.policies.apply_watcher_event(&policy);
-        view.on_policy(&policy);
+        // Whatever policy is asked for is the same one.
+        for name in ["reader", "writer"] {
+            let mut policy = self.object(POLICY);
+            policy["metadata"]["name"] = json!(name);
+            let policy = Event::Apply(serde_json::from_value(policy).unwrap());
+            writers.policies.apply_watcher_event(&policy);
+            view.on_policy(&policy);
+        }
         view
     }
 
