@@ -2,6 +2,7 @@
 //! issuer (at every mint) all call [`resolve`], so authority is computed and never remembered.
 
 mod not_built;
+mod observe;
 mod subject;
 
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
@@ -63,6 +64,8 @@ pub struct Authority {
     pub dialect: Option<Dialect>,
     /// Which grants people must approve.
     pub approval: Terms,
+    /// Whether the policy only looks on: the grant is the binding's ceiling, and `allow` narrows nothing.
+    pub observe: bool,
 }
 
 /// Reads a policy against its provider. `provider` is the object that `spec.providerRef` names, if there is one.
@@ -89,7 +92,8 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     rules::names::validate_principal(kind, &policy.spec.principal)
         .map_err(|e| Refused::new(Reason::PrincipalInvalid, format!("spec.principal: {e}")))?;
     let times = Times::read(policy, binding, kind)?;
-    let enforcement = enforcement_of(kind);
+    let observe = observe::check(policy, binding, kind)?;
+    let enforcement = if observe { Enforcement::PrincipalOnly } else { enforcement_of(kind) };
     check_enforcement(enforcement, binding)?;
     let authority = Authority {
         hash: hash(policy, provider, binding),
@@ -106,9 +110,10 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         on_expiry: policy.spec.session.on_expiry,
         enforcement,
         revocation: revocation_of(kind),
-        exceptions: exceptions_of(provider),
+        exceptions: observe::exceptions(observe, exceptions_of(provider)),
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
         approval: Terms::read(policy, binding, kind)?,
+        observe,
     };
     authority.grant(None)?;
     Ok(authority)
@@ -120,15 +125,16 @@ impl Authority {
     /// # Errors
     /// What can't be read, exceeds a ceiling, is wider than the policy, or can't be written as its provider takes it.
     pub fn grant(&self, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
-        let grant = rules::grant(rules::GrantInput {
+        let input = rules::GrantInput {
             kind: self.kind,
             principal: &self.principal,
             policy_allow: &self.allow,
             max_actions: &self.max_actions,
             deny: &self.deny,
             narrowing,
-        })
-        .map_err(|e| Refused::new(e.reason(), e.to_string()))?;
+        };
+        let grant = if self.observe { rules::observe::grant(input) } else { rules::grant(input) }
+            .map_err(|e| Refused::new(e.reason(), e.to_string()))?;
         if let Some(dialect) = self.dialect {
             document(&grant, dialect).map_err(|e| Refused::new(e.reason(), e.to_string()))?;
         }

@@ -17,6 +17,7 @@ pub mod digest;
 pub mod duration;
 pub mod hold;
 pub mod names;
+pub mod observed;
 pub mod reason;
 pub mod rules;
 pub mod text;

@@ -5,7 +5,8 @@ use crate::authority::Authority;
 use crate::reason::{Reason, Refused};
 use crate::rules::Grant;
 use crate::v1alpha1::{
-    Approval, ApprovalRequest, ApprovalScope, CredentialSession, NameRef, Requester, SessionRequest, Workload,
+    Approval, ApprovalRequest, ApprovalScope, CredentialSession, Enforcement, NameRef, Requester, SessionRequest,
+    Workload,
 };
 use crate::{condition, duration};
 use jiff::Timestamp;
@@ -67,6 +68,7 @@ pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp
         principal: asked.grant.principal.clone(),
         allow: asked.grant.allow.clone(),
         deny: asked.grant.deny.clone(),
+        enforcement: Some(authority.enforcement).filter(|e| *e == Enforcement::PrincipalOnly),
         duration: asked.duration(),
         changes: None,
         deadline: deadline.to_string(),
