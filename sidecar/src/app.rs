@@ -17,6 +17,8 @@ use crate::files::RunDir;
 use crate::guard::Guard;
 use crate::issuer::{Issuer, SetupError};
 use crate::metrics::Metrics;
+use crate::observe::report::Reporter;
+use crate::observe::{self, Observed};
 use crate::router::{Shared, router};
 use crate::secret::{Secrets, random_hex};
 use crate::vault::forward::Forward;
@@ -127,7 +129,19 @@ async fn serve(
         provider: settings.provider,
     };
     let issuer = Arc::clone(&parts.issuer);
+    let observed = Arc::new(Observed::default());
+    let datagrams = match settings.observe {
+        true => Some(observe::listen::bind(port).await.map_err(|error| AppError::Listen { port, error })?),
+        false => None,
+    };
     let (agent, snapshots) = Agent::new(parts);
+    let reporter = Arc::new(Reporter::new(
+        Arc::clone(&issuer),
+        snapshots.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&observed),
+        Arc::clone(&metrics),
+    ));
     let shared = Shared {
         guard: Guard::new(port),
         secrets: Secrets::new(loopback, settings.pod_uid),
@@ -137,15 +151,23 @@ async fn serve(
         provider: settings.provider,
         wait: settings.wait,
         forward: Forward::new(Resolver::system()),
+        observed: Arc::clone(&observed),
     };
     let (events, received) = mpsc::channel(QUEUE);
     let mut tasks = JoinSet::new();
     tasks.spawn(agent.run(received));
-    tasks.spawn(stream::run(issuer, events, metrics));
+    tasks.spawn(stream::run(issuer, events, Arc::clone(&metrics)));
+    tasks.spawn(Arc::clone(&reporter).run());
+    if let Some(socket) = datagrams {
+        tasks.spawn(observe::listen::run(socket, observed, metrics));
+    }
     tracing::info!(port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
     tokio::select! {
         _ = server::serve(listener, router(Arc::new(shared))) => Err(AppError::PartEnded("listener")),
         _ = tasks.join_next() => Err(AppError::PartEnded("task that keeps the credential")),
-        () = shutdown.wait() => Ok(()),
+        () = shutdown.wait() => {
+            reporter.finish().await;
+            Ok(())
+        }
     }
 }

@@ -72,6 +72,9 @@ pub struct ServeArgs {
     /// What the start-up probe waits for, where people are asked to approve.
     #[arg(long, env = "EXEAT_WAIT", value_name = "WHAT", default_value = "decision")]
     pub wait: Wait,
+    /// Take the monitoring datagrams of AWS SDKs, by UDP on the same port of 127.0.0.1: the pod's policy is in mode Observe.
+    #[arg(long, env = "EXEAT_OBSERVE")]
+    pub observe: bool,
     /// UID of this pod (downward API metadata.uid).
     #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
     pub pod_uid: Option<String>,
@@ -150,6 +153,8 @@ pub struct Settings {
     pub provider: Provider,
     /// What the start-up probe waits for.
     pub wait: Wait,
+    /// Whether monitoring datagrams are taken.
+    pub observe: bool,
     /// The pod's UID, where it is accepted as the AWS loopback secret.
     pub pod_uid: Option<String>,
 }
@@ -178,6 +183,7 @@ impl TryFrom<ServeArgs> for Settings {
             run_dir: args.run_dir,
             provider,
             wait: args.wait,
+            observe: args.observe && provider == Provider::Aws,
             pod_uid,
         })
     }

@@ -75,6 +75,10 @@ pub struct Metrics {
     pub expiry: IntGauge,
     /// 1 while the stream stands.
     pub stream_connected: IntGauge,
+    /// Monitoring datagrams of AWS SDKs that told of a call.
+    pub observed_datagrams: IntCounter,
+    /// Reports of what was used that the issuer took.
+    pub observed_reports: IntCounter,
     /// Attempts after the first to open the stream.
     pub stream_reconnects: IntCounter,
     phase: IntGaugeVec,
@@ -115,6 +119,14 @@ impl Metrics {
             IntGauge::new("exeat_sidecar_stream_connected", "1 while the stream from the issuer stands")?;
         let stream_reconnects =
             IntCounter::new("exeat_sidecar_stream_reconnects_total", "Attempts to open the stream again")?;
+        let observed_datagrams = IntCounter::new(
+            "exeat_sidecar_observed_datagrams_total",
+            "Monitoring datagrams of AWS SDKs that told of a call, in mode Observe",
+        )?;
+        let observed_reports = IntCounter::new(
+            "exeat_sidecar_observed_reports_total",
+            "Reports of what was used that the issuer took, in mode Observe",
+        )?;
         let phase = IntGaugeVec::new(Opts::new("exeat_sidecar_state", "1 for the present state"), &["state"])?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(rejections.clone()))?;
@@ -123,6 +135,8 @@ impl Metrics {
         registry.register(Box::new(expiry.clone()))?;
         registry.register(Box::new(stream_connected.clone()))?;
         registry.register(Box::new(stream_reconnects.clone()))?;
+        registry.register(Box::new(observed_datagrams.clone()))?;
+        registry.register(Box::new(observed_reports.clone()))?;
         registry.register(Box::new(phase.clone()))?;
         let requests = ["aws", "kubernetes", "json", "vault"].map(|protocol| {
             ["served", "denied", "unavailable"].map(|outcome| requests.with_label_values(&[protocol, outcome]))
@@ -136,6 +150,8 @@ impl Metrics {
             fetch_seconds,
             expiry,
             stream_connected,
+            observed_datagrams,
+            observed_reports,
             stream_reconnects,
             phase,
         };

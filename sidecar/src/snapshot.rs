@@ -34,6 +34,8 @@ struct Served {
     until: Timestamp,
     answers: Answers,
     vault: Option<Arc<Token>>,
+    /// The session, where what is used is told to the issuer.
+    observed: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,7 @@ impl Snapshot {
                 let served = Served {
                     until,
                     vault: held.payload.vault.clone(),
+                    observed: held.observe.then(|| Arc::from(held.session.as_str())),
                     answers: Answers {
                         aws: Answer::ok(held.payload.aws.clone().unwrap_or_default()),
                         json: Answer::ok(held.payload.json.clone()),
@@ -98,6 +101,11 @@ impl Snapshot {
     /// What calls to Vault are made with at `now`.
     pub fn vault(&self, now: Timestamp) -> Option<Arc<Token>> {
         self.held.as_ref().filter(|held| now < held.until)?.vault.clone()
+    }
+
+    /// The session that is served at `now`, where what is used of it is told to the issuer.
+    pub fn observed(&self, now: Timestamp) -> Option<Arc<str>> {
+        self.held.as_ref().filter(|held| now < held.until)?.observed.clone()
     }
 
     /// The answer at `now` to a Kubernetes client that asks for the server's kinds.

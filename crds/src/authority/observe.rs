@@ -45,7 +45,7 @@ pub(super) fn check(policy: &AgentCredentialPolicy, binding: &Binding, kind: Kin
 }
 
 /// Whether calls at this kind of provider can be seen.
-fn can_observe(kind: Kind) -> bool {
+pub fn can_observe(kind: Kind) -> bool {
     matches!(kind, Kind::Aws | Kind::Vault)
 }
 

@@ -44,10 +44,8 @@ pub fn propose(kind: Kind, today: &[Statement], suggested: &Suggested) -> Propos
                 Err(problem) => notes.push(format!("{}: can't be allowed, so it is left out: {problem}", shown(used))),
             },
             _ => {
-                let resources = resources_of(kind, today, &used.action);
-                if resources == ["*"] {
-                    notes.push(format!("{}: on *, since no resource is seen; name what it is used on", used.action));
-                }
+                let (resources, from) = resources_of(kind, today, &used.action);
+                notes.extend(from.map(|from| format!("{}: {from}", used.action)));
                 by_resources.entry(resources).or_default().insert(used.action.clone());
             }
         }
@@ -81,18 +79,25 @@ fn statements(actions: &[String], resources: &[String]) -> Vec<Statement> {
     chunks.map(|(actions, resources)| Statement { actions: actions.to_vec(), resources: resources.to_vec() }).collect()
 }
 
-fn resources_of(kind: Kind, today: &[Statement], action: &str) -> Vec<String> {
+/// The resources, and what to know of them where today's policy does not name them for this very action.
+fn resources_of(kind: Kind, today: &[Statement], action: &str) -> (Vec<String>, Option<&'static str>) {
     let covers = |text: &String| Action::parse(kind, Role::Allow, text).is_ok_and(|pattern| pattern.covers(action));
     let covering = today.iter().filter(|statement| statement.actions.iter().any(covers));
     let named: BTreeSet<String> = covering.flat_map(|statement| statement.resources.iter().cloned()).collect();
     if !named.is_empty() {
-        return named.into_iter().collect();
+        return (named.into_iter().collect(), None);
     }
     let service = action.split(':').next().unwrap_or_default();
     let of_service = |resource: &&String| resource.split(':').nth(2) == Some(service);
     let near: BTreeSet<String> =
         today.iter().flat_map(|statement| &statement.resources).filter(of_service).cloned().collect();
-    if near.is_empty() { vec!["*".to_owned()] } else { near.into_iter().collect() }
+    if near.is_empty() {
+        return (vec!["*".to_owned()], Some("on *, since no resource is seen; name what it is used on"));
+    }
+    (
+        near.into_iter().collect(),
+        Some("on what today's policy names of the service, since no resource is seen; check it"),
+    )
 }
 
 #[cfg(test)]
@@ -134,7 +139,9 @@ mod tests {
                 statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"]),
             ]
         );
-        assert_eq!(proposal.notes, ["sqs:SendMessage: on *, since no resource is seen; name what it is used on"]);
+        let [put, send] = proposal.notes.as_slice() else { panic!("{:?}", proposal.notes) };
+        assert!(put.starts_with("s3:PutObject: on what today's policy names"), "{put}");
+        assert!(send.starts_with("sqs:SendMessage: on *"), "{send}");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("!has(self.session) || !has(self.session.duration) || duration(self.session.duration) >= duration('5m')").message("spec.session.duration: at least 5m"),
     validation = Rule::new("!has(self.session) || !has(self.session.duration) || duration(self.session.duration) <= duration('168h')").message("spec.session.duration: at most 168h"),
-    validation = Rule::new("self.mode == 'Observe' || (has(self.allow) && size(self.allow) > 0)").message("spec.allow: at least one statement, but in mode Observe")
+    validation = Rule::new("(has(self.mode) && self.mode == 'Observe') || (has(self.allow) && size(self.allow) > 0)").message("spec.allow: at least one statement, but in mode Observe")
 )]
 pub struct AgentCredentialPolicySpec {
     /// The CredentialProvider (cluster-scoped). The author needs the verb `use` on it.

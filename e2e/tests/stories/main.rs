@@ -19,6 +19,7 @@ mod install;
 mod kill_switch;
 mod kubernetes;
 mod lifecycle;
+mod observe;
 mod refusals;
 mod samples;
 mod silence;

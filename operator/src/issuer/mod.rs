@@ -7,6 +7,7 @@ mod authn;
 pub mod authorities;
 mod hold;
 pub mod holder;
+mod learn;
 mod mint;
 mod orphans;
 mod probe;

@@ -13,7 +13,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use exeat_crds::reason::Reason;
 use exeat_runtime::shutdown::Shutdown;
-use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, Refusal, STREAM_PATH};
+use exeat_wire::{
+    CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, OBSERVED_PATH, ObservedReport, Refusal, STREAM_PATH,
+};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -26,11 +28,12 @@ pub(super) struct Server {
     pub(super) shutdown: Shutdown,
 }
 
-/// The two calls.
+/// The calls.
 pub(super) fn router(server: Server) -> Router {
     Router::new()
         .route(CREDENTIAL_PATH, post(credential))
         .route(STREAM_PATH, get(open_stream))
+        .route(OBSERVED_PATH, post(observed))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(server)
 }
@@ -66,6 +69,18 @@ async fn open_stream(State(server): State<Server>, headers: HeaderMap) -> Respon
             let headers = [(CONTENT_TYPE, "application/x-ndjson"), (CACHE_CONTROL, "no-store")];
             (headers, Body::from_stream(lines)).into_response()
         }
+        Err(refusal) => refused(&refusal),
+    }
+}
+
+async fn observed(State(server): State<Server>, headers: HeaderMap, Json(report): Json<ObservedReport>) -> Response {
+    let taken = match shown(&headers) {
+        Ok((token, key)) => server.desk.learn(token, key, report).await,
+        Err(refusal) => Err(refusal),
+    };
+    server.desk.metrics.report_answered(taken.as_ref().map_or_else(|r| r.code.as_str(), |()| "Taken"));
+    match taken {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(refusal) => refused(&refusal),
     }
 }

@@ -9,7 +9,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use exeat_wire::{CREDENTIAL_PATH, CredentialResponse, HOLDER_HEADER, Refusal, STREAM_PATH, StreamMessage};
+use exeat_wire::{
+    CREDENTIAL_PATH, CredentialResponse, HOLDER_HEADER, OBSERVED_PATH, ObservedReport, Refusal, STREAM_PATH,
+    StreamMessage,
+};
 use futures::StreamExt;
 use futures::stream;
 use hyper::server::conn::http1;
@@ -45,6 +48,10 @@ pub struct Script {
     pub open: watch::Sender<bool>,
     pub lines: broadcast::Sender<StreamMessage>,
     pub holders: Mutex<Vec<String>>,
+    /// What was told of the agent's calls.
+    pub reports: watch::Sender<Vec<ObservedReport>>,
+    /// How reports are answered: 204, or this refusal.
+    pub refuses: Mutex<Option<Refusal>>,
 }
 
 pub struct TestIssuer {
@@ -67,6 +74,8 @@ impl TestIssuer {
             open: watch::Sender::new(true),
             lines: broadcast::Sender::new(64),
             holders: Mutex::default(),
+            reports: watch::Sender::new(Vec::new()),
+            refuses: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -120,6 +129,7 @@ impl TestIssuer {
         let router = Router::new()
             .route(CREDENTIAL_PATH, post(credential))
             .route(STREAM_PATH, get(open_stream))
+            .route(OBSERVED_PATH, post(observed))
             .with_state(Arc::clone(&self.script));
         let acceptor = self.acceptor.clone();
         self.running = Some(tokio::spawn(async move {
@@ -134,6 +144,22 @@ impl TestIssuer {
                 });
             }
         }));
+    }
+}
+
+async fn observed(
+    State(script): State<Arc<Script>>,
+    headers: HeaderMap,
+    axum::Json(report): axum::Json<ObservedReport>,
+) -> Response {
+    if headers["authorization"] != format!("Bearer {IDENTITY}") || !headers.contains_key(HOLDER_HEADER) {
+        return StatusCode::IM_A_TEAPOT.into_response();
+    }
+    script.reports.send_modify(|reports| reports.push(report));
+    let refuses = script.refuses.lock().unwrap().clone();
+    match refuses {
+        Some(refusal) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(refusal)).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 

@@ -82,6 +82,7 @@ fn response(credential: Credential, now: i64) -> CredentialResponse {
         expires_at: after(now + 1800),
         session_expires_at: after(28_800),
         offline_grace_seconds: 1200,
+        observe: false,
         credential,
     }
 }
@@ -179,6 +180,18 @@ impl World {
         pod_uid: Option<&str>,
         wait: Wait,
     ) -> Self {
+        Self::start_as(provider, issuer, roots, pod_uid, wait, false).await
+    }
+
+    /// With `observe` monitoring datagrams are taken too.
+    pub async fn start_as(
+        provider: Provider,
+        issuer: TestIssuer,
+        roots: String,
+        pod_uid: Option<&str>,
+        wait: Wait,
+        observe: bool,
+    ) -> Self {
         let folder = Folder::new();
         let token_file = folder.path().join("identity");
         std::fs::write(&token_file, format!("{IDENTITY}\n")).unwrap();
@@ -192,6 +205,7 @@ impl World {
             run_dir,
             provider,
             wait,
+            observe,
             pod_uid: pod_uid.map(Into::into),
         };
         let clock = ManualClock::new(start_time());

@@ -4,6 +4,7 @@
 //! plugin changed in between (the service account, an annotation, a new container) is taken into account.
 
 mod agent;
+mod monitor;
 mod sidecar;
 mod volumes;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 use exeat_crds::approval::Needed;
 use exeat_crds::reason::Refused;
 use exeat_crds::rules::Kind;
+use exeat_crds::v1alpha1::Mode;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
@@ -47,6 +49,8 @@ pub struct Injected {
     pub pod: Pod,
     /// What people must approve before it gets credentials.
     pub needed: Option<Needed>,
+    /// What its author should know, where it is let pass all the same.
+    pub warnings: Vec<Refused>,
 }
 
 /// What is injected into one pod.
@@ -63,6 +67,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) guaranteed: bool,
     pub(crate) wait: Wait,
     pub(crate) needed: Option<Needed>,
+    /// Whether the policy only looks on.
+    pub(crate) observe: bool,
+    pub(crate) warnings: Vec<Refused>,
 }
 
 /// Gives a pod its sidecar, and its containers the way to it.
@@ -82,7 +89,7 @@ pub fn inject(pod: &Pod, context: &InjectContext<'_>) -> Result<Injected, Vec<Re
     if let Some(spec) = &mut pod.spec {
         apply(spec, &plan);
     }
-    Ok(Injected { pod, needed: plan.needed })
+    Ok(Injected { pod, needed: plan.needed, warnings: plan.warnings })
 }
 
 fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refused>> {
@@ -95,8 +102,12 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
         None
     });
     let kind = context.provider.and_then(|provider| authority::kind_of(provider).ok());
+    let observe = context.policy.is_some_and(|policy| policy.spec.mode == Mode::Observe);
+    let mut warnings = Vec::new();
     if let Some(kind) = kind {
-        problems.extend(refuse::shadows(&spec, &asked, kind));
+        let shadows = refuse::shadows(&spec, &asked, kind, observe);
+        problems.extend(shadows.refused);
+        warnings = shadows.let_be;
     }
     match kind {
         Some(kind) if problems.is_empty() => Ok(Plan {
@@ -110,6 +121,8 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
             guaranteed: sidecar::is_guaranteed(&spec),
             wait: asked.wait,
             needed,
+            observe,
+            warnings,
         }),
         _ => Err(problems),
     }

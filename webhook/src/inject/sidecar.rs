@@ -122,6 +122,9 @@ fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
     if plan.aws_token == AwsToken::Env {
         env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
     }
+    if plan.observe {
+        env.push(literal("EXEAT_OBSERVE", "true"));
+    }
     if plan.wait == Wait::Approval {
         env.push(literal("EXEAT_WAIT", "approval"));
     }

@@ -18,6 +18,8 @@ use crate::message::refused;
 use crate::pod;
 use crate::settings::Settings;
 
+pub(crate) use self::shadow::Shadows;
+
 /// What can be judged without a policy.
 pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<Refused> {
     let mut problems = host::check(spec);
@@ -27,9 +29,9 @@ pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<R
     problems
 }
 
-/// What would keep an SDK from asking the sidecar.
-pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused> {
-    let mut problems = shadow::check(spec, asked, kind);
+/// What would keep an SDK from asking the sidecar. Where the policy only looks on, what leads past the sidecar is let be.
+pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind, observe: bool) -> Shadows {
+    let Shadows { refused: mut problems, let_be } = shadow::check(spec, asked, kind, observe);
     if asked.aws_token == Some(AwsToken::Env) && kind != Kind::Aws {
         problems.push(refused(
             Reason::AnnotationInvalid,
@@ -38,7 +40,7 @@ pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused>
             "remove it",
         ));
     }
-    problems
+    Shadows { refused: problems, let_be }
 }
 
 /// Whether the policy that the pod names can hand out anything to it, and who must approve that.

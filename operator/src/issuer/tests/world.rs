@@ -11,6 +11,7 @@ use crate::issuer::admit::{Rates, Shares};
 use crate::issuer::authn::signer::{ISSUER, Signer};
 use crate::issuer::authn::{Authenticator, PodIdentity};
 use crate::issuer::hold::Caller;
+use crate::issuer::learn::Learning;
 use crate::issuer::mint::Desk;
 use crate::issuer::providers::Providers;
 use crate::issuer::sessions::View;
@@ -232,7 +233,9 @@ impl World {
         if stale("resourceVersion") || stale("uid") {
             return (409, failure(409, "Conflict"));
         }
-        objects.edit(name, |object| object["status"]["issuance"] = body["status"]["issuance"].clone());
+        // Each is written apart, under a field manager of its own.
+        let field = if body["status"]["suggested"].is_null() { "issuance" } else { "suggested" };
+        objects.edit(name, |object| object["status"][field] = body["status"][field].clone());
         (200, objects.all[name].clone())
     }
 
@@ -332,6 +335,7 @@ impl World {
             flights: Mutex::default(),
             reports: Mutex::default(),
             streams: Streams::new("issuer-0"),
+            learning: Learning::default(),
         }
     }
 }
