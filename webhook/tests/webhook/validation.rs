@@ -106,7 +106,7 @@ fn errors_in_policies() {
 
 #[test]
 fn warnings_about_policies() {
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         (
             "spec: {providerRef: {name: later}}",
             "ProviderNotFound",
