@@ -192,14 +192,10 @@ impl IssuerMetrics {
             Opts::new("exeat_stream_requests_total", "Requests of sidecars for a stream, by reason code."),
             &["reason"],
         )?;
-        let reports = IntCounterVec::new(
-            Opts::new("exeat_observed_reports_total", "Reports of sidecars of what their agents used, by reason code."),
-            &["reason"],
-        )?;
-        registry.register(Box::new(reports.clone()))?;
         registry.register(Box::new(streams.clone()))?;
         registry.register(Box::new(stream_requests.clone()))?;
         registry.register(Box::new(conflicts.clone()))?;
+        let reports = observed_reports(registry)?;
         Ok(Self { requests, latency, issued, mint, revocation, streams, stream_requests, reports, conflicts })
     }
 
@@ -244,6 +240,15 @@ impl IssuerMetrics {
         self.streams.inc();
         StreamGuard(self.streams.clone())
     }
+}
+
+fn observed_reports(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let reports = IntCounterVec::new(
+        Opts::new("exeat_observed_reports_total", "Reports of sidecars of what their agents used, by reason code."),
+        &["reason"],
+    )?;
+    registry.register(Box::new(reports.clone()))?;
+    Ok(reports)
 }
 
 /// One open stream.

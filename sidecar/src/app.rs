@@ -130,10 +130,6 @@ async fn serve(
     };
     let issuer = Arc::clone(&parts.issuer);
     let observed = Arc::new(Observed::default());
-    let datagrams = match settings.observe {
-        true => Some(observe::listen::bind(port).await.map_err(|error| AppError::Listen { port, error })?),
-        false => None,
-    };
     let (agent, snapshots) = Agent::new(parts);
     let reporter = Arc::new(Reporter::new(
         Arc::clone(&issuer),
@@ -156,11 +152,10 @@ async fn serve(
     let (events, received) = mpsc::channel(QUEUE);
     let mut tasks = JoinSet::new();
     tasks.spawn(agent.run(received));
-    tasks.spawn(stream::run(issuer, events, Arc::clone(&metrics)));
-    tasks.spawn(Arc::clone(&reporter).run());
-    if let Some(socket) = datagrams {
-        tasks.spawn(observe::listen::run(socket, observed, metrics));
-    }
+    tasks.spawn(stream::run(issuer, events, metrics));
+    let datagrams = settings.observe.then_some(port);
+    let observing = observe::start(&mut tasks, datagrams, &reporter).await;
+    observing.map_err(|error| AppError::Listen { port, error })?;
     tracing::info!(port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
     tokio::select! {
         _ = server::serve(listener, router(Arc::new(shared))) => Err(AppError::PartEnded("listener")),

@@ -119,14 +119,6 @@ impl Metrics {
             IntGauge::new("exeat_sidecar_stream_connected", "1 while the stream from the issuer stands")?;
         let stream_reconnects =
             IntCounter::new("exeat_sidecar_stream_reconnects_total", "Attempts to open the stream again")?;
-        let observed_datagrams = IntCounter::new(
-            "exeat_sidecar_observed_datagrams_total",
-            "Monitoring datagrams of AWS SDKs that told of a call, in mode Observe",
-        )?;
-        let observed_reports = IntCounter::new(
-            "exeat_sidecar_observed_reports_total",
-            "Reports of what was used that the issuer took, in mode Observe",
-        )?;
         let phase = IntGaugeVec::new(Opts::new("exeat_sidecar_state", "1 for the present state"), &["state"])?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(rejections.clone()))?;
@@ -135,13 +127,12 @@ impl Metrics {
         registry.register(Box::new(expiry.clone()))?;
         registry.register(Box::new(stream_connected.clone()))?;
         registry.register(Box::new(stream_reconnects.clone()))?;
-        registry.register(Box::new(observed_datagrams.clone()))?;
-        registry.register(Box::new(observed_reports.clone()))?;
         registry.register(Box::new(phase.clone()))?;
         let requests = ["aws", "kubernetes", "json", "vault"].map(|protocol| {
             ["served", "denied", "unavailable"].map(|outcome| requests.with_label_values(&[protocol, outcome]))
         });
         let fetches = ["minted", "refused", "failed"].map(|outcome| fetches.with_label_values(&[outcome]));
+        let [observed_datagrams, observed_reports] = observed(&registry)?;
         let metrics = Self {
             registry,
             requests,
@@ -190,6 +181,21 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+/// What is counted in mode Observe: datagrams, and reports.
+fn observed(registry: &Registry) -> Result<[IntCounter; 2], prometheus::Error> {
+    let datagrams = IntCounter::new(
+        "exeat_sidecar_observed_datagrams_total",
+        "Monitoring datagrams of AWS SDKs that told of a call, in mode Observe",
+    )?;
+    let reports = IntCounter::new(
+        "exeat_sidecar_observed_reports_total",
+        "Reports of what was used that the issuer took, in mode Observe",
+    )?;
+    registry.register(Box::new(datagrams.clone()))?;
+    registry.register(Box::new(reports.clone()))?;
+    Ok([datagrams, reports])
 }
 
 #[cfg(test)]

@@ -8,13 +8,30 @@ pub mod report;
 pub mod vault;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exeat_wire::{MAX_OBSERVED, ObservedCall, Operation};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use self::report::Reporter;
 
 /// Most operations that are kept, ever: what a pod sends must not fill the sidecar's memory.
 const MAX_OPERATIONS: usize = 128;
+
+/// Tells what is used, and takes datagrams at `port` of 127.0.0.1 where one is named.
+///
+/// # Errors
+/// When that port is taken.
+pub async fn start(tasks: &mut JoinSet<()>, port: Option<u16>, reporter: &Arc<Reporter>) -> io::Result<()> {
+    tasks.spawn(Arc::clone(reporter).run());
+    if let Some(port) = port {
+        let socket = listen::bind(port).await?;
+        tasks.spawn(listen::run(socket, Arc::clone(&reporter.observed), Arc::clone(&reporter.metrics)));
+    }
+    Ok(())
+}
 
 /// Counts since the last report.
 #[derive(Debug, Default)]

@@ -27,8 +27,8 @@ pub struct Reporter {
     issuer: Arc<Issuer>,
     snapshots: watch::Receiver<Snapshot>,
     clock: Arc<dyn Clock>,
-    observed: Arc<Observed>,
-    metrics: Arc<Metrics>,
+    pub(super) observed: Arc<Observed>,
+    pub(super) metrics: Arc<Metrics>,
     /// The session that was told of last. One report at a time.
     session: Mutex<Option<Arc<str>>>,
 }
