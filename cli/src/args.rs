@@ -4,6 +4,7 @@ use crate::approvals::{self, DecideArgs};
 use crate::audit::AuditCommand;
 use crate::doctor::DoctorArgs;
 use crate::explain::ExplainArgs;
+use crate::learn::LearnArgs;
 use crate::output::Format;
 use crate::policy::PolicyCommand;
 use crate::revoke::{ReleaseArgs, RevokeArgs};
@@ -122,6 +123,8 @@ pub enum Command {
     Release(ReleaseArgs),
     /// Find out gate by gate why a pod gets its credentials, or does not.
     Explain(ExplainArgs),
+    /// Show the smallest policy for what agents were seen to use in mode Observe, and how it differs from today's. Nothing is applied.
+    Learn(LearnArgs),
     /// Check, compare and try policies in files.
     #[command(subcommand)]
     Policy(PolicyCommand),

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod files;
+pub mod learn;
 pub mod output;
 pub mod policy;
 pub mod revoke;

@@ -5,7 +5,7 @@ use crate::client::Cluster;
 use crate::clock;
 use crate::error::{Error, Exit};
 use crate::output::{Format, Out, Paint};
-use crate::{approvals, audit, complete, doctor, explain, policy, revoke, sessions, watch};
+use crate::{approvals, audit, complete, doctor, explain, learn, policy, revoke, sessions, watch};
 use exeat_crds::v1alpha1::Verdict;
 use std::io::IsTerminal;
 
@@ -40,6 +40,7 @@ async fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<Exit, Error> {
         Command::Release(args) => revoke::hold::release(&Cluster::connect(&global).await?, &args, out).await,
         Command::Revoke(args) => revoke::run(&Cluster::connect(&global).await?, &args, out).await,
         Command::Explain(args) => explain::run(&Cluster::connect(&global).await?, &args, out).await,
+        Command::Learn(args) => learn::run(&Cluster::connect(&global).await?, &args, now, out).await,
         Command::Policy(command) => policy::run(&global, &command, out).await,
         Command::Audit(command) => audit::run(&global, &command, out).await,
         Command::Doctor(args) => doctor::run(&Cluster::connect(&global).await?, &args, out).await,

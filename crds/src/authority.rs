@@ -3,11 +3,13 @@
 
 pub mod azure;
 mod not_built;
+mod observe;
 mod principals;
 mod promises;
 mod subject;
 
 pub use not_built::{first_unbuilt_field, unbuilt_binding_fields, unbuilt_policy_fields};
+pub use observe::can_observe;
 pub use principals::Principals;
 use promises::{check_accepted, check_enforcement, check_holds, exceptions_of, exceptions_of_grant, outlives};
 pub use subject::{PodAsk, ask_of_pod, covers_account, covers_pod, selects};
@@ -71,6 +73,8 @@ pub struct Authority {
     pub dialect: Option<Dialect>,
     /// Which grants people must approve.
     pub approval: Terms,
+    /// Whether the policy only looks on: the grant is the binding's ceiling, and `allow` narrows nothing.
+    pub observe: bool,
 }
 
 /// Reads a policy against its provider. `provider` is the object that `spec.providerRef` names, if there is one.
@@ -97,7 +101,8 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
     }
     principals.validate(kind)?;
     let times = Times::read(policy, binding, kind)?;
-    let enforcement = enforcement_of(kind, policy);
+    let observe = observe::check(policy, binding, kind)?;
+    let enforcement = if observe { Enforcement::PrincipalOnly } else { enforcement_of(kind, policy) };
     check_accepted(enforcement, policy)?;
     check_enforcement(enforcement, binding)?;
     let mut authority = Authority {
@@ -116,9 +121,10 @@ pub fn resolve(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvi
         enforcement,
         revocation: revocation_of(kind),
         outlives: outlives(provider, policy)?,
-        exceptions: exceptions_of(provider),
+        exceptions: observe::exceptions(observe, exceptions_of(provider)),
         dialect: provider.spec.aws.as_ref().map(|aws| dialect_of(aws.dialect)),
         approval: Terms::read(policy, binding, kind)?,
+        observe,
     };
     let grant = authority.grant_of_any(None)?;
     authority.exceptions.extend(exceptions_of_grant(&grant));
@@ -141,15 +147,16 @@ impl Authority {
     }
 
     fn grant_as(&self, principal: &str, narrowing: Option<&[Statement]>) -> Result<Grant, Refused> {
-        let grant = rules::grant(rules::GrantInput {
+        let input = rules::GrantInput {
             kind: self.kind,
             principal,
             policy_allow: &self.allow,
             max_actions: &self.max_actions,
             deny: &self.deny,
             narrowing,
-        })
-        .map_err(|e| Refused::new(e.reason(), e.to_string()))?;
+        };
+        let grant = if self.observe { rules::observe::grant(input) } else { rules::grant(input) }
+            .map_err(|e| Refused::new(e.reason(), e.to_string()))?;
         if let Some(dialect) = self.dialect {
             document(&grant, dialect).map_err(|e| Refused::new(e.reason(), e.to_string()))?;
         }

@@ -18,6 +18,7 @@ pub mod digest;
 pub mod duration;
 pub mod hold;
 pub mod names;
+pub mod observed;
 pub mod pod_policies;
 pub mod reason;
 pub mod rules;

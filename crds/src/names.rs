@@ -43,6 +43,8 @@ pub const REVOKE_FINALIZER: &str = "exeat.dev/revoke";
 pub const CONTROLLER: &str = "exeat-controller";
 /// Field manager of the issuer.
 pub const ISSUER: &str = "exeat-issuer";
+/// Field manager of the issuer for what agents were seen to use: it is written apart from all else.
+pub const ISSUER_SUGGESTED: &str = "exeat-issuer-suggested";
 /// Field manager of the webhook.
 pub const WEBHOOK: &str = "exeat-webhook";
 

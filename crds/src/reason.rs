@@ -79,6 +79,10 @@ reasons! {
     PolicyTooLarge,
     /// What would enforce the grant is less than is asked for.
     EnforcementTooWeak,
+    /// The binding lets no policy only look on.
+    ObserveNotAllowed,
+    /// What an agent used is not gathered: its policy is in mode Enforce, or gone.
+    NotObserving,
     /// The issuer has not tried yet.
     ProbePending,
     /// The provider refused to let the issuer assume the principal.

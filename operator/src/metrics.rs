@@ -148,6 +148,7 @@ pub struct IssuerMetrics {
     revocation: HistogramVec,
     streams: IntGauge,
     stream_requests: IntCounterVec,
+    reports: IntCounterVec,
     conflicts: IntCounterVec,
 }
 
@@ -194,7 +195,8 @@ impl IssuerMetrics {
         registry.register(Box::new(streams.clone()))?;
         registry.register(Box::new(stream_requests.clone()))?;
         registry.register(Box::new(conflicts.clone()))?;
-        Ok(Self { requests, latency, issued, mint, revocation, streams, stream_requests, conflicts })
+        let reports = observed_reports(registry)?;
+        Ok(Self { requests, latency, issued, mint, revocation, streams, stream_requests, reports, conflicts })
     }
 
     /// A request was answered.
@@ -206,6 +208,11 @@ impl IssuerMetrics {
     /// A request for a stream was answered.
     pub fn stream_answered(&self, reason: &str) {
         self.stream_requests.with_label_values(&[reason]).inc();
+    }
+
+    /// A report of what an agent used was answered.
+    pub fn report_answered(&self, reason: &str) {
+        self.reports.with_label_values(&[reason]).inc();
     }
 
     /// A credential was handed out.
@@ -233,6 +240,15 @@ impl IssuerMetrics {
         self.streams.inc();
         StreamGuard(self.streams.clone())
     }
+}
+
+fn observed_reports(registry: &Registry) -> prometheus::Result<IntCounterVec> {
+    let reports = IntCounterVec::new(
+        Opts::new("exeat_observed_reports_total", "Reports of sidecars of what their agents used, by reason code."),
+        &["reason"],
+    )?;
+    registry.register(Box::new(reports.clone()))?;
+    Ok(reports)
 }
 
 /// One open stream.

@@ -8,6 +8,7 @@ use axum::Router;
 use exeat_runtime::clock::Clock;
 use exeat_runtime::dns::Resolver;
 use exeat_runtime::shutdown::Shutdown;
+use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -22,6 +23,8 @@ use crate::lanes::{self, Lane};
 use crate::listeners::Listeners;
 use crate::machine::Event;
 use crate::metrics::Metrics;
+use crate::observe::report::Reporter;
+use crate::observe::{self, Observed};
 use crate::router::{Shared, router};
 use crate::secret::{Secrets, random_hex};
 use crate::vault::forward::Forward;
@@ -127,20 +130,25 @@ async fn serve(
     run_dir.write_secret(&loopback).map_err(unwritable)?;
     let common = Common { issuer: Arc::new(issuer), clock, run_dir, loopback, port, settings: &settings };
     let mut tasks = JoinSet::new();
-    let (router, events, metrics) = match &settings.policies[..] {
+    let all = match &settings.policies[..] {
         [] => {
             let metrics = Metrics::new().map_err(|error| AppError::Process(error.to_string()))?;
-            let lane = common.lane(settings.provider, None, metrics, &mut tasks)?;
-            (lane.router, Listeners::one(lane.events), lane.metrics)
+            let lane = common.lane(settings.provider, None, metrics, &mut tasks).await?;
+            let events = Listeners::one(lane.events);
+            All { router: lane.router, events, metrics: lane.metrics, reporters: vec![lane.reporter] }
         }
-        several => common.lanes(several, &mut tasks)?,
+        several => common.lanes(several, &mut tasks).await?,
     };
+    let All { router, events, metrics, reporters } = all;
     tasks.spawn(stream::run(Arc::clone(&common.issuer), events, metrics));
     tracing::info!(port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
     tokio::select! {
         _ = server::serve(listener, router) => Err(AppError::PartEnded("listener")),
         _ = tasks.join_next() => Err(AppError::PartEnded("task that keeps the credential")),
-        () = shutdown.wait() => Ok(()),
+        () = shutdown.wait() => {
+            join_all(reporters.iter().map(|reporter| reporter.finish())).await;
+            Ok(())
+        }
     }
 }
 
@@ -159,10 +167,20 @@ struct Served {
     router: Router,
     events: mpsc::Sender<Event>,
     metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
+}
+
+/// All that are served, behind one listener and one stream.
+struct All {
+    router: Router,
+    events: Listeners,
+    /// Those that count the stream.
+    metrics: Arc<Metrics>,
+    reporters: Vec<Arc<Reporter>>,
 }
 
 impl Common<'_> {
-    fn lane(
+    async fn lane(
         &self,
         provider: Provider,
         policy: Option<&str>,
@@ -182,6 +200,14 @@ impl Common<'_> {
             provider,
             policy: policy.map(str::to_owned),
         });
+        let observed = Arc::new(Observed::default());
+        let reporter = Arc::new(Reporter::new(
+            Arc::clone(&self.issuer),
+            snapshots.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&observed),
+            Arc::clone(&metrics),
+        ));
         let shared = Shared {
             guard: Guard::new(self.port),
             secrets: Secrets::new(self.loopback.clone(), self.settings.pod_uid.clone()),
@@ -191,28 +217,30 @@ impl Common<'_> {
             provider,
             wait: self.settings.wait,
             forward: Forward::new(Resolver::system()),
+            observed,
         };
         let (events, received) = mpsc::channel(QUEUE);
         tasks.spawn(agent.run(received));
-        Ok(Served { router: router(Arc::new(shared)), events, metrics })
+        let datagrams = (self.settings.observe && provider == Provider::Aws).then_some(self.port);
+        let observing = observe::start(tasks, datagrams, &reporter).await;
+        observing.map_err(|error| AppError::Listen { port: self.port, error })?;
+        Ok(Served { router: router(Arc::new(shared)), events, metrics, reporter })
     }
 
     /// Each policy for itself, behind one listener and one stream.
-    fn lanes(
-        &self,
-        policies: &[(Provider, String)],
-        tasks: &mut JoinSet<()>,
-    ) -> Result<(Router, Listeners, Arc<Metrics>), AppError> {
-        let (mut all, mut listeners) = (Vec::new(), Vec::new());
+    async fn lanes(&self, policies: &[(Provider, String)], tasks: &mut JoinSet<()>) -> Result<All, AppError> {
+        let (mut all, mut listeners, mut reporters) = (Vec::new(), Vec::new(), Vec::new());
         let mut of_stream = None;
         for (provider, policy) in policies {
             let metrics = Metrics::of(*provider).map_err(|error| AppError::Process(error.to_string()))?;
-            let Served { router, events, metrics } = self.lane(*provider, Some(policy), metrics, tasks)?;
+            let Served { router, events, metrics, reporter } =
+                self.lane(*provider, Some(policy), metrics, tasks).await?;
+            reporters.push(reporter);
             of_stream.get_or_insert_with(|| Arc::clone(&metrics));
             listeners.push((policy.clone(), events));
             all.push(Lane { policy: policy.clone(), provider: *provider, router, metrics });
         }
         let of_stream = of_stream.ok_or_else(|| AppError::Process("there is no policy to serve".to_owned()))?;
-        Ok((lanes::router(all), Listeners::of(listeners), of_stream))
+        Ok(All { router: lanes::router(all), events: Listeners::of(listeners), metrics: of_stream, reporters })
     }
 }

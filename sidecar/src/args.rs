@@ -75,6 +75,9 @@ pub struct ServeArgs {
     /// What the start-up probe waits for, where people are asked to approve.
     #[arg(long, env = "EXEAT_WAIT", value_name = "WHAT", default_value = "decision")]
     pub wait: Wait,
+    /// Take the monitoring datagrams of AWS SDKs, by UDP on the same port of 127.0.0.1: the pod's policy is in mode Observe.
+    #[arg(long, env = "EXEAT_OBSERVE")]
+    pub observe: bool,
     /// UID of this pod (downward API metadata.uid).
     #[arg(long, env = "POD_UID", value_name = "UID", hide_env_values = true)]
     pub pod_uid: Option<String>,
@@ -171,6 +174,8 @@ pub struct Settings {
     pub policies: Vec<(Provider, String)>,
     /// What the start-up probe waits for.
     pub wait: Wait,
+    /// Whether monitoring datagrams of AWS SDKs are taken.
+    pub observe: bool,
     /// The pod's UID, where it is accepted as the loopback secret of AWS or Azure.
     pub pod_uid: Option<String>,
 }
@@ -200,6 +205,7 @@ impl TryFrom<ServeArgs> for Settings {
             provider,
             policies: several(args.policies)?,
             wait: args.wait,
+            observe: args.observe,
             pod_uid,
         })
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use exeat_runtime::dns::Resolver;
 use exeat_wire::{
-    CREDENTIAL_PATH, CredentialRequest, CredentialResponse, HOLDER_HEADER, POLICIES_HEADER, Refusal, STREAM_PATH,
+    CREDENTIAL_PATH, CredentialRequest, CredentialResponse, HOLDER_HEADER, OBSERVED_PATH, ObservedReport,
+    POLICIES_HEADER, Refusal, STREAM_PATH,
 };
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -68,6 +69,7 @@ pub enum CallError {
 pub struct Issuer {
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     credential: Uri,
+    observed: Uri,
     stream: Uri,
     token_file: PathBuf,
     holder: HeaderValue,
@@ -94,6 +96,7 @@ impl Issuer {
             // One call in a quarter of an hour: a kept connection would only cost the issuer memory.
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
             credential: join(url, CREDENTIAL_PATH)?,
+            observed: join(url, OBSERVED_PATH)?,
             stream: join(url, STREAM_PATH)?,
             token_file,
             holder,
@@ -143,6 +146,20 @@ impl Issuer {
             Err(read_refusal(status, &headers, &body))
         };
         within(OPEN, call).await
+    }
+
+    /// Tells what the agent used.
+    ///
+    /// # Errors
+    /// When the issuer refuses it, or none answers within 20 seconds.
+    pub async fn report(&self, report: &ObservedReport) -> Result<(), CallError> {
+        let body = serde_json::to_vec(report).map_err(|error| CallError::Failed(error.to_string()))?;
+        let call = async {
+            let (status, headers, body) = self.call(Method::POST, &self.observed, body).await?;
+            let body = collect(body).await?;
+            if status.is_success() { Ok(()) } else { Err(read_refusal(status, &headers, &body)) }
+        };
+        within(CALL, call).await
     }
 
     async fn call(

@@ -9,6 +9,8 @@
 //!
 //! For Vault the sidecar does not serve the credential: it makes the agent's calls with it ([`vault`]).
 //!
+//! What is used under a policy in mode Observe is gathered and told to the issuer by [`observe`].
+//!
 //! [`machine`], [`guard`] and [`refresh`] decide and do no I/O; [`agent`] is the one task that acts on them.
 
 pub mod agent;
@@ -22,6 +24,7 @@ pub mod lines;
 pub mod listeners;
 pub mod machine;
 pub mod metrics;
+pub mod observe;
 pub mod probe;
 pub mod protocol;
 pub mod refresh;

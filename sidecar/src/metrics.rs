@@ -85,6 +85,10 @@ pub struct Metrics {
     pub expiry: IntGauge,
     /// 1 while the stream stands.
     pub stream_connected: IntGauge,
+    /// Monitoring datagrams of AWS SDKs that told of a call.
+    pub observed_datagrams: IntCounter,
+    /// Reports of what was used that the issuer took.
+    pub observed_reports: IntCounter,
     /// Attempts after the first to open the stream.
     pub stream_reconnects: IntCounter,
     phase: IntGaugeVec,
@@ -150,6 +154,7 @@ impl Metrics {
             ["served", "denied", "unavailable"].map(|outcome| requests.with_label_values(&[protocol, outcome]))
         });
         let fetches = ["minted", "refused", "failed"].map(|outcome| fetches.with_label_values(&[outcome]));
+        let [observed_datagrams, observed_reports] = observed(&registry)?;
         let metrics = Self {
             registry,
             requests,
@@ -158,6 +163,8 @@ impl Metrics {
             fetch_seconds,
             expiry,
             stream_connected,
+            observed_datagrams,
+            observed_reports,
             stream_reconnects,
             phase,
         };
@@ -216,6 +223,21 @@ pub fn encode(all: &[&Metrics]) -> Result<Vec<u8>, prometheus::Error> {
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
     Ok(text)
+}
+
+/// What is counted in mode Observe: datagrams, and reports.
+fn observed(registry: &Registry) -> Result<[IntCounter; 2], prometheus::Error> {
+    let datagrams = IntCounter::new(
+        "exeat_sidecar_observed_datagrams_total",
+        "Monitoring datagrams of AWS SDKs that told of a call, in mode Observe",
+    )?;
+    let reports = IntCounter::new(
+        "exeat_sidecar_observed_reports_total",
+        "Reports of what was used that the issuer took, in mode Observe",
+    )?;
+    registry.register(Box::new(datagrams.clone()))?;
+    registry.register(Box::new(reports.clone()))?;
+    Ok([datagrams, reports])
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use axum::routing::{any, get};
 use exeat_runtime::clock::Clock;
-use exeat_wire::APPROVAL_PENDING;
+use exeat_wire::{APPROVAL_PENDING, Operation};
 use futures::future::{Either, Ready, ready};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode, Uri};
@@ -21,6 +21,7 @@ use tower::{Layer, Service};
 use crate::args::{Provider, Wait};
 use crate::guard::{Guard, Rejection};
 use crate::metrics::{Metrics, Outcome, Protocol};
+use crate::observe::{Observed, vault as seen};
 use crate::protocol::{self, Answer, aws, azure, gcp, json, kubernetes, vault};
 use crate::secret::Secrets;
 use crate::snapshot::Snapshot;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub wait: Wait,
     /// Makes calls to Vault.
     pub forward: Forward,
+    /// What was used, while that is told to the issuer.
+    pub observed: Arc<Observed>,
 }
 
 /// The state of [`router`].
@@ -162,11 +165,15 @@ async fn vault_call(shared: &Shared, request: Request) -> Response {
         Err(refused) => return refused,
     };
     let uri = request.uri();
-    if let Err(denial) = token.rules.judge(request.method(), uri.path(), uri.query(), request.headers()) {
+    let judged = token.rules.judge(request.method(), uri.path(), uri.query(), request.headers());
+    let used = if shared.is_observed() { seen::operation(judged.as_ref()) } else { None };
+    if let Err(denial) = judged {
+        shared.used(used, StatusCode::FORBIDDEN);
         tracing::debug!(code = denial.code(), "a call to Vault is not made");
         return shared.count(Protocol::Vault, &vault::denied(&denial));
     }
     let response = shared.forward.call(&token, request).await;
+    shared.used(used, response.status());
     shared.metrics.answered(
         Protocol::Vault,
         if response.status().is_server_error() { Outcome::Unavailable } else { Outcome::Served },
@@ -240,6 +247,16 @@ impl Shared {
         }
         let refused = self.answer(Protocol::Azure).await;
         now().map_or(refused, |answer| self.count(Protocol::Azure, &answer))
+    }
+
+    fn is_observed(&self) -> bool {
+        self.snapshots.borrow().observed(self.clock.now()).is_some()
+    }
+
+    fn used(&self, what: Option<Operation>, status: StatusCode) {
+        if let Some(what) = what {
+            self.observed.used(what, status.as_u16());
+        }
     }
 
     /// The token, or the answer while there is none.

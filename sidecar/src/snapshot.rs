@@ -36,6 +36,8 @@ struct Served {
     vault: Option<Arc<Token>>,
     payload: Arc<Payload>,
     gcp: Option<Arc<gcp::Metadata>>,
+    /// The session, where what is used is told to the issuer.
+    observed: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,7 @@ impl Snapshot {
                     vault: held.payload.vault.clone(),
                     payload: Arc::clone(&held.payload),
                     gcp: held.payload.gcp.clone(),
+                    observed: held.observe.then(|| Arc::from(held.session.as_str())),
                     answers: Answers {
                         aws: Answer::ok(held.payload.aws.clone().unwrap_or_default()),
                         json: Answer::ok(held.payload.json.clone()),
@@ -116,6 +119,11 @@ impl Snapshot {
     /// What the metadata server tells at `now`.
     pub fn gcp(&self, now: Timestamp) -> Option<Arc<gcp::Metadata>> {
         self.held.as_ref().filter(|held| now < held.until)?.gcp.clone()
+    }
+
+    /// The session that is served at `now`, where what is used of it is told to the issuer.
+    pub fn observed(&self, now: Timestamp) -> Option<Arc<str>> {
+        self.held.as_ref().filter(|held| now < held.until)?.observed.clone()
     }
 
     /// The answer at `now` to a Kubernetes client that asks for the server's kinds.

@@ -37,6 +37,11 @@ pub fn header(text: &str) -> String {
     exeat_crds::text::cut(&one_line(text), MOST).to_owned()
 }
 
+/// Tells the author of a pod what is let be, as a warning.
+pub fn warned(what: &Refused) -> String {
+    header(&what.to_string())
+}
+
 /// Tells the author of a pod that people will be asked, as a warning.
 pub fn asked(who: &str, needed: &Needed) -> String {
     let people =

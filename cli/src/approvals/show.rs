@@ -22,6 +22,9 @@ pub fn describe(approval: &Approval, now: Timestamp) -> String {
     lines.field("Principal", &request.principal);
     lines.list("Would be allowed", request.allow.iter().map(statement));
     lines.list("Stays denied", request.deny.iter().cloned());
+    if let Some(enforcement) = request.enforcement {
+        lines.field("Enforced", format!("{enforcement:?}: nothing narrower than the principal within this"));
+    }
     lines.field("Each session", &request.duration);
     lines.field("Opens", format!("{} sessions within {} of the approval", request.uses, request.valid_for));
     match &request.changes {

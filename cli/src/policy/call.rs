@@ -66,6 +66,9 @@ pub fn judge(
             ),
         ));
     }
+    if authority.observe {
+        return Ok(observed(authority, &grant, call));
+    }
     if grant.covers(call) {
         let (source, list) = match narrowing {
             Some(list) => ("annotation exeat.dev/allow, statement", list),
@@ -78,6 +81,26 @@ pub fn judge(
     }
     let narrowed = narrowing.is_some() && authority.grant(account, None).is_ok_and(|whole| whole.covers(call));
     Ok(uncovered(authority, narrowed, call))
+}
+
+/// In mode Observe the binding alone decides.
+fn observed(authority: &Authority, grant: &Grant, call: Call<'_>) -> CallVerdict {
+    let binding = &authority.binding;
+    if grant.covers(call) {
+        let because = format!("mode Observe: all within maxActions of binding {binding:?} that its deny does not name");
+        return CallVerdict { allowed: true, because, fix: None, approvals: approvals(authority, grant) };
+    }
+    if authority.max_actions.iter().any(|max| names(authority.kind, max, call)) {
+        let because = format!("{:?} on {:?} is closed to every session", call.action, call.resource);
+        return CallVerdict::no(because, "name another call: what could widen or outlive a session is never granted");
+    }
+    CallVerdict::no(
+        format!("mode Observe: {:?} is outside of maxActions of binding {binding:?}", call.action),
+        format!(
+            "a platform admin adds {:?} to spec.bindings[name={binding}].maxActions of CredentialProvider {:?}",
+            call.action, authority.provider
+        ),
+    )
 }
 
 fn uncovered(authority: &Authority, narrowed: bool, call: Call<'_>) -> CallVerdict {
@@ -137,8 +160,8 @@ fn allows(kind: Kind, pattern: &str, action: &str) -> bool {
 
 fn position(grant: &Grant, list: &[Statement], call: Call<'_>) -> Option<usize> {
     list.iter().position(|statement| {
-        Grant { kind: grant.kind, principal: String::new(), allow: vec![statement.clone()], deny: Vec::new() }
-            .covers(call)
+        let (kind, observe) = (grant.kind, grant.observe);
+        Grant { kind, principal: String::new(), allow: vec![statement.clone()], deny: Vec::new(), observe }.covers(call)
     })
 }
 

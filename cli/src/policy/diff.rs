@@ -3,7 +3,7 @@
 use super::DiffArgs;
 use crate::error::{Error, Exit};
 use crate::files;
-use crate::output::{Out, Tone};
+use crate::output::{Out, Paint, Tone};
 use exeat_crds::authority::Principals;
 use exeat_crds::rules::{self, Kind, Statement};
 use exeat_crds::v1alpha1::{AgentCredentialPolicySpec, ApprovalRule, Delivery, Enforcement, Mode, OnExpiry};
@@ -39,6 +39,11 @@ pub fn changes(old: &AgentCredentialPolicy, new: &AgentCredentialPolicy) -> Resu
     let kind = kind(&new.spec).or_else(|| kind(&old.spec)).ok_or_else(|| {
         Error::Usage("spec.principal: neither an AWS role's ARN nor a Kubernetes group: it can't be told how the actions are to be read".to_owned())
     })?;
+    Ok(changes_of(kind, old, new))
+}
+
+/// The changes between two policies at one kind of provider; wider ones come first.
+pub fn changes_of(kind: Kind, old: &AgentCredentialPolicy, new: &AgentCredentialPolicy) -> Vec<Change> {
     let mut found = Vec::new();
     let mut say = |direction, text: String| found.push(Change { direction, text });
     for (from, to, direction, word) in [
@@ -57,7 +62,7 @@ pub fn changes(old: &AgentCredentialPolicy, new: &AgentCredentialPolicy) -> Resu
     ceilings(&old.spec, &new.spec, &mut say);
     found.sort();
     found.dedup();
-    Ok(found)
+    found
 }
 
 fn kind(spec: &AgentCredentialPolicySpec) -> Option<Kind> {
@@ -235,17 +240,24 @@ pub fn run(args: &DiffArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
         out.text("Both allow the same.\n")?;
     }
     let shown: &[Change] = if out.is_data() { &[] } else { &found };
-    for change in shown {
+    for line in lines(shown, out.paint) {
+        out.text(&line)?;
+    }
+    let wider = found.iter().any(|change| change.direction == Direction::Wider);
+    Ok(if wider && args.fail_if_wider { Exit::Denied } else { Exit::Done })
+}
+
+/// A line for each change.
+pub fn lines(changes: &[Change], paint: Paint) -> Vec<String> {
+    let line = |change: &Change| {
         let (sign, tone) = match change.direction {
             Direction::Wider => ("+ wider   ", Tone::Bad),
             Direction::Narrower => ("- narrower", Tone::Good),
             Direction::Other => ("~ changed ", Tone::Warn),
         };
-        let line = format!("{}  {}\n", out.paint.on(tone, sign), exeat_crds::text::strip_hidden(&change.text));
-        out.text(&line)?;
-    }
-    let wider = found.iter().any(|change| change.direction == Direction::Wider);
-    Ok(if wider && args.fail_if_wider { Exit::Denied } else { Exit::Done })
+        format!("{}  {}\n", paint.on(tone, sign), exeat_crds::text::strip_hidden(&change.text))
+    };
+    changes.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use crate::authority::Authority;
 use crate::reason::{Reason, Refused};
 use crate::rules::Grant;
 use crate::v1alpha1::{
-    Approval, ApprovalRequest, ApprovalScope, ApprovalSpec, CredentialSession, NameRef, Requester, SessionRequest,
-    Workload,
+    Approval, ApprovalRequest, ApprovalScope, ApprovalSpec, CredentialSession, Enforcement, NameRef, Requester,
+    SessionRequest, Workload,
 };
 use crate::{condition, duration};
 use jiff::Timestamp;
@@ -68,6 +68,7 @@ pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp
         principal: asked.grant.principal.clone(),
         allow: asked.grant.allow.clone(),
         deny: asked.grant.deny.clone(),
+        enforcement: Some(authority.enforcement).filter(|e| *e == Enforcement::PrincipalOnly),
         duration: asked.duration(),
         changes: None,
         deadline: deadline.to_string(),

@@ -27,6 +27,11 @@ pub fn changes(old: &ApprovalRequest, new: &ApprovalRequest) -> Vec<String> {
             lines.push(format!("{what}: {old} → {new}"));
         }
     }
+    if old.enforcement != new.enforcement {
+        let shown =
+            |request: &ApprovalRequest| request.enforcement.map_or("narrowed to what is allowed", |_| "PrincipalOnly");
+        lines.push(format!("enforcement: {} → {}", shown(old), shown(new)));
+    }
     if old.policy_ref.uid != new.policy_ref.uid {
         lines.push("the policy was deleted and made again".to_owned());
     }

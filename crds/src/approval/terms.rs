@@ -2,7 +2,7 @@ use super::MAX_PEOPLE;
 use crate::duration;
 use crate::reason::{Reason, Refused};
 use crate::rules::action::{Action, Role};
-use crate::rules::{Grant, Kind, overlaps};
+use crate::rules::{Grant, Kind};
 use crate::v1alpha1::{
     AgentCredentialPolicy, ApprovalCeiling, ApprovalRule, ApprovalScope, Binding, RequiredApprovals,
 };
@@ -96,7 +96,7 @@ impl Terms {
 
     /// What this grant needs; `None` where no rule is hit.
     pub fn needed(&self, grant: &Grant) -> Option<Needed> {
-        let hit: Vec<&Rule> = self.rules.iter().filter(|r| overlaps(grant.kind, &grant.allow, &r.actions)).collect();
+        let hit: Vec<&Rule> = self.rules.iter().filter(|r| grant.meets(&r.actions)).collect();
         let demands: Vec<&Demand> = hit.iter().map(|r| &r.demand).collect();
         let least = |of: fn(&Demand) -> SignedDuration| demands.iter().map(|d| of(d)).min();
         let scope = match demands.iter().any(|d| d.scope == ApprovalScope::Session) {

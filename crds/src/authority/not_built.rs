@@ -1,4 +1,4 @@
-use crate::v1alpha1::{AgentCredentialPolicy, AgentCredentialPolicySpec, Binding, Delivery, Mode};
+use crate::v1alpha1::{AgentCredentialPolicy, AgentCredentialPolicySpec, Binding, Delivery};
 
 /// The fields of a policy that this version does not build. Such a policy grants nothing: leaving a limit out
 /// would be wider than what its author wrote.
@@ -7,7 +7,6 @@ pub fn unbuilt_policy_fields(spec: &AgentCredentialPolicySpec) -> Vec<&'static s
         ("spec.limits", spec.limits.is_some()),
         ("spec.budget", spec.budget.is_some()),
         ("spec.delivery: Broker", spec.delivery == Delivery::Broker),
-        ("spec.mode: Observe", spec.mode == Mode::Observe),
     ])
 }
 

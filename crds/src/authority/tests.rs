@@ -96,7 +96,6 @@ fn fields_that_are_not_built_grant_nothing_and_are_named() {
         (json!({"limits": {"concurrent": 5}}), "spec.limits"),
         (json!({"budget": {"limit": "5.00"}}), "spec.budget"),
         (json!({"delivery": "Broker"}), "spec.delivery: Broker"),
-        (json!({"mode": "Observe"}), "spec.mode: Observe"),
     ];
     for (change, field) in of_policy {
         let refused = resolve(&policy(change), Some(&provider(json!({})))).unwrap_err();
@@ -309,4 +308,62 @@ fn a_grant_that_its_provider_would_not_take_is_refused_before_it_is_tried() {
     let large = policy(json!({"allow": [{"actions": ["s3:GetObject"], "resources": many}]}));
     let refused = resolve(&large, Some(&provider(json!({})))).unwrap_err();
     assert_eq!(refused.reason, Reason::PolicyTooLarge, "{refused}");
+}
+
+fn watching(change: serde_json::Value) -> AgentCredentialPolicy {
+    let mut full = json!({"mode": "Observe", "acceptEnforcement": "PrincipalOnly"});
+    for (key, value) in change.as_object().unwrap() {
+        full[key] = value.clone();
+    }
+    policy(full)
+}
+
+#[test]
+fn a_policy_that_looks_on_is_granted_the_ceiling_and_says_that_nothing_narrows_it() {
+    let binding = json!({"allowObserve": true, "maxActions": ["s3:*", "sqs:*"], "deny": ["s3:PutBucketPolicy"],
+        "approvalRules": [{"name": "deletes", "actions": ["*:Delete*"], "required": [{"group": "security", "count": 1}]}]});
+    for allow in [json!([]), json!([{"actions": ["ec2:RunInstances"], "resources": ["*"]}])] {
+        let authority = resolve(&watching(json!({"allow": allow})), Some(&provider(binding.clone()))).unwrap();
+        let grant = authority.grant("report-agent", None).unwrap();
+        let covers = |action| grant.covers(rules::Call { action, resource: "arn:aws:s3:::any/thing" });
+        assert!(covers("s3:GetObject") && covers("sqs:SendMessage"));
+        assert!(!covers("s3:PutBucketPolicy") && !covers("ec2:RunInstances"), "the admin's brakes hold");
+        assert_eq!(authority.enforcement, Enforcement::PrincipalOnly);
+        assert!(authority.exceptions[0].contains("narrows nothing"), "{:?}", authority.exceptions);
+        assert_eq!(authority.approval.needed(&grant).unwrap().rules, ["provider/deletes"]);
+        let ask = ask_of_pod(&authority, &[("exeat.dev/allow".to_owned(), "s3:GetObject on *".to_owned())].into());
+        assert!(ask.unwrap_err().message.contains("remove the annotation"));
+    }
+}
+
+#[test]
+fn who_may_look_on_is_an_admins_word_and_accepted_in_writing() {
+    let allowed = json!({"allowObserve": true});
+    let strict = json!({"allowObserve": true, "minEnforcement": "Sidecar"});
+    let refused = |policy: &AgentCredentialPolicy, binding: &serde_json::Value| {
+        resolve(policy, Some(&provider(binding.clone()))).unwrap_err()
+    };
+    for (change, binding, reason, part) in [
+        (json!({}), &json!({}), Reason::ObserveNotAllowed, "spec.bindings[name=agents].allowObserve: true"),
+        (json!({"acceptEnforcement": null}), &allowed, Reason::EnforcementTooWeak, "spec.acceptEnforcement"),
+        (json!({}), &strict, Reason::EnforcementTooWeak, "minEnforcement"),
+        (
+            json!({"allow": [{"actions": ["Get"], "resources": ["*"]}]}),
+            &allowed,
+            Reason::ActionInvalid,
+            "spec.allow[0]",
+        ),
+    ] {
+        let refused = refused(&watching(change), binding);
+        assert_eq!(refused.reason, reason, "{refused}");
+        assert!(refused.message.contains(part), "{refused}");
+    }
+    let mut cluster = serde_json::to_value(provider(allowed)).unwrap();
+    cluster["spec"].as_object_mut().unwrap().remove("aws");
+    cluster["spec"]["kubernetes"] = json!({});
+    cluster["spec"]["bindings"][0]["principals"] = json!(["system:serviceaccounts:exeat-grants"]);
+    let blind = watching(json!({"principal": "system:serviceaccounts:exeat-grants"}));
+    let refused = resolve(&blind, Some(&serde_json::from_value(cluster).unwrap())).unwrap_err();
+    assert_eq!(refused.reason, Reason::NotImplemented);
+    assert!(refused.message.starts_with("spec.mode: Observe"), "{refused}");
 }

@@ -8,6 +8,7 @@
 //! S3-compatible servers (MinIO, Ceph and the like) take a smaller language; the module `s3` says which.
 
 mod complement;
+mod observe;
 mod s3;
 
 use super::action::{Kind, PatternError, Role, aws};
@@ -212,6 +213,9 @@ fn allow_entry(group: &Group, dialect: Dialect) -> Entry {
 
 /// The grant's statements in the words of the dialect.
 fn read(grant: &Grant, dialect: Dialect) -> Result<Vec<Group>, DocumentError> {
+    if grant.observe {
+        return observe::read(grant, dialect);
+    }
     let mut statements = Vec::with_capacity(grant.allow.len());
     for statement in &grant.allow {
         let (mut actions, mut resources) = (Vec::new(), Vec::new());
@@ -243,6 +247,10 @@ fn denied(grant: &Grant, dialect: Dialect, statements: &[Group]) -> Result<Vec<a
     let mut deny = Vec::new();
     for text in &grant.deny {
         let pattern = aws::Action::parse(Role::Guardrail, text)?;
+        if services.contains(&"*") {
+            deny.push(observe::denied(pattern)?);
+            continue;
+        }
         for service in services.iter().filter(|service| pattern.reaches(service)) {
             let expanded = aws::Action::new(service, pattern.name());
             match dialect {

@@ -8,9 +8,9 @@ use crate::digest;
 use crate::reason::Reason;
 use serde::{Deserialize, Serialize};
 
-const POLICY: &str = "spec.allow";
-const CEILING: &str = "spec.bindings[].maxActions";
-const DENY: &str = "spec.bindings[].deny";
+pub(super) const POLICY: &str = "spec.allow";
+pub(super) const CEILING: &str = "spec.bindings[].maxActions";
+pub(super) const DENY: &str = "spec.bindings[].deny";
 const NARROWING: &str = "metadata.annotations[exeat.dev/allow]";
 
 /// All that decides a grant.
@@ -41,6 +41,9 @@ pub struct Grant {
     pub allow: Vec<Statement>,
     /// Those of the binding's deny patterns that could meet what is allowed. They win.
     pub deny: Vec<String>,
+    /// Whether it is that of a policy in mode Observe ([`super::observe`]): what is allowed is written as guardrails are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
 }
 
 /// One call to a provider.
@@ -147,7 +150,7 @@ fn list(patterns: &[Action]) -> String {
     text
 }
 
-fn normalise(kind: Kind, principal: &str, asked: &[Read], deny: &[Action]) -> Grant {
+pub(super) fn normalise(kind: Kind, principal: &str, asked: &[Read], deny: &[Action]) -> Grant {
     let mut allow: Vec<Statement> = asked.iter().map(Read::normalised).collect();
     allow.sort_by_key(|statement| canonical(kind, statement));
     allow.dedup_by_key(|statement| canonical(kind, statement));
@@ -158,7 +161,8 @@ fn normalise(kind: Kind, principal: &str, asked: &[Read], deny: &[Action]) -> Gr
         .collect();
     deny.sort();
     deny.dedup_by(|a, b| a.0 == b.0);
-    Grant { kind, principal: principal.to_owned(), allow, deny: deny.into_iter().map(|(_, text)| text).collect() }
+    let deny = deny.into_iter().map(|(_, text)| text).collect();
+    Grant { kind, principal: principal.to_owned(), allow, deny, observe: false }
 }
 
 /// A statement of a grant without what has no meaning.
@@ -177,12 +181,27 @@ impl Grant {
             principal: self.principal.clone(),
             allow: self.allow.iter().map(|statement| canonical(self.kind, statement)).collect(),
             deny: self.deny.iter().map(|d| folded(self.kind, d)).collect(),
+            observe: self.observe,
         })
     }
 
     /// Whether this one call is allowed: a statement names it and no deny pattern does. What can't be read allows nothing.
     pub fn covers(&self, call: Call<'_>) -> bool {
         covers(self, call)
+    }
+
+    /// Whether one of a guardrail's patterns names something that is allowed. Never `false` wrongly; what can't be read is met.
+    pub fn meets(&self, patterns: &[String]) -> bool {
+        let allow = statement::read_as(self.kind, self.role(), &self.allow, POLICY);
+        match (allow, statement::read_guardrail(self.kind, patterns, "")) {
+            (Ok(allow), Ok(patterns)) => allow.iter().any(|s| patterns.iter().any(|pattern| s.meets(pattern))),
+            _ => true,
+        }
+    }
+
+    /// In whose words `allow` is written.
+    pub(crate) fn role(&self) -> Role {
+        if self.observe { Role::Guardrail } else { Role::Allow }
     }
 }
 
@@ -196,7 +215,7 @@ fn folded(kind: Kind, pattern: &str) -> String {
 
 /// Whether a grant allows this one call. See [`Grant::covers`].
 pub fn covers(grant: &Grant, call: Call<'_>) -> bool {
-    let Ok(allow) = statement::read(grant.kind, &grant.allow, POLICY) else { return false };
+    let Ok(allow) = statement::read_as(grant.kind, grant.role(), &grant.allow, POLICY) else { return false };
     let Ok(deny) = statement::read_guardrail(grant.kind, &grant.deny, DENY) else { return false };
     is_call(grant.kind, call.action)
         && !deny.iter().any(|deny| deny.covers_on(call.action, call.resource))

@@ -254,6 +254,7 @@ fn what_cannot_be_read_allows_nothing() {
         principal: ROLE.into(),
         allow: vec![statement(&["s3:*"], &["*"])],
         deny: own(&["not a pattern"]),
+        observe: false,
     };
     assert!(!grant.covers(Call { action: "s3:GetObject", resource: "*" }));
     assert!(!statement::subset(Kind::Aws, &[statement(&["*"], &["*"])], &[statement(&["s3:*"], &["*"])]));

@@ -8,6 +8,7 @@
 //! - [`action`]: how each provider's actions and resources are written, and their law;
 //! - [`Statement`], [`grant()`], [`Grant`]: what is handed out, and its digest;
 //! - [`narrowing`]: the annotation by which a pod asks for less;
+//! - [`observe`]: what a policy grants that only looks on;
 //! - [`aws_document`]: a grant as a session policy;
 //! - [`gcp_boundary`]: a grant as a Credential Access Boundary;
 //! - [`names`]: session names, tags and principals.
@@ -19,6 +20,7 @@ pub mod glob;
 pub mod grant;
 pub mod names;
 pub mod narrowing;
+pub mod observe;
 pub mod statement;
 
 pub use action::Kind;

@@ -95,14 +95,20 @@ impl Read {
 
 /// Reads a list of statements that stands at `path`.
 pub(crate) fn read(kind: Kind, statements: &[Statement], path: &str) -> Result<Vec<Read>, GrantError> {
+    read_as(kind, Role::Allow, statements, path)
+}
+
+/// The same in the words of whom wrote them.
+pub(crate) fn read_as(kind: Kind, role: Role, statements: &[Statement], path: &str) -> Result<Vec<Read>, GrantError> {
     check_size(statements, path)?;
     let mut all = Vec::with_capacity(statements.len());
     for (i, statement) in statements.iter().enumerate() {
         let path = format!("{path}[{i}]");
         let actions =
-            read_items(&statement.actions, &format!("{path}.actions"), |text| Action::parse(kind, Role::Allow, text))?;
-        let resources =
-            read_items(&statement.resources, &format!("{path}.resources"), |text| Resource::parse(kind, text))?;
+            read_items(&statement.actions, &format!("{path}.actions"), |text| Action::parse(kind, role, text))?;
+        let resources = read_items(&statement.resources, &format!("{path}.resources"), |text| {
+            Resource::parse_as(kind, role, text)
+        })?;
         for action in &actions {
             for (r, resource) in resources.iter().enumerate() {
                 check_pair(action, resource).map_err(|e| GrantError::at(format!("{path}.resources[{r}]"), e))?;

@@ -1,4 +1,4 @@
-use super::{NameRef, ObjectRef, Requester, RequiredApprovals, Workload};
+use super::{Enforcement, NameRef, ObjectRef, Requester, RequiredApprovals, Workload};
 use crate::rules::Statement;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -89,6 +89,9 @@ pub struct ApprovalRequest {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 256), inner(length(max = 256)))]
     pub deny: Vec<String>,
+    /// `PrincipalOnly` where nothing narrower than the principal would be enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
     /// How long each session would last.
     #[schemars(length(max = 32))]
     pub duration: String,

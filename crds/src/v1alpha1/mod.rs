@@ -5,12 +5,14 @@ mod hold;
 mod policy;
 mod provider;
 mod session;
+mod suggested;
 
 pub use approval::*;
 pub use hold::*;
 pub use policy::*;
 pub use provider::*;
 pub use session::*;
+pub use suggested::*;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-use super::{ApprovalRule, Budget, Enforcement, Limits, NameRef, Probe};
+use super::{ApprovalRule, Budget, Enforcement, Limits, NameRef, Probe, Suggested};
 use crate::rules::Statement;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
@@ -32,7 +32,8 @@ use serde::{Deserialize, Serialize};
 #[x_kube(
     validation = Rule::new("!has(self.session) || !has(self.session.duration) || duration(self.session.duration) >= duration('5m')").message("spec.session.duration: at least 5m"),
     validation = Rule::new("!has(self.session) || !has(self.session.duration) || duration(self.session.duration) <= duration('168h')").message("spec.session.duration: at most 168h"),
-    validation = Rule::new("!has(self.principalMappings) || self.principalMappings.all(m, m.serviceAccount in self.subjects.serviceAccounts)").message("spec.principalMappings: each serviceAccount must be one of spec.subjects.serviceAccounts")
+    validation = Rule::new("!has(self.principalMappings) || self.principalMappings.all(m, m.serviceAccount in self.subjects.serviceAccounts)").message("spec.principalMappings: each serviceAccount must be one of spec.subjects.serviceAccounts"),
+    validation = Rule::new("(has(self.mode) && self.mode == 'Observe') || (has(self.allow) && size(self.allow) > 0)").message("spec.allow: at least one statement, but in mode Observe")
 )]
 pub struct AgentCredentialPolicySpec {
     /// The CredentialProvider (cluster-scoped). The author needs the verb `use` on it.
@@ -52,8 +53,9 @@ pub struct AgentCredentialPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub owners: Vec<Owner>,
-    /// What may be done. Each statement stands alone: its actions on its resources.
-    #[schemars(length(min = 1, max = 64))]
+    /// What may be done. Each statement stands alone: its actions on its resources. May be empty in mode Observe, where it narrows nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub allow: Vec<Statement>,
     /// How long.
@@ -73,7 +75,8 @@ pub struct AgentCredentialPolicySpec {
     /// How the agent gets at it. `Broker` is not built yet.
     #[serde(default)]
     pub delivery: Delivery,
-    /// `Observe` is not built yet.
+    /// `Enforce` grants what `allow` says. `Observe` grants all that the principal may within the binding's ceiling, and gathers in
+    /// `status.suggested` what is used of it; the binding must allow that (`allowObserve`), and `acceptEnforcement` must be PrincipalOnly.
     #[serde(default)]
     pub mode: Mode,
     /// Say `PrincipalOnly` to accept that nothing narrower than the principal is enforced.
@@ -163,7 +166,7 @@ pub enum Mode {
     /// Grants what it says.
     #[default]
     Enforce,
-    /// Records what is used. Not built yet.
+    /// Grants what the binding lets, and gathers what is used.
     Observe,
 }
 
@@ -194,4 +197,8 @@ pub struct AgentCredentialPolicyStatus {
     /// What the issuer saw when it last assumed the principal. Written by the issuer alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
+    /// What agents were seen to use, in mode Observe. Told by their pods, so take it for a suggestion; nothing applies it. Written by the
+    /// issuer alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggested: Option<Suggested>,
 }

@@ -393,6 +393,10 @@ pub struct Binding {
     /// Ceiling on money. Not built yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Whether policies may be in mode Observe, which narrows nothing: their agents may do all that the principal may within `maxActions` and
+    /// `deny`. Default false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_observe: bool,
     /// Least enforcement: `Provider` refuses policies that only their principal bounds. Default PrincipalOnly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_enforcement: Option<Enforcement>,

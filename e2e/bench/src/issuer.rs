@@ -43,6 +43,7 @@ async fn credential() -> Response {
         expires_at: expires_at.to_string(),
         session_expires_at: session_expires_at.to_string(),
         offline_grace_seconds: 1200,
+        observe: false,
         credential: Credential::Aws(AwsCredential {
             access_key_id: "ASIAEXAMPLEEXAMPLE01".into(),
             secret_access_key: Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),

@@ -99,6 +99,8 @@ fn own(what: &str, with: &'static str, without: &'static str, forge: impl Fn(&mu
 /// The same with everything in it different.
 fn other(value: &Value) -> Value {
     match value {
+        // Another word of the few that there are.
+        Value::String(text) if text == "PrincipalOnly" => json!("Provider"),
         Value::String(text) => json!(format!("{text}0")),
         Value::Number(number) => json!(number.as_i64().unwrap_or_default() + 1),
         Value::Array(items) => {

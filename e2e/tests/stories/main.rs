@@ -21,6 +21,7 @@ mod install;
 mod kill_switch;
 mod kubernetes;
 mod lifecycle;
+mod observe;
 mod quickstart;
 mod refusals;
 mod role_mapping;

@@ -30,7 +30,7 @@ pub async fn reconcile(policy: Arc<AgentCredentialPolicy>, context: Arc<Context>
     Ok(context.next_look(outcome, None, now))
 }
 
-/// The status that a policy should have. `probe` is the issuer's and left as it is.
+/// The status that a policy should have. `probe` and `suggested` are the issuer's and left as they are.
 pub fn evaluate(
     policy: &AgentCredentialPolicy,
     provider: Option<&CredentialProvider>,
@@ -87,6 +87,7 @@ async fn apply(
     let mut own = serde_json::to_value(status).unwrap_or_default();
     if let Some(fields) = own.as_object_mut() {
         fields.remove("probe");
+        fields.remove("suggested");
     }
     let body = json!({
         "apiVersion": "exeat.dev/v1alpha1",

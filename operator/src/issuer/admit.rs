@@ -29,6 +29,9 @@ const MINT_PAUSE: Duration = Duration::from_secs(10);
 const MINT_BURST: u32 = 5;
 /// A namespace's, at once, in seconds of its rate: its pods may all start together.
 pub(super) const MINT_BURST_SECONDS: u32 = 30;
+/// A pod's reports of what it used: one in this time, after a few at once. A sidecar makes them farther apart.
+const REPORT_PAUSE: Duration = Duration::from_secs(10);
+const REPORT_BURST: u32 = 6;
 /// Those credentials, to people.
 const NEW_ONES: &str = "new credentials instead of its last one";
 /// Seconds after which a pod that has too many streams may try again: a stream over a cut network has ended by then.
@@ -48,6 +51,7 @@ pub(super) struct Shares {
     requests: Mutex<Share>,
     streams: Mutex<Share>,
     mints: Mutex<Share>,
+    reports: Mutex<Share>,
     turns: Turns,
 }
 
@@ -80,6 +84,7 @@ impl Shares {
             requests: share(Limiter::new(POD_RATE), Limiter::new(rates.calls)),
             streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), Limiter::new(rates.calls)),
             mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), Limiter::with_burst(rates.mints, MINT_BURST_SECONDS)),
+            reports: share(Limiter::slow(REPORT_PAUSE, REPORT_BURST), Limiter::new(rates.calls)),
             turns: Turns::new(UNDER_WAY, UNDER_WAY_OF_NAMESPACE),
         }
     }
@@ -119,11 +124,27 @@ impl Desk {
         let (pod, now) = (claimed.pod(), Instant::now());
         lock(&self.shares.requests).take(pod, "credentials", now)?;
         lock(&self.shares.mints).ready(pod, NEW_ONES, now)?;
-        let turn = timeout(PATIENCE, self.shares.turns.take(&pod.namespace)).await.map_err(|_| {
+        let turn = self.turn(pod).await?;
+        Ok((self.authenticator.prove(token, claimed).await?, turn))
+    }
+
+    /// Proves who tells what its agent used. The turn is to be kept until the report is answered.
+    ///
+    /// # Errors
+    /// As [`Desk::admit_request`].
+    pub(super) async fn admit_report(&self, token: &str) -> Result<(PodIdentity, Turn), Refusal> {
+        let claimed = self.authenticator.check(token).await?;
+        let pod = claimed.pod();
+        lock(&self.shares.reports).take(pod, "to tell what it used", Instant::now())?;
+        let turn = self.turn(pod).await?;
+        Ok((self.authenticator.prove(token, claimed).await?, turn))
+    }
+
+    async fn turn(&self, pod: &PodIdentity) -> Result<Turn, Refusal> {
+        timeout(PATIENCE, self.shares.turns.take(&pod.namespace)).await.map_err(|_| {
             let message = format!("too many requests of namespace {:?} are under way; wait", pod.namespace);
             refusal(Reason::RateLimited, message, Some(TURN_AFTER))
-        })?;
-        Ok((self.authenticator.prove(token, claimed).await?, turn))
+        })
     }
 
     /// Counts one more credential of a proved pod.

@@ -5,6 +5,7 @@ use super::admit::Shares;
 use super::authn::{AuthError, Authenticator, PodIdentity, UNDECIDED_SECONDS};
 use super::hold::Caller;
 use super::holder::Reports;
+use super::learn::Learning;
 use super::providers::Providers;
 use super::recompute::{Order, confirm, recompute};
 use super::sessions::View;
@@ -41,6 +42,7 @@ pub(super) struct Desk {
     pub(super) shares: Shares,
     pub(super) reports: Mutex<Reports>,
     pub(super) streams: Streams,
+    pub(super) learning: Learning,
     pub(super) flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -276,6 +278,7 @@ fn response(fresh: &Fresh, minted: Minted) -> CredentialResponse {
         session_expires_at: order.session_expires_at.to_string(),
         offline_grace_seconds: u64::try_from(grace).unwrap_or_default(),
         digest: order.grant.digest(),
+        observe: order.grant.observe,
         credential: minted.credential,
     }
 }

@@ -10,6 +10,7 @@ pub mod authorities;
 mod fixtures;
 mod hold;
 pub mod holder;
+mod learn;
 mod mint;
 mod orphans;
 mod probe;

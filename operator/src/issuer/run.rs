@@ -3,13 +3,14 @@
 use super::admit::{Rates, Shares};
 use super::args::Args;
 use super::authn::Authenticator;
+use super::learn::Learning;
 use super::mint::Desk;
 use super::providers::Providers;
 use super::root::Certificates;
 use super::server::{Server, router};
 use super::sessions::View;
 use super::streams::Streams;
-use super::{orphans, probe, revoke};
+use super::{learn, orphans, probe, revoke};
 use crate::audit::Audit;
 use crate::metrics::IssuerMetrics;
 use crate::process::{self, AuditLog, Process, RunError};
@@ -47,9 +48,11 @@ pub async fn run(args: Args) -> Result<(), RunError> {
     let ended = tokio::select! {
         result = serving => result,
         error = process.serve_health() => Err(error),
+        () = learn::run(Arc::clone(&desk)) => Err(RunError::PartEnded("writing what agents used")),
         () = watching => Err(RunError::PartEnded("a watch")),
         () = lead_for_good(&args, &client, &desk) => Err(RunError::PartEnded("the election")),
     };
+    learn::finish(&desk).await;
     log.finish().await;
     ended
 }
@@ -86,6 +89,7 @@ fn desk(args: &Args, client: &kube::Client, view: Arc<View>, metrics: IssuerMetr
         shares: Shares::new(Rates { calls: args.namespace_rate, mints: args.namespace_credentials }),
         reports: Mutex::default(),
         streams: Streams::new(&args.process.pod.pod_name),
+        learning: Learning::default(),
         flights: Mutex::default(),
     }
 }

@@ -14,7 +14,10 @@ use axum::{Json, Router};
 use exeat_crds::pod_policies::MAX_POLICIES;
 use exeat_crds::reason::Reason;
 use exeat_runtime::shutdown::Shutdown;
-use exeat_wire::{CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, POLICIES_HEADER, Refusal, STREAM_PATH};
+use exeat_wire::{
+    CREDENTIAL_PATH, CredentialRequest, HOLDER_HEADER, OBSERVED_PATH, ObservedReport, POLICIES_HEADER, Refusal,
+    STREAM_PATH,
+};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -29,11 +32,12 @@ pub(super) struct Server {
     pub(super) shutdown: Shutdown,
 }
 
-/// The two calls.
+/// The calls.
 pub(super) fn router(server: Server) -> Router {
     Router::new()
         .route(CREDENTIAL_PATH, post(credential))
         .route(STREAM_PATH, get(open_stream))
+        .route(OBSERVED_PATH, post(observed))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(server)
 }
@@ -78,6 +82,18 @@ fn named(headers: &HeaderMap) -> Vec<String> {
     let written = headers.get(POLICIES_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let names = written.split(',').map(str::trim).filter(|name| !name.is_empty() && name.len() <= MAX_NAME);
     names.take(MAX_POLICIES).map(str::to_owned).collect()
+}
+
+async fn observed(State(server): State<Server>, headers: HeaderMap, Json(report): Json<ObservedReport>) -> Response {
+    let taken = match shown(&headers) {
+        Ok((token, key)) => server.desk.learn(token, key, report).await,
+        Err(refusal) => Err(refusal),
+    };
+    server.desk.metrics.report_answered(taken.as_ref().map_or_else(|r| r.code.as_str(), |()| "Taken"));
+    match taken {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => refused(&refusal),
+    }
 }
 
 /// The token, and the fingerprint of the holder key.

@@ -1,7 +1,7 @@
 //! The few status fields that are the issuer's.
 
-use exeat_crds::v1alpha1::{Issuance, Probe};
-use exeat_crds::{CredentialSession, names};
+use exeat_crds::v1alpha1::{Issuance, Probe, Suggested};
+use exeat_crds::{AgentCredentialPolicy, CredentialSession, names};
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::Status;
 use kube::{Client, ResourceExt};
@@ -73,4 +73,24 @@ where
         "status": {"probe": probe},
     });
     api.patch_status(&name, &params(), &Patch::Apply(&body)).await.map(|_| ())
+}
+
+/// Writes `status.suggested` of a policy, whole, under the version that was read.
+///
+/// # Errors
+/// The API server's; 409 when the policy has changed since.
+pub(super) async fn write_suggested(
+    api: &Api<AgentCredentialPolicy>,
+    policy: &AgentCredentialPolicy,
+    suggested: &Suggested,
+) -> kube::Result<()> {
+    let name = policy.name_any();
+    let body = json!({
+        "apiVersion": "exeat.dev/v1alpha1",
+        "kind": "AgentCredentialPolicy",
+        "metadata": {"name": name, "uid": policy.uid(), "resourceVersion": policy.resource_version()},
+        "status": {"suggested": suggested},
+    });
+    let params = PatchParams::apply(names::ISSUER_SUGGESTED).force();
+    api.patch_status(&name, &params, &Patch::Apply(&body)).await.map(|_| ())
 }

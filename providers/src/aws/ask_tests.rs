@@ -24,6 +24,7 @@ fn grant() -> Grant {
             resources: vec!["arn:aws:s3:::reports/*".into()],
         }],
         deny: Vec::new(),
+        observe: false,
     }
 }
 

@@ -11,6 +11,7 @@ fn grant(allow: &[(&[&str], &[&str])], deny: &[&str]) -> Grant {
         principal: "system:serviceaccounts:exeat-grants".into(),
         allow: allow.iter().map(|(a, r)| Statement { actions: texts(a), resources: texts(r) }).collect(),
         deny: texts(deny),
+        observe: false,
     }
 }
 

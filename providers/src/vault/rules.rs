@@ -96,7 +96,7 @@ mod tests {
         let texts = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         let allow = vec![Statement { actions: texts(&["list", "read"]), resources: texts(&["kv/data/a/*", "kv/+/b"]) }];
         let deny = texts(&["delete", "read kv/data/a/prod/*"]);
-        let grant = Grant { kind: Kind::Vault, principal: "agents".into(), allow, deny };
+        let grant = Grant { kind: Kind::Vault, principal: "agents".into(), allow, deny, observe: false };
         let (allow, deny) = of(&grant).unwrap();
         assert_eq!(allow, [VaultRule { verbs: texts(&["list", "read"]), paths: texts(&["kv/data/a/*", "kv/+/b"]) }]);
         let rule = |verb: &str, path: &str| VaultRule { verbs: texts(&[verb]), paths: texts(&[path]) };

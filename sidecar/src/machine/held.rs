@@ -26,6 +26,8 @@ pub struct Held {
     pub session_expires_at: Timestamp,
     /// How long it is served without contact to an issuer.
     pub offline_grace: SignedDuration,
+    /// Whether what is used is told to the issuer.
+    pub observe: bool,
     /// What is served.
     pub payload: Arc<Payload>,
 }
@@ -111,6 +113,7 @@ impl Held {
         }
         Ok(Self {
             session: response.session,
+            observe: response.observe,
             digest: response.digest,
             expires_at,
             session_expires_at,
@@ -180,6 +183,7 @@ mod tests {
             expires_at: expires_at.into(),
             session_expires_at: "2026-01-01T08:00:00Z".into(),
             offline_grace_seconds: 0,
+            observe: false,
             credential: Credential::Aws(AwsCredential {
                 access_key_id: "AKID".into(),
                 secret_access_key: Secret::new("very-secret"),

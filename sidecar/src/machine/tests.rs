@@ -17,6 +17,7 @@ fn held(session: &str, digest: &str, expires: i64, session_expires: i64) -> Box<
         expires_at: at(expires),
         session_expires_at: at(session_expires),
         offline_grace: SignedDuration::from_secs(600),
+        observe: false,
         payload: Arc::default(),
     })
 }

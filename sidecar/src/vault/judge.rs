@@ -81,12 +81,29 @@ impl Denial {
     }
 }
 
+/// A call that may be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The verb.
+    pub verb: &'static str,
+    /// The path below `/v1/`.
+    pub path: String,
+    /// Whether it only asks what kind of engine a path belongs to, which needs no grant of its own.
+    pub look_up: bool,
+}
+
 impl Rules {
     /// Whether this call may be made. `path` is the raw path of the request line, from `/v1/` on.
     ///
     /// # Errors
     /// Why it may not.
-    pub fn judge(&self, method: &Method, path: &str, query: Option<&str>, headers: &HeaderMap) -> Result<(), Denial> {
+    pub fn judge(
+        &self,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Judged, Denial> {
         let values: Vec<&[u8]> = headers.get_all(REQUEST_HEADER).iter().map(|value| value.as_bytes()).collect();
         if self.require_request_header && values != [b"true".as_slice()] {
             return Err(Denial::RequestHeader);
@@ -106,8 +123,9 @@ impl Rules {
         };
         let path = path.strip_prefix(PREFIX).ok_or(Denial::Path)?;
         check_path(path, verb == "list")?;
-        if self.covers(verb, path) || (verb == "read" && self.may_look_up(path)) {
-            return Ok(());
+        let look_up = verb == "read" && path.starts_with(MOUNTS);
+        if self.covers(verb, path) || (look_up && self.may_look_up(path)) {
+            return Ok(Judged { verb, path: path.to_owned(), look_up });
         }
         Err(Denial::NotGranted { verb, path: path.to_owned() })
     }
@@ -120,7 +138,7 @@ impl Rules {
     fn may_look_up(&self, path: &str) -> bool {
         let mount = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
         let Some(asked) = path.strip_prefix(MOUNTS).map(mount) else { return false };
-        self.allow.iter().flat_map(|rule| &rule.paths).any(|path| mount(path) == asked)
+        self.allow.iter().flat_map(|rule| &rule.paths).any(|path| lies_in(&mount(path), &asked))
     }
 }
 

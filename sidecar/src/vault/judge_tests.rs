@@ -28,7 +28,7 @@ fn headers(extra: &[(&'static str, &'static str)]) -> HeaderMap {
 
 fn judge(method: &str, target: &str) -> Result<(), Denial> {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    rules().judge(&method.parse().unwrap(), path, query, &headers(&[]))
+    rules().judge(&method.parse().unwrap(), path, query, &headers(&[])).map(drop)
 }
 
 #[test]
@@ -109,8 +109,9 @@ fn what_could_be_read_in_two_ways_is_refused() {
 
 #[test]
 fn vaults_own_mark_is_demanded_once_and_wrapping_refused() {
-    let judge =
-        |rules: &Rules, headers: &HeaderMap| rules.judge(&Method::GET, "/v1/secret/data/reports/q1", None, headers);
+    let judge = |rules: &Rules, headers: &HeaderMap| {
+        rules.judge(&Method::GET, "/v1/secret/data/reports/q1", None, headers).map(drop)
+    };
     let (strict, lenient) = (rules(), Rules { require_request_header: false, ..rules() });
     let none = HeaderMap::new();
     assert_eq!(judge(&strict, &none), Err(Denial::RequestHeader));
@@ -122,4 +123,31 @@ fn vaults_own_mark_is_demanded_once_and_wrapping_refused() {
         Ok(()),
         "stripped, not judged"
     );
+}
+
+#[test]
+fn what_was_judged_is_told_as_it_was_sent() {
+    let judged = |method: &str, path: &str| rules().judge(&method.parse().unwrap(), path, None, &headers(&[])).unwrap();
+    let read = judged("GET", "/v1/secret/data/reports/q1");
+    assert_eq!((read.verb, read.path.as_str(), read.look_up), ("read", "secret/data/reports/q1", false));
+    assert!(judged("GET", "/v1/sys/internal/ui/mounts/secret").look_up);
+}
+
+#[test]
+fn a_grant_of_everything_asks_for_the_kind_of_any_engine_and_for_nothing_else_of_vaults_own() {
+    let rules = Rules {
+        allow: vec![rule(&["read", "write"], &["*"])],
+        deny: vec![rule(&["*"], &["sys"]), rule(&["*"], &["sys/*"]), rule(&["*"], &["auth/*"])],
+        require_request_header: false,
+    };
+    let judge = |method: &Method, path: &str| rules.judge(method, path, None, &HeaderMap::new()).map(drop);
+    assert_eq!(judge(&Method::GET, "/v1/kv/x"), Ok(()));
+    assert_eq!(judge(&Method::GET, "/v1/sys/internal/ui/mounts/kv/x"), Ok(()));
+    for (method, path) in [
+        (Method::POST, "/v1/auth/token/create"),
+        (Method::GET, "/v1/sys/mounts"),
+        (Method::POST, "/v1/sys/internal/ui/mounts/kv"),
+    ] {
+        assert!(judge(&method, path).is_err(), "{method} {path}");
+    }
 }

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use exeat_wire::{
-    CREDENTIAL_PATH, CredentialRequest, CredentialResponse, HOLDER_HEADER, POLICIES_HEADER, Refusal, STREAM_PATH,
-    StreamLine, StreamMessage,
+    CREDENTIAL_PATH, CredentialRequest, CredentialResponse, HOLDER_HEADER, OBSERVED_PATH, ObservedReport,
+    POLICIES_HEADER, Refusal, STREAM_PATH, StreamLine, StreamMessage,
 };
 use futures::StreamExt;
 use futures::stream;
@@ -53,6 +53,10 @@ pub struct Script {
     /// The policies that streams were opened for.
     pub named: Mutex<Vec<String>>,
     pub holders: Mutex<Vec<String>>,
+    /// What was told of the agent's calls.
+    pub reports: watch::Sender<Vec<ObservedReport>>,
+    /// How reports are answered: 204, or this refusal.
+    pub refuses: Mutex<Option<Refusal>>,
 }
 
 pub struct TestIssuer {
@@ -77,6 +81,8 @@ impl TestIssuer {
             by_policy: Mutex::default(),
             named: Mutex::default(),
             holders: Mutex::default(),
+            reports: watch::Sender::new(Vec::new()),
+            refuses: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -139,6 +145,7 @@ impl TestIssuer {
         let router = Router::new()
             .route(CREDENTIAL_PATH, post(credential))
             .route(STREAM_PATH, get(open_stream))
+            .route(OBSERVED_PATH, post(observed))
             .with_state(Arc::clone(&self.script));
         let acceptor = self.acceptor.clone();
         self.running = Some(tokio::spawn(async move {
@@ -153,6 +160,22 @@ impl TestIssuer {
                 });
             }
         }));
+    }
+}
+
+async fn observed(
+    State(script): State<Arc<Script>>,
+    headers: HeaderMap,
+    axum::Json(report): axum::Json<ObservedReport>,
+) -> Response {
+    if headers["authorization"] != format!("Bearer {IDENTITY}") || !headers.contains_key(HOLDER_HEADER) {
+        return StatusCode::IM_A_TEAPOT.into_response();
+    }
+    script.reports.send_modify(|reports| reports.push(report));
+    let refuses = script.refuses.lock().unwrap().clone();
+    match refuses {
+        Some(refusal) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(refusal)).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 

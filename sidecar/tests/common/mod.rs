@@ -116,6 +116,7 @@ fn response(credential: Credential, now: i64) -> CredentialResponse {
         expires_at: after(now + 1800),
         session_expires_at: after(28_800),
         offline_grace_seconds: 1200,
+        observe: false,
         credential,
     }
 }
@@ -213,7 +214,19 @@ impl World {
         pod_uid: Option<&str>,
         wait: Wait,
     ) -> Self {
-        Self::start_serving(provider, Vec::new(), issuer, roots, pod_uid, wait).await
+        Self::start_as(provider, issuer, roots, pod_uid, wait, false).await
+    }
+
+    /// With `observe` monitoring datagrams are taken too.
+    pub async fn start_as(
+        provider: Provider,
+        issuer: TestIssuer,
+        roots: String,
+        pod_uid: Option<&str>,
+        wait: Wait,
+        observe: bool,
+    ) -> Self {
+        Self::start_serving(provider, Vec::new(), issuer, roots, pod_uid, wait, observe).await
     }
 
     /// A sidecar of several policies.
@@ -224,7 +237,7 @@ impl World {
         }
         let roots = issuer.roots.clone();
         let served = policies.iter().map(|(provider, name, _)| (*provider, (*name).to_owned())).collect();
-        Self::start_serving(policies[0].0, served, issuer, roots, None, Wait::Decision).await
+        Self::start_serving(policies[0].0, served, issuer, roots, None, Wait::Decision, false).await
     }
 
     async fn start_serving(
@@ -234,6 +247,7 @@ impl World {
         roots: String,
         pod_uid: Option<&str>,
         wait: Wait,
+        observe: bool,
     ) -> Self {
         let folder = Folder::new();
         let token_file = folder.path().join("identity");
@@ -249,6 +263,7 @@ impl World {
             provider,
             policies,
             wait,
+            observe,
             pod_uid: pod_uid.map(Into::into),
         };
         let clock = ManualClock::new(start_time());

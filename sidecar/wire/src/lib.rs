@@ -4,6 +4,7 @@
 //! | call | answer |
 //! |---|---|
 //! | `POST /v1/credential` with [`CredentialRequest`] | 200 [`CredentialResponse`], else a status of 4xx or 5xx and [`Refusal`] |
+//! | `POST /v1/observed` with [`ObservedReport`] | 204, else [`Refusal`] |
 //! | `GET /v1/stream` | 200, one [`StreamLine`] a line (`application/x-ndjson`), open until either side leaves |
 //!
 //! A sidecar that serves several policies names them: the one in each request for a credential, all of them for its stream
@@ -19,6 +20,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub const CREDENTIAL_PATH: &str = "/v1/credential";
 /// Path of the stream that carries session state.
 pub const STREAM_PATH: &str = "/v1/stream";
+/// Path of the call that tells what an agent used.
+pub const OBSERVED_PATH: &str = "/v1/observed";
+/// Most calls in one [`ObservedReport`].
+pub const MAX_OBSERVED: usize = 32;
 /// Header with the holder key: a random value made at each sidecar start, hex, 32 bytes. Two live keys for one pod are refused.
 pub const HOLDER_HEADER: &str = "x-exeat-holder";
 /// Header of the stream's opening: the policies that the sidecar serves, separated by commas. Absent where it is one.
@@ -57,8 +62,67 @@ pub struct CredentialResponse {
     pub session_expires_at: String,
     /// Seconds without contact to any issuer after which the sidecar stops serving, at most the credential's expiry.
     pub offline_grace_seconds: u64,
+    /// Whether the policy is in mode Observe: the sidecar tells what is used ([`ObservedReport`]).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub observe: bool,
     /// The credential.
     pub credential: Credential,
+}
+
+/// What the agent used since the last report that the issuer took.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedReport {
+    /// Name of the session.
+    pub session: String,
+    /// Whether this is the sidecar's first report of the session.
+    #[serde(default)]
+    pub first: bool,
+    /// The calls, at most [`MAX_OBSERVED`].
+    pub calls: Vec<ObservedCall>,
+    /// Calls of which the sidecar had no room to keep what they were.
+    #[serde(default)]
+    pub dropped: u64,
+}
+
+/// Calls of one operation.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedCall {
+    /// Which.
+    pub what: Operation,
+    /// How many.
+    pub calls: u32,
+    /// How many of them were refused for want of rights.
+    #[serde(default)]
+    pub denied: u32,
+    /// Whether the sidecar tells of it for the first time since its start.
+    #[serde(default)]
+    pub first: bool,
+}
+
+/// An operation as its provider's clients name it. Words of processes in the agent's pod: whoever reads them checks them.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Operation {
+    /// An operation of an AWS service's API.
+    Aws {
+        /// Id of the service: `S3`, `CloudWatch Logs`.
+        service: String,
+        /// `GetObject`.
+        operation: String,
+    },
+    /// A call of Vault, as it was judged.
+    Vault {
+        /// `read`, `list`, `write`, `patch` or `delete`.
+        verb: String,
+        /// The path.
+        path: String,
+    },
+    /// One that this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A credential in its provider's own shape.
@@ -358,5 +422,16 @@ mod tests {
             r#"{"type":"stopped","code":"SessionRevoked","message":"revoked","retryable":false,"session":"s-1"}"#
         );
         assert_eq!(serde_json::from_str::<StreamMessage>(&line).unwrap(), StreamMessage::Stopped(refusal));
+    }
+
+    #[test]
+    fn a_report_is_read_as_it_is_written_and_what_is_new_is_skipped() {
+        let text = r#"{"session":"s","calls":[{"what":{"kind":"aws","service":"S3","operation":"GetObject"},"calls":2},
+            {"what":{"kind":"gcp","method":"x"},"calls":1,"later":true}]}"#;
+        let report: ObservedReport = serde_json::from_str(text).unwrap();
+        assert_eq!(report.calls[1].what, Operation::Unknown);
+        assert!(!report.first && report.dropped == 0 && report.calls[0].denied == 0);
+        let again: ObservedReport = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        assert_eq!(again, report);
     }
 }

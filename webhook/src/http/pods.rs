@@ -49,6 +49,7 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
         serde_json::to_value(pod).map_err(|error| Answer::Unexpected(format!("the pod can't be written: {error}")))
     };
     let patch = patch::diff(&value(&pod)?, &value(&injected.pod)?);
-    let warnings = injected.needed.iter().map(|needed| message::asked("this pod", needed)).collect();
+    let asked = injected.needed.iter().map(|needed| message::asked("this pod", needed));
+    let warnings = asked.chain(injected.warnings.iter().map(message::warned)).collect();
     Ok(if patch.0.is_empty() { Answer::Allow(warnings) } else { Answer::Patch(patch, warnings) })
 }

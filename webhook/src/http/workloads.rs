@@ -39,7 +39,10 @@ async fn warnings(app: &App, request: &Request) -> Option<Vec<String>> {
     };
     let refused = |problem| message::header(&format!("pods of this template will be refused: {problem}"));
     Some(match inject(&pod, &context) {
-        Ok(injected) => injected.needed.iter().map(|needed| message::asked("a pod of this template", needed)).collect(),
+        Ok(injected) => {
+            let asked = injected.needed.iter().map(|needed| message::asked("a pod of this template", needed));
+            asked.chain(injected.warnings.iter().map(message::warned)).collect()
+        }
         Err(problems) => problems.iter().map(refused).collect(),
     })
 }

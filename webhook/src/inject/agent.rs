@@ -4,9 +4,9 @@ use exeat_crds::names;
 use exeat_crds::rules::Kind;
 use k8s_openapi::api::core::v1::{Container, EnvVar, VolumeMount};
 
-use super::Plan;
 use super::metadata::METADATA_HOSTS;
 use super::sidecar::pod_uid;
+use super::{Plan, monitor};
 use crate::annotations::AwsToken;
 use crate::pod::mount_path;
 
@@ -122,6 +122,7 @@ pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
     for variable in fixed {
         set(&mut env, variable);
     }
+    monitor::place(&mut env, plan.port, plan.observe.contains(&Kind::Aws) && !skipped);
     let mut mounts = container.volume_mounts.take().unwrap_or_default();
     if skipped {
         mounts.retain(|mount| !is_injected_mount(mount));
@@ -152,7 +153,7 @@ fn run_mount() -> VolumeMount {
     }
 }
 
-fn set(env: &mut Vec<EnvVar>, variable: EnvVar) {
+pub(super) fn set(env: &mut Vec<EnvVar>, variable: EnvVar) {
     let mut found = false;
     for old in env.iter_mut().filter(|old| old.name == variable.name) {
         *old = variable.clone();

@@ -5,6 +5,7 @@
 
 mod agent;
 mod metadata;
+mod monitor;
 mod sidecar;
 mod volumes;
 
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use exeat_crds::approval::Needed;
 use exeat_crds::reason::Refused;
 use exeat_crds::rules::Kind;
+use exeat_crds::v1alpha1::Mode;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
@@ -82,6 +84,8 @@ pub struct Injected {
     pub pod: Pod,
     /// What people must approve before it gets credentials, by policy.
     pub needed: Vec<Needed>,
+    /// What its author should know, where it is let pass all the same.
+    pub warnings: Vec<Refused>,
 }
 
 /// What is injected into one pod.
@@ -103,6 +107,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) guaranteed: bool,
     pub(crate) wait: Wait,
     pub(crate) needed: Vec<Needed>,
+    /// The kinds whose policies only look on.
+    pub(crate) observe: Vec<Kind>,
+    pub(crate) warnings: Vec<Refused>,
 }
 
 /// Gives a pod its sidecar, and its containers the way to it.
@@ -122,7 +129,7 @@ pub fn inject(pod: &Pod, context: &InjectContext<'_>) -> Result<Injected, Vec<Re
     if let Some(spec) = &mut pod.spec {
         apply(spec, &plan);
     }
-    Ok(Injected { pod, needed: plan.needed })
+    Ok(Injected { pod, needed: plan.needed, warnings: plan.warnings })
 }
 
 fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refused>> {
@@ -131,6 +138,7 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
     let spec = pod.spec.clone().unwrap_or_default();
     problems.extend(refuse::shape(&spec, &asked, context.settings));
     let named = named(&asked, context);
+    let mut observe = Vec::new();
     let (mut policies, mut needed, mut region, mut project) = (Vec::new(), Vec::new(), None, None);
     for policy in &named {
         match refuse::authority(pod, &spec, policy, context) {
@@ -141,13 +149,15 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
         }
         let kind = policy.provider.and_then(|provider| authority::kind_of(provider).ok());
         policies.extend(kind.map(|kind| (kind, policy.name.to_owned())));
+        observe.extend(kind.filter(|_| policy.policy.is_some_and(|found| found.spec.mode == Mode::Observe)));
         let aws = policy.provider.and_then(|p| p.spec.aws.as_ref());
         region = region.or(aws.map(|aws| aws.region.clone()));
         let google = policy.provider.and_then(|p| p.spec.gcp.as_ref());
         project = project.or(google.map(|gcp| gcp.project.clone()));
     }
     problems.extend(refuse::kinds(&policies));
-    problems.extend(refuse::shadows(&spec, &asked, &policies));
+    let shadows = refuse::shadows(&spec, &asked, &policies, &observe);
+    problems.extend(shadows.refused);
     if !problems.is_empty() || policies.len() != named.len() || policies.is_empty() {
         return Err(problems);
     }
@@ -164,6 +174,8 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
         guaranteed: sidecar::is_guaranteed(&spec),
         wait: asked.wait,
         needed,
+        observe,
+        warnings: shadows.let_be,
     })
 }
 

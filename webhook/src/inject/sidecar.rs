@@ -127,6 +127,9 @@ fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
     if plan.aws_token == AwsToken::Env || plan.policies.iter().any(|(kind, _)| *kind == Kind::Azure) {
         env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
     }
+    if !plan.observe.is_empty() {
+        env.push(literal("EXEAT_OBSERVE", "true"));
+    }
     if plan.wait == Wait::Approval {
         env.push(literal("EXEAT_WAIT", "approval"));
     }

@@ -19,6 +19,8 @@ use crate::message::refused;
 use crate::pod;
 use crate::settings::Settings;
 
+pub(crate) use self::shadow::Shadows;
+
 /// What can be judged without a policy.
 pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<Refused> {
     let mut problems = host::check(spec);
@@ -28,9 +30,15 @@ pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<R
     problems
 }
 
-/// What would keep an SDK from asking the sidecar.
-pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, policies: &[(Kind, String)]) -> Vec<Refused> {
-    let mut problems: Vec<Refused> = policies.iter().flat_map(|(kind, _)| shadow::check(spec, asked, *kind)).collect();
+/// What would keep an SDK from asking the sidecar. Where a policy only looks on, what leads past the sidecar is let be.
+pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, policies: &[(Kind, String)], observe: &[Kind]) -> Shadows {
+    let mut all = Shadows::default();
+    for (kind, _) in policies {
+        let found = shadow::check(spec, asked, *kind, observe.contains(kind));
+        all.refused.extend(found.refused);
+        all.let_be.extend(found.let_be);
+    }
+    let Shadows { refused: mut problems, let_be } = all;
     problems.extend(metadata::check(spec, asked, policies));
     let is_aws = policies.is_empty() || policies.iter().any(|(kind, _)| *kind == Kind::Aws);
     if asked.aws_token == Some(AwsToken::Env) && !is_aws {
@@ -41,7 +49,7 @@ pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, policies: &[(Kind, String)]
             "remove it",
         ));
     }
-    problems
+    Shadows { refused: problems, let_be }
 }
 
 /// Two policies of one kind would share paths, variables and files: nothing could tell whose credential an SDK asks for.

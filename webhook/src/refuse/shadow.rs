@@ -84,27 +84,60 @@ const GCP: [(&str, &str, &str); 7] = [
     ("GCE_METADATA_MTLS_MODE", "the sidecar speaks plain HTTP on loopback", REMOVE),
 ];
 
+/// What SDKs show the sidecar: with another value they would get nothing.
+const SECRET: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 /// Files that hold nothing may be named: it is how a chain is shortened.
 const NO_FILE: &str = "/dev/null";
 
-pub(super) fn check(spec: &PodSpec, asked: &Asked, kind: Kind) -> Vec<Refused> {
-    let agents = others(spec).filter(|placed| !asked.skip.contains(&placed.container.name));
-    agents.flat_map(|placed| container(placed, asked, kind)).collect()
+/// What would shadow the sidecar in a pod.
+#[derive(Debug, Default)]
+pub(crate) struct Shadows {
+    /// Why the pod is refused.
+    pub(crate) refused: Vec<Refused>,
+    /// What its author is told, no more.
+    pub(crate) let_be: Vec<Refused>,
 }
 
-fn container(placed: Placed<'_>, asked: &Asked, kind: Kind) -> Vec<Refused> {
+/// Under a policy that only looks on, an agent may go past the sidecar: a workload is taken as it is, and its author is told that nothing is
+/// learnt then. What would break the way to the sidecar instead is refused all the same.
+pub(super) fn check(spec: &PodSpec, asked: &Asked, kind: Kind, observe: bool) -> Shadows {
+    let agents = others(spec).filter(|placed| !asked.skip.contains(&placed.container.name));
+    let found = agents.flat_map(|placed| container(placed, asked, kind));
+    let (let_be, refused): (Vec<Shadow>, Vec<Shadow>) = found.partition(|shadow| observe && shadow.leads_past);
+    let told = |shadow: Shadow| {
+        let message = format!(
+            "{}; mode Observe lets it be, but calls that go past the sidecar's credentials are not this session's: they are neither short-lived \
+             nor audited, and nothing sound is learnt of them",
+            shadow.why.message
+        );
+        Refused::new(shadow.why.reason, message)
+    };
+    Shadows {
+        refused: refused.into_iter().map(|shadow| shadow.why).collect(),
+        let_be: let_be.into_iter().map(told).collect(),
+    }
+}
+
+struct Shadow {
+    why: Refused,
+    /// Whether the agent gets by without the sidecar then, rather than not at all.
+    leads_past: bool,
+}
+
+fn container(placed: Placed<'_>, asked: &Asked, kind: Kind) -> Vec<Shadow> {
     let path = placed.path();
     let ours = fixed_env(kind, asked.port, asked.aws_token.unwrap_or_default());
     let env = placed.container.env.iter().flatten().filter(|variable| !is_injected(variable));
-    let mut problems: Vec<Refused> = env.filter_map(|variable| shadow(&path, variable, &ours, kind)).collect();
+    let mut problems: Vec<Shadow> = env.filter_map(|variable| shadow(&path, variable, &ours, kind)).collect();
     if !asked.allow_env_from.contains(&placed.container.name) {
         let sources = placed.container.env_from.iter().flatten().filter(|source| may_shadow(source, kind));
-        problems.extend(sources.map(|source| env_from(&path, source, &placed.container.name)));
+        let let_by = |source| Shadow { why: env_from(&path, source, &placed.container.name), leads_past: true };
+        problems.extend(sources.map(let_by));
     }
     problems
 }
 
-fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<Refused> {
+fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<Shadow> {
     let field = format!("{path}.env[name={}]", variable.name);
     let known = match kind {
         Kind::Aws => AWS.iter().find(|(name, _, _)| *name == variable.name),
@@ -115,12 +148,14 @@ fn shadow(path: &str, variable: &EnvVar, ours: &[EnvVar], kind: Kind) -> Option<
     };
     if let Some((name, problem, fix)) = known {
         let harmless = name.ends_with("_FILE") && variable.value.as_deref() == Some(NO_FILE);
-        return (!harmless).then(|| refused(Reason::CredentialsShadowed, field, problem, fix));
+        let leads_past = !name.starts_with(SECRET) && !ours.iter().any(|own| own.name == *name);
+        let why = || refused(Reason::CredentialsShadowed, field, problem, fix);
+        return (!harmless).then(|| Shadow { why: why(), leads_past });
     }
     let own = ours.iter().find(|own| own.name == variable.name)?;
     let value = own.value.as_ref().map_or_else(|| "the pod's UID".to_owned(), |value| format!("{value:?}"));
     let problem = format!("the webhook sets it to {value}, and a part of its variables is as good as none");
-    Some(refused(Reason::CredentialsShadowed, field, problem, REMOVE))
+    Some(Shadow { why: refused(Reason::CredentialsShadowed, field, problem, REMOVE), leads_past: false })
 }
 
 /// A prefix keeps a source away from every name that matters, unless the prefix is the start of one.

@@ -3,7 +3,7 @@ use exeat_crds::duration;
 use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::rules::action::{Action, Resource, Role, check_pair};
 use exeat_crds::rules::{Kind, Statement};
-use exeat_crds::v1alpha1::AgentCredentialPolicySpec;
+use exeat_crds::v1alpha1::{AgentCredentialPolicySpec, Mode};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -23,6 +23,9 @@ pub fn policy(policy: &AgentCredentialPolicy, provider: Option<&CredentialProvid
     }
     for field in authority::unbuilt_policy_fields(spec) {
         findings.not_built(field);
+    }
+    if spec.mode == Mode::Observe && kind(spec, provider).is_some_and(|kind| !authority::can_observe(kind)) {
+        findings.not_built("spec.mode: Observe");
     }
     if findings.errors.is_empty()
         && let Err(problem) = authority::resolve(policy, provider)

@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::common::{NAMESPACE, OWN_SIDECAR, injected, installation, named_policy, yaml};
 
 /// Each with the person who creates the pod, if one does.
-const CASES: [(&str, Option<&str>); 16] = [
+const CASES: [(&str, Option<&str>); 17] = [
     ("aws", None),
     ("aws-already-configured", None),
     ("aws-env-token", None),
     ("aws-init-containers", None),
     ("aws-narrowed", None),
+    ("aws-observe", None),
     (OF_OWN_SIDECAR, None),
     ("aws-restricted", None),
     ("aws-skip-containers", None),

@@ -7,8 +7,9 @@ mod golden;
 #[cfg(test)]
 mod idempotence;
 #[cfg(test)]
-mod refusals;
+mod observe;
 #[cfg(test)]
+mod refusals;
 mod router;
 #[cfg(test)]
 mod shadowing;

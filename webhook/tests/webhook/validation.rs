@@ -116,7 +116,7 @@ fn errors_in_policies() {
 
 #[test]
 fn warnings_about_policies() {
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         (
             "spec: {providerRef: {name: later}}",
             "ProviderNotFound",
@@ -134,6 +134,7 @@ fn warnings_about_policies() {
             "DeniedByGuardrail",
             &["s3:PutBucketPolicy"],
         ),
+        ("spec: {mode: Observe}", "EnforcementTooWeak", &["spec.acceptEnforcement"]),
         ("spec: {session: {duration: 48h}}", "DurationTooLong", &["spec.session.duration", "24h"]),
     ];
     for case in &cases {
@@ -147,7 +148,6 @@ fn every_field_that_is_not_built_is_warned_about() {
         ("spec: {limits: {concurrent: 5}}", "spec.limits"),
         ("spec: {budget: {limit: '5.00'}}", "spec.budget"),
         ("spec: {delivery: Broker}", "spec.delivery: Broker"),
-        ("spec: {mode: Observe}", "spec.mode: Observe"),
     ] {
         let findings = judge_policy(changes);
         let case: Case = (changes, "NotImplemented", &["until then nothing is granted"]);

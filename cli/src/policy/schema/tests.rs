@@ -47,7 +47,7 @@ fn each_fault_names_its_field_and_the_fix() {
         ("/spec/principal", json!(7), "spec.principal", "a text"),
         ("/spec/principal", json!(""), "spec.principal", "at least 1"),
         ("/spec/principal", Value::Null, "spec.principal", "add it"),
-        ("/spec/allow", json!([]), "spec.allow", "at least 1"),
+        ("/spec/allow", json!([]), "spec.allow", "at least one"),
         ("/spec/allow", json!({}), "spec.allow", "a list"),
         ("/spec/allow/0/actions/0", json!(long), "spec.allow[0].actions[0]", "at most 256"),
         ("/spec/allow/0/resources", Value::Null, "spec.allow[0].resources", "add it"),

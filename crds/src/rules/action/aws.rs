@@ -77,9 +77,22 @@ impl Action {
         &self.name
     }
 
-    /// `service:Name`, the service in lower case.
+    /// `service:Name`, the service in lower case; `*` for every action of every service.
     pub fn text(&self) -> String {
+        if self.is_everything() {
+            return "*".to_owned();
+        }
         format!("{}:{}", self.service, self.name)
+    }
+
+    /// Whether every action of every service is named.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.service == "*" && self.name == "*"
+    }
+
+    /// Whether its service is written out.
+    pub(crate) fn names_service(&self) -> bool {
+        self.service_pattern.is_literal()
     }
 
     /// Whether no wildcard is in it.

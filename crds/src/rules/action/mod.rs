@@ -253,6 +253,14 @@ impl Resource {
         }
     }
 
+    /// Reads a resource as who wrote it may write it: with [`Role::Guardrail`] paths of Vault may name more than one mount.
+    pub(crate) fn parse_as(kind: Kind, role: Role, text: &str) -> Result<Self, PatternError> {
+        match (kind, role) {
+            (Kind::Vault, Role::Guardrail) => vault::Resource::parse_in(role, text).map(Self::Vault),
+            _ => Self::parse(kind, text),
+        }
+    }
+
     /// As written.
     pub fn text(&self) -> String {
         match self {

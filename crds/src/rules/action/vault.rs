@@ -12,9 +12,9 @@
 
 use super::{MAX_ACTION, MAX_RESOURCE, PatternError, Role};
 
-const VERBS: [&str; 5] = ["read", "list", "write", "patch", "delete"];
+pub(crate) const VERBS: [&str; 5] = ["read", "list", "write", "patch", "delete"];
 /// What Vault keeps for itself.
-const RESERVED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
+pub(crate) const RESERVED: [&str; 4] = ["auth", "cubbyhole", "identity", "sys"];
 
 /// A verb, in guardrails with a path where it is meant there alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl Resource {
         }
     }
 
-    fn parse_in(role: Role, text: &str) -> Result<Self, PatternError> {
+    pub(super) fn parse_in(role: Role, text: &str) -> Result<Self, PatternError> {
         let wrong = |problem: String, fix: &str| Err(PatternError::resource(problem, fix));
         if text.len() > MAX_RESOURCE {
             return wrong("it is too long".into(), "use at most 1024 characters");

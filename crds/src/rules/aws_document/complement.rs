@@ -89,11 +89,13 @@ pub(super) fn entries(statements: &[Group], dialect: Dialect) -> Result<Vec<Entr
     let mut entries = Vec::new();
     if dialect == Dialect::Aws {
         let all = reduce_actions(groups.iter().flat_map(|g| g.actions.clone()).collect());
-        entries.push(Entry {
-            not_action: Some(Items::actions(dialect, &all)),
-            resource: Some(Items::new(dialect, vec!["*".to_owned()])),
-            ..Entry::DENY
-        });
+        if !all.iter().any(Action::is_everything) {
+            entries.push(Entry {
+                not_action: Some(Items::actions(dialect, &all)),
+                resource: Some(Items::new(dialect, vec!["*".to_owned()])),
+                ..Entry::DENY
+            });
+        }
     }
     let mut positive: BTreeMap<Vec<String>, Vec<Action>> = BTreeMap::new();
     let mut negative: Vec<(Vec<String>, Vec<String>)> = Vec::new();

@@ -107,6 +107,7 @@ async fn start(provider: Provider) -> Result<Server, String> {
         provider,
         wait: Wait::Decision,
         forward: Forward::new(Resolver::system()),
+        observed: Arc::default(),
     };
     let listener = server::bind(0).await.map_err(|error| told(&error))?;
     let port = listener.local_addr().map_err(|error| told(&error))?.port();
@@ -160,6 +161,7 @@ fn response(provider: Provider) -> CredentialResponse {
         expires_at: "2026-01-01T00:30:00Z".into(),
         session_expires_at: "2026-01-01T08:00:00Z".into(),
         offline_grace_seconds: 1200,
+        observe: false,
         credential,
     }
 }

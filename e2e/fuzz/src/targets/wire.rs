@@ -3,8 +3,11 @@
 use exeat_sidecar::args::Provider;
 use exeat_sidecar::lines::Lines;
 use exeat_sidecar::machine::{Event, Held, Machine};
+use exeat_sidecar::observe::datagram;
 use exeat_sidecar::snapshot::Snapshot;
-use exeat_wire::{CredentialRequest, CredentialResponse, Refusal, StreamLine, StreamMessage};
+use exeat_wire::{
+    CredentialRequest, CredentialResponse, ObservedReport, Operation, Refusal, StreamLine, StreamMessage,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +30,15 @@ impl Target for Wire {
     fn tokens(&self) -> &'static [&'static str] {
         &[
             "type",
+            "ApiCall",
+            "ApiCallAttempt",
+            "Type",
+            "Service",
+            "Api",
+            "FinalHttpStatusCode",
+            "calls",
+            "what",
+            "vault",
             "heartbeat",
             "active",
             "waiting",
@@ -60,6 +72,8 @@ impl Target for Wire {
         read.extend(stable::<CredentialRequest>(input)?.map(|_| "request"));
         read.extend(stable::<Refusal>(input)?.map(|_| "refusal"));
         read.extend(stable::<StreamLine>(input)?.and_then(|line| line.policy).map(|_| "line"));
+        read.extend(stable::<ObservedReport>(input)?.map(|_| "report"));
+        read.extend(told(input)?);
         if let Some(message) = stable::<StreamMessage>(input)? {
             read.push(match message {
                 StreamMessage::Heartbeat => "heartbeat",
@@ -76,6 +90,15 @@ impl Target for Wire {
         read.extend(streamed(input)?);
         Ok(class(read))
     }
+}
+
+/// A datagram of an SDK: nothing but names comes of it, whatever is in it.
+fn told(input: &[u8]) -> Result<Option<&'static str>, String> {
+    let Some((what, status)) = datagram::parse(input) else { return Ok(None) };
+    let Operation::Aws { service, operation } = &what else { return Err(format!("{what:?} is no call of an AWS SDK")) };
+    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || " -".contains(c));
+    must(plain(service) && plain(operation) && (100..600).contains(&status), || format!("{what:?} {status}"))?;
+    Ok(Some(if status == 403 { "refused-call" } else { "call" }))
 }
 
 /// Reads the bytes; what was read is written and read again without a change.

@@ -273,6 +273,7 @@ pub(crate) fn grant(kind: Kind, principal: &str, allow: &[(&[&str], &[&str])]) -
         principal: principal.to_owned(),
         allow: allow.iter().map(|(a, r)| Statement { actions: texts(a), resources: texts(r) }).collect(),
         deny: Vec::new(),
+        observe: false,
     }
 }
 

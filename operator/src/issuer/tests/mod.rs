@@ -4,6 +4,7 @@ mod approvals;
 mod floods;
 mod gone;
 mod holders;
+mod learn;
 mod orphans;
 mod races;
 mod several;

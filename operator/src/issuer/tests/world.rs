@@ -1,5 +1,7 @@
 //! An API server in memory with conditional writes, a provider beside it, and changes that come between two requests.
 
+mod provider;
+
 use crate::audit::Audit;
 use crate::audit::chain::{Chain, Origin};
 use crate::audit::key::Key;
@@ -13,6 +15,7 @@ use crate::issuer::authn::{Authenticator, PodIdentity};
 pub(super) use crate::issuer::fixtures::{NOW, POD_UID, session, session_name};
 use crate::issuer::fixtures::{policy, provider};
 use crate::issuer::hold::Caller;
+use crate::issuer::learn::Learning;
 use crate::issuer::mint::Desk;
 use crate::issuer::providers::Providers;
 use crate::issuer::sessions::View;
@@ -21,10 +24,9 @@ use crate::metrics::IssuerMetrics;
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use exeat_crds::names;
-use exeat_providers::{Context, GrantProbe, Identity, Made, MintRequest, Minted, Provider, ProviderError, SessionId};
-use exeat_runtime::clock::{Clock, ManualClock};
+use exeat_providers::{Context, Made};
+use exeat_runtime::clock::ManualClock;
 use exeat_runtime::dns::Resolver;
-use exeat_wire::{Credential, KubernetesCredential, Secret};
 use http::{Request, Response};
 use kube::{Client, client::Body, runtime::watcher::Event};
 use prometheus::Registry;
@@ -191,7 +193,9 @@ impl World {
         if stale("resourceVersion") || stale("uid") {
             return (409, failure(409, "Conflict"));
         }
-        objects.edit(name, |object| object["status"]["issuance"] = body["status"]["issuance"].clone());
+        // Each is written apart, under a field manager of its own.
+        let field = if body["status"]["suggested"].is_null() { "issuance" } else { "suggested" };
+        objects.edit(name, |object| object["status"][field] = body["status"][field].clone());
         (200, objects.all[name].clone())
     }
 
@@ -298,6 +302,7 @@ impl World {
             flights: Mutex::default(),
             reports: Mutex::default(),
             streams: Streams::new("issuer-0"),
+            learning: Learning::default(),
         }
     }
 }
@@ -319,49 +324,5 @@ impl Sink for World {
             self.say(line["event"].as_str().unwrap_or_default());
         }
         Ok(())
-    }
-}
-
-#[async_trait::async_trait]
-impl Provider for World {
-    async fn probe_identity(&self) -> Result<Identity, ProviderError> {
-        Ok(Identity::default())
-    }
-
-    async fn probe_grant(&self, _: &MintRequest<'_>) -> Result<GrantProbe, ProviderError> {
-        Ok(GrantProbe::default())
-    }
-
-    async fn mint(&self, request: &MintRequest<'_>) -> Result<Minted, ProviderError> {
-        self.point();
-        self.say("mint");
-        let credential = KubernetesCredential {
-            server: "https://kubernetes.default.svc".into(),
-            certificate_authority: String::new(),
-            namespace: "agents".into(),
-            token: Secret::new("token"),
-        };
-        Ok(Minted {
-            credential: Credential::Kubernetes(credential),
-            credential_id: "id".into(),
-            expires_at: self.clock.now() + request.ttl,
-            handle: Some("handle".into()),
-            further: false,
-            serve_until: None,
-            packed_policy_percent: None,
-        })
-    }
-
-    async fn revoke(&self, session: &SessionId, handle: Option<&str>) -> Result<(), ProviderError> {
-        let mut made = self.made.lock().unwrap();
-        // Without a handle the session was found by what is on record.
-        assert!(handle.map_or_else(|| made.iter().any(|m| m.session == *session), |h| h == "handle"), "{handle:?}");
-        made.retain(|m| m.session != *session);
-        self.say("revoke");
-        Ok(())
-    }
-
-    async fn made(&self) -> Result<Vec<Made>, ProviderError> {
-        Ok(self.made.lock().unwrap().clone())
     }
 }
