@@ -127,7 +127,8 @@ impl Scope {
             "authorityHash": "h", "serviceAccount": "agent", "workload": {"kind": "Deployment", "name": "reports", "uid": "w"},
             "sessionRef": {"name": "s"}, "requester": {"username": EXCLUDED}, "justification": "why",
             "rules": ["provider/lists"], "principal": GRANTS, "duration": "1h", "validFor": "1h", "uses": 2, "coolDown": "1h",
-            "allow": [{"actions": ["list pods"], "resources": ["x/*"]}], "deny": ["get secrets"], "enforcement": "PrincipalOnly", "changes": ["+ allow list pods on x/*"],
+            "allow": [{"actions": ["list pods"], "resources": ["x/*"]}], "deny": ["get secrets"], "enforcement": "PrincipalOnly",
+            "changes": ["+ allow list pods on x/*"],
             "deadline": deadline.to_string(), "required": [{"group": "data", "count": 1}, {"group": "security", "count": 1}],
             "minimum": 2, "excluded": [EXCLUDED], "digest": "",
         }))?;
