@@ -4,6 +4,9 @@ mod approval;
 mod hold;
 mod policy;
 mod provider;
+mod provider_azure;
+mod provider_gcp;
+mod provider_vault;
 mod session;
 mod suggested;
 
@@ -11,6 +14,9 @@ pub use approval::*;
 pub use hold::*;
 pub use policy::*;
 pub use provider::*;
+pub use provider_azure::*;
+pub use provider_gcp::*;
+pub use provider_vault::*;
 pub use session::*;
 pub use suggested::*;
 

@@ -13,8 +13,17 @@
 //! Unknown fields are ignored and unknown message types are skipped, so that an issuer may be two minor versions
 //! newer or older than a sidecar.
 
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+mod credential;
+mod observed;
+mod secret;
+
+pub use credential::{
+    AwsCredential, AzureCredential, AzureToken, Credential, GcpCredential, GcpIdentityToken, KubernetesCredential,
+    VaultCredential, VaultRule,
+};
+pub use observed::{MAX_OBSERVED, ObservedCall, ObservedReport, Operation};
+pub use secret::Secret;
+use serde::{Deserialize, Serialize};
 
 /// Path of the call that returns a credential.
 pub const CREDENTIAL_PATH: &str = "/v1/credential";
@@ -22,8 +31,6 @@ pub const CREDENTIAL_PATH: &str = "/v1/credential";
 pub const STREAM_PATH: &str = "/v1/stream";
 /// Path of the call that tells what an agent used.
 pub const OBSERVED_PATH: &str = "/v1/observed";
-/// Most calls in one [`ObservedReport`].
-pub const MAX_OBSERVED: usize = 32;
 /// Header with the holder key: a random value made at each sidecar start, hex, 32 bytes. Two live keys for one pod are refused.
 pub const HOLDER_HEADER: &str = "x-exeat-holder";
 /// Header of the stream's opening: the policies that the sidecar serves, separated by commas. Absent where it is one.
@@ -67,201 +74,6 @@ pub struct CredentialResponse {
     pub observe: bool,
     /// The credential.
     pub credential: Credential,
-}
-
-/// What the agent used since the last report that the issuer took.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ObservedReport {
-    /// Name of the session.
-    pub session: String,
-    /// Whether this is the sidecar's first report of the session.
-    #[serde(default)]
-    pub first: bool,
-    /// The calls, at most [`MAX_OBSERVED`].
-    pub calls: Vec<ObservedCall>,
-    /// Calls of which the sidecar had no room to keep what they were.
-    #[serde(default)]
-    pub dropped: u64,
-}
-
-/// Calls of one operation.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct ObservedCall {
-    /// Which.
-    pub what: Operation,
-    /// How many.
-    pub calls: u32,
-    /// How many of them were refused for want of rights.
-    #[serde(default)]
-    pub denied: u32,
-    /// Whether the sidecar tells of it for the first time since its start.
-    #[serde(default)]
-    pub first: bool,
-}
-
-/// An operation as its provider's clients name it. Words of processes in the agent's pod: whoever reads them checks them.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[serde(tag = "kind", rename_all = "camelCase")]
-#[non_exhaustive]
-pub enum Operation {
-    /// An operation of an AWS service's API.
-    Aws {
-        /// Id of the service: `S3`, `CloudWatch Logs`.
-        service: String,
-        /// `GetObject`.
-        operation: String,
-    },
-    /// A call of Vault, as it was judged.
-    Vault {
-        /// `read`, `list`, `write`, `patch` or `delete`.
-        verb: String,
-        /// The path.
-        path: String,
-    },
-    /// One that this version does not know.
-    #[serde(other)]
-    Unknown,
-}
-
-/// A credential in its provider's own shape.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "camelCase")]
-#[non_exhaustive]
-pub enum Credential {
-    /// Temporary AWS keys.
-    Aws(AwsCredential),
-    /// Access tokens of Entra ID.
-    Azure(AzureCredential),
-    /// A Kubernetes service account token.
-    Kubernetes(KubernetesCredential),
-    /// A token of Vault, which stays in the sidecar, and what it may be used for.
-    Vault(VaultCredential),
-    /// Tokens of a Google service account.
-    Gcp(GcpCredential),
-}
-
-/// Temporary keys of AWS STS.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AwsCredential {
-    /// `AccessKeyId`.
-    pub access_key_id: String,
-    /// `SecretAccessKey`.
-    pub secret_access_key: Secret,
-    /// `SessionToken`.
-    pub session_token: Secret,
-    /// Account number, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account_id: Option<String>,
-}
-
-/// Access tokens of one identity in Entra ID: one for each resource that the grant names.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AzureCredential {
-    /// The tenant.
-    #[serde(rename = "tenantID")]
-    pub tenant_id: String,
-    /// Client id of the identity.
-    #[serde(rename = "clientID")]
-    pub client_id: String,
-    /// The tokens.
-    pub tokens: Vec<AzureToken>,
-}
-
-/// An access token for one resource.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AzureToken {
-    /// What it is for, for instance `https://storage.azure.com`.
-    pub resource: String,
-    /// The token.
-    pub token: Secret,
-}
-
-/// A bound service account token and the API server it is for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct KubernetesCredential {
-    /// `https://host[:port]` of the API server.
-    pub server: String,
-    /// PEM bundle that the API server's certificate is checked against.
-    pub certificate_authority: String,
-    /// Namespace that a client uses when none is named.
-    pub namespace: String,
-    /// The token.
-    pub token: Secret,
-}
-
-/// A token of Vault or OpenBao. The sidecar makes the agent's calls with it and hands it to nobody.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VaultCredential {
-    /// `https://host[:port]` of the server.
-    pub address: String,
-    /// PEM bundle that the server's certificate is checked against; none for `http`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificate_authority: Option<String>,
-    /// Namespace of the server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Names the token; no secret.
-    pub accessor: String,
-    /// The token. None: the one that the sidecar said it holds lives on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token: Option<Secret>,
-    /// What the agent may do.
-    pub allow: Vec<VaultRule>,
-    /// What it may not, whatever `allow` says.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deny: Vec<VaultRule>,
-    /// Whether calls must carry `X-Vault-Request: true`.
-    pub require_request_header: bool,
-}
-
-/// Verbs on paths of Vault. A path ends in `*` or not; `+` is one whole segment.
-#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct VaultRule {
-    /// `read`, `list`, `write`, `patch`, `delete`; `*` for all of them.
-    pub verbs: Vec<String>,
-    /// Paths.
-    pub paths: Vec<String>,
-}
-
-/// Tokens of a Google service account, and what a metadata server says beside them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GcpCredential {
-    /// The service account's address.
-    pub email: String,
-    /// Id of the project that agents are given as their own.
-    pub project: String,
-    /// The project's number, where it is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub project_number: Option<String>,
-    /// Universe domain, `googleapis.com` for Google's own cloud.
-    pub universe_domain: String,
-    /// Scopes of the access token.
-    pub scopes: Vec<String>,
-    /// The access token; none where identity tokens are all that is granted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_token: Option<Secret>,
-    /// Identity tokens, one for each audience.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub identity_tokens: Vec<GcpIdentityToken>,
-}
-
-/// An identity token for one audience.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GcpIdentityToken {
-    /// Whom it is for.
-    pub audience: String,
-    /// The token.
-    pub token: Secret,
 }
 
 /// Why there is no credential. `code` is stable and in CamelCase, `message` is for people and names the fix.
@@ -318,40 +130,6 @@ pub enum StreamMessage {
     /// A type this version does not know.
     #[serde(other)]
     Unknown,
-}
-
-/// A secret string that serializes (to the wire) and never shows in `Debug`.
-#[derive(Clone)]
-pub struct Secret(SecretString);
-
-impl Secret {
-    /// Takes the value; it is zeroized on drop.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(SecretString::from(value.into()))
-    }
-
-    /// The value itself, for the one place that hands it on.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.expose())
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::new)
-    }
 }
 
 #[cfg(test)]
