@@ -59,7 +59,12 @@ mod tests {
     async fn heard(several: bool, said: &[(Option<&str>, Event)]) -> Vec<usize> {
         let (a, mut of_a) = mpsc::channel(9);
         let (b, mut of_b) = mpsc::channel(9);
-        let listeners = if several { Listeners::of(vec![("a".into(), a), ("b".into(), b)]) } else { Listeners::one(a) };
+        let listeners = if several {
+            Listeners::of(vec![("a".into(), a), ("b".into(), b)])
+        } else {
+            drop(b);
+            Listeners::one(a)
+        };
         for (policy, event) in said {
             listeners.tell(*policy, event.clone()).await.unwrap();
         }
