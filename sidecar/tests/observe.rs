@@ -1,4 +1,5 @@
 //! What an agent uses under a policy in mode Observe is told to the issuer, and nothing is without one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod common;
 

@@ -30,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{IDENTITY, PATIENCE, active};
 
 /// The answer to a call for a credential.
+#[allow(clippy::large_enum_variant, reason = "a test has one of them")]
 #[derive(Clone)]
 pub enum Says {
     Credential(CredentialResponse),

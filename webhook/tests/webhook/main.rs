@@ -10,6 +10,7 @@ mod idempotence;
 mod observe;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
 mod router;
 #[cfg(test)]
 mod shadowing;
