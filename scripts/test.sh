@@ -20,7 +20,7 @@ trap finish EXIT
 
 stage_fmt() { cargo fmt --all --check; }
 stage_shell() { git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x; }
-stage_pins() { scripts/check-pins.sh; }
+stage_pins() { scripts/check-pins.sh && e2e/conformance/table.py --check; }
 stage_clippy() {
   cargo clippy --locked --workspace --all-targets --features exeat-e2e/cluster -- -D warnings
   # The workspace turns on what kubectl-exeat is installed without: the webhook's server.

@@ -54,7 +54,7 @@ CLIENTS = {
     "hvac": (requirement(AGENT, "hvac"), {"refresh": "holds none"}),
     "vaultrs": (crate("vaultrs"), {"refresh": "holds none"}),
     "kubectl": (found("cluster/build.sh", r"^kubernetes_version=(\S+)"), {}),
-    "Kubernetes client for Python": (requirement("conformance/python/requirements.txt", "kubernetes"), {}),
+    "Kubernetes client for Python": (requirement("conformance/python/requirements.txt", "kubernetes"), {"refresh": "not by itself"}),
 }
 
 
