@@ -210,7 +210,7 @@ impl Common<'_> {
         ));
         let shared = Shared {
             guard: Guard::new(self.port),
-            secrets: Secrets::new(self.loopback.clone(), self.settings.pod_uid.clone()),
+            secrets: Secrets::new(self.loopback.clone(), self.settings.accepted_uid(provider)),
             snapshots,
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&metrics),

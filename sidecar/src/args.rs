@@ -69,7 +69,7 @@ pub struct ServeArgs {
     /// The pod's policies with the kinds of their providers, where it has several of different kinds: `aws:NAME,kubernetes:NAME`.
     #[arg(long, env = "EXEAT_POLICIES", value_name = "KIND:NAME", value_delimiter = ',', value_parser = read_policy)]
     pub policies: Vec<(Provider, String)>,
-    /// Accept the pod's UID as the loopback secret of AWS, for SDKs that are too old for a token file, and of Azure, whose SDKs know no file.
+    /// Accept the pod's UID as the loopback secret of AWS, for SDKs that are too old for a token file.
     #[arg(long, env = "EXEAT_ACCEPT_POD_UID", requires = "pod_uid")]
     pub accept_pod_uid: bool,
     /// What the start-up probe waits for, where people are asked to approve.
@@ -176,8 +176,22 @@ pub struct Settings {
     pub wait: Wait,
     /// Whether monitoring datagrams of AWS SDKs are taken.
     pub observe: bool,
-    /// The pod's UID, where it is accepted as the loopback secret of AWS or Azure.
+    /// Whether the pod's UID is accepted as the loopback secret of AWS.
+    pub accept_pod_uid: bool,
+    /// The pod's UID, which is Azure's loopback secret.
     pub pod_uid: Option<String>,
+}
+
+impl Settings {
+    /// What is accepted beside the loopback secret by the protocol of this provider.
+    pub fn accepted_uid(&self, provider: Provider) -> Option<String> {
+        let accepted = match provider {
+            Provider::Aws => self.accept_pod_uid,
+            Provider::Azure => true,
+            Provider::Kubernetes | Provider::Vault | Provider::Gcp => false,
+        };
+        self.pod_uid.clone().filter(|_| accepted)
+    }
 }
 
 impl TryFrom<ServeArgs> for Settings {
@@ -191,11 +205,10 @@ impl TryFrom<ServeArgs> for Settings {
         let issuer_ca =
             args.issuer_ca.ok_or(SettingsError::Missing { flag: "issuer-ca", variable: "EXEAT_ISSUER_CA" })?;
         let provider = args.provider.ok_or(SettingsError::Missing { flag: "provider", variable: "EXEAT_PROVIDER" })?;
-        let pod_uid = if args.accept_pod_uid {
-            Some(args.pod_uid.filter(|uid| !uid.trim().is_empty()).ok_or(SettingsError::PodUid)?)
-        } else {
-            None
-        };
+        let pod_uid = args.pod_uid.filter(|uid| !uid.trim().is_empty());
+        if args.accept_pod_uid && pod_uid.is_none() {
+            return Err(SettingsError::PodUid);
+        }
         Ok(Self {
             port: args.port.listen_port,
             issuer_url: args.issuer_url,
@@ -206,6 +219,7 @@ impl TryFrom<ServeArgs> for Settings {
             policies: several(args.policies)?,
             wait: args.wait,
             observe: args.observe,
+            accept_pod_uid: args.accept_pod_uid,
             pod_uid,
         })
     }
@@ -239,7 +253,7 @@ mod tests {
         for start in [vec![], vec!["serve"]] {
             let arguments = [start, vec!["--issuer-ca", "pem", "--provider", "aws"]].concat();
             let settings = settings(&arguments).unwrap();
-            assert_eq!((settings.port, settings.provider, settings.pod_uid), (9911, Provider::Aws, None));
+            assert_eq!((settings.port, settings.provider, &settings.pod_uid), (9911, Provider::Aws, &None));
             assert_eq!(settings.wait, Wait::Decision);
         }
     }
@@ -297,11 +311,16 @@ mod tests {
     fn an_empty_pod_uid_is_no_secret() {
         let base = ["--issuer-ca", "pem", "--provider", "aws", "--accept-pod-uid", "--pod-uid"];
         assert_eq!(settings(&[&base[..], &[" "]].concat()).unwrap_err(), SettingsError::PodUid);
-        assert_eq!(settings(&[&base[..], &["u-1"]].concat()).unwrap().pod_uid.as_deref(), Some("u-1"));
-        assert_eq!(
-            settings(&["--issuer-ca", "pem", "--provider", "aws", "--pod-uid", "u-1"]).unwrap().pod_uid,
-            None,
-            "a UID is accepted only when asked for"
-        );
+        let asked = settings(&[&base[..], &["u-1"]].concat()).unwrap();
+        assert_eq!(asked.accepted_uid(Provider::Aws).as_deref(), Some("u-1"));
+    }
+
+    #[test]
+    fn a_uid_opens_aws_only_when_asked_for_and_azure_always() {
+        let settings = settings(&["--issuer-ca", "pem", "--provider", "aws", "--pod-uid", "u-1"]).unwrap();
+        assert_eq!(settings.accepted_uid(Provider::Azure).as_deref(), Some("u-1"));
+        for provider in [Provider::Aws, Provider::Kubernetes, Provider::Vault, Provider::Gcp] {
+            assert_eq!(settings.accepted_uid(provider), None, "{provider:?}");
+        }
     }
 }

@@ -264,6 +264,7 @@ impl World {
             policies,
             wait,
             observe,
+            accept_pod_uid: pod_uid.is_some(),
             pod_uid: pod_uid.map(Into::into),
         };
         let clock = ManualClock::new(start_time());

@@ -2,7 +2,6 @@
 
 use exeat_crds::approval::Needed;
 use exeat_crds::names;
-use exeat_crds::rules::Kind;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, EnvVarSource, ExecAction, ObjectFieldSelector, PodSpec, Probe,
     ResourceRequirements, SeccompProfile, SecurityContext, VolumeMount,
@@ -124,7 +123,7 @@ fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
         let each: Vec<String> = plan.policies.iter().map(|(kind, name)| format!("{}:{name}", kind.as_str())).collect();
         env.push(literal("EXEAT_POLICIES", &each.join(",")));
     }
-    if plan.aws_token == AwsToken::Env || plan.policies.iter().any(|(kind, _)| *kind == Kind::Azure) {
+    if plan.aws_token == AwsToken::Env {
         env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
     }
     if !plan.observe.is_empty() {
