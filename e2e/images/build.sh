@@ -64,7 +64,7 @@ compile_python() { chroot "$tmp/fs" python3 -m compileall -q --invalidation-mode
 agent_env=(--env PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin --env HOME=/tmp --env PYTHONDONTWRITEBYTECODE=1)
 
 build_agent() { # the SDKs of today
-  root_fs python3,curl
+  root_fs python3,curl,libstdc++6 # which google-crc32c is linked with
   local lib=$tmp/fs/usr/local/lib/python$python/dist-packages
   python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --no-compile --no-deps --require-hashes \
     --only-binary=:all: --implementation cp --python-version "$python" --platform manylinux2014_x86_64 --platform any \

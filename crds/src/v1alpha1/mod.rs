@@ -1,12 +1,14 @@
 //! Version `v1alpha1` of the five kinds. Field descriptions are the manual: `kubectl explain` prints them.
 
 mod approval;
+mod gcp;
 mod hold;
 mod policy;
 mod provider;
 mod session;
 
 pub use approval::*;
+pub use gcp::*;
 pub use hold::*;
 pub use policy::*;
 pub use provider::*;
