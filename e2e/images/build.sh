@@ -77,7 +77,7 @@ pip_install() {
 }
 
 build_agent() { # the SDKs of today
-  root_fs python3,curl
+  root_fs python3,curl,libstdc++6 # which google-crc32c is linked with
   pip_install "$here/agent-requirements.txt"
   mkdir -p "$tmp/fs/usr/local/bin"
   install -m 755 "$here/aws" "$bin/kubectl" "$tmp/fs/usr/local/bin/"

@@ -103,27 +103,11 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
             None
         }
     });
-    let metadata_host = match value(names::GCP_METADATA_HOST) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            problems.push(refused(
-                Reason::AnnotationInvalid,
-                format_args!("annotation {}", names::GCP_METADATA_HOST),
-                format_args!("{other:?} is not known"),
-                "write true for clients that call metadata.google.internal whatever they are told, or remove it",
-            ));
-            false
-        }
-    };
-    if metadata_host && annotations.contains_key(names::PORT) {
-        problems.push(refused(
-            Reason::AnnotationInvalid,
-            format_args!("annotation {}", names::PORT),
-            format_args!("with {} the port is 80", names::GCP_METADATA_HOST),
-            "remove one of them",
-        ));
-    }
+    let by_name = value(names::GCP_METADATA_HOST).map_or(Ok(false), |value| read_metadata_host(value, annotations));
+    let metadata_host = by_name.unwrap_or_else(|problem| {
+        problems.push(problem);
+        false
+    });
     let wait = value(names::WAIT).map_or(Ok(Wait::default()), read_wait).unwrap_or_else(|problem| {
         problems.push(problem);
         Wait::default()
@@ -193,6 +177,26 @@ fn read_wait(value: &str) -> Result<Wait, Refused> {
             format_args!("annotation {}", names::WAIT),
             format_args!("{other:?} is not known"),
             "write decision (start once it is known that people are asked), approval (start once they have decided), or remove it",
+        )),
+    }
+}
+
+/// Google's metadata server is on one port only.
+fn read_metadata_host(value: &str, annotations: &BTreeMap<String, String>) -> Result<bool, Refused> {
+    match value {
+        "false" => Ok(false),
+        "true" if annotations.contains_key(names::PORT) => Err(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::PORT),
+            format_args!("with {} the port is {METADATA_PORT}", names::GCP_METADATA_HOST),
+            "remove one of them",
+        )),
+        "true" => Ok(true),
+        other => Err(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::GCP_METADATA_HOST),
+            format_args!("{other:?} is not known"),
+            "write true for clients that call metadata.google.internal whatever they are told, or remove it",
         )),
     }
 }

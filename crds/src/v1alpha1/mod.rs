@@ -1,24 +1,24 @@
 //! Version `v1alpha1` of the five kinds. Field descriptions are the manual: `kubectl explain` prints them.
 
 mod approval;
+mod azure;
+mod gcp;
 mod hold;
 mod policy;
 mod provider;
-mod provider_azure;
-mod provider_gcp;
-mod provider_vault;
 mod session;
 mod suggested;
+mod vault;
 
 pub use approval::*;
+pub use azure::*;
+pub use gcp::*;
 pub use hold::*;
 pub use policy::*;
 pub use provider::*;
-pub use provider_azure::*;
-pub use provider_gcp::*;
-pub use provider_vault::*;
 pub use session::*;
 pub use suggested::*;
+pub use vault::*;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;

@@ -149,11 +149,11 @@ fn a_denial_wins_over_all_that_comes_with_a_role() {
         "storage.objects.overrideUnlockedRetention",
         "storage.objects.setRetention",
     ];
-    let order = ordered(&[all.clone()], &denied).unwrap();
+    let order = ordered(std::slice::from_ref(&all), &denied).unwrap();
     assert!(order.boundary.unwrap().contains("roles/storage.objectUser"), "what is left is what a smaller role is for");
     assert_eq!(ordered(&[all], &["storage.objects.delete"]).unwrap_err().reason(), Reason::ActionInvalid);
     let viewer = statement(&["storage.objects.get", "storage.objects.list"], &[&format!("{REPORTS}*")]);
-    let error = ordered(&[viewer.clone()], &["storage.folders.*"]).unwrap_err();
+    let error = ordered(std::slice::from_ref(&viewer), &["storage.folders.*"]).unwrap_err();
     assert_eq!(error.reason(), Reason::DeniedByGuardrail);
     assert!(error.to_string().contains("storage.folders.get"), "{error}");
     assert!(ordered(&[viewer], &["storage.objects.delete"]).is_ok());
