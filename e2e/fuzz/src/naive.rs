@@ -5,6 +5,11 @@ use serde_json::Value;
 
 /// A glob over characters, by a table: `table[i][j]` says whether the first `i` of the pattern match the first `j` of the text.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+    table(pattern, text, true)
+}
+
+/// `question`: whether a `?` stands for any one character.
+fn table(pattern: &str, text: &str, question: bool) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let mut table = vec![vec![false; text.len() + 1]; pattern.len() + 1];
     table[0][0] = true;
@@ -12,7 +17,7 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
         for j in 0..=text.len() {
             table[i][j] = match pattern[i - 1] {
                 '*' => table[i - 1][j] || (j > 0 && table[i][j - 1]),
-                '?' => j > 0 && table[i - 1][j - 1],
+                '?' if question => j > 0 && table[i - 1][j - 1],
                 c => j > 0 && c == text[j - 1] && table[i - 1][j - 1],
             };
         }
@@ -179,17 +184,9 @@ pub(crate) fn vault_path(pattern: &str, call: &str) -> bool {
 
 /// A permission of Google by its letters, `*` for any run of them; a custom role apart, but for what means everything.
 pub(crate) fn gcp_action(pattern: &str, call: &str) -> bool {
-    fn runs(pattern: &[u8], text: &[u8]) -> bool {
-        match (pattern, text) {
-            ([], text) => text.is_empty(),
-            ([b'*', rest @ ..], text) => (0..=text.len()).any(|taken| runs(rest, &text[taken..])),
-            ([one, rest @ ..], [letter, more @ ..]) => one == letter && runs(rest, more),
-            _ => false,
-        }
-    }
     let everything = !pattern.is_empty() && pattern.bytes().all(|c| c == b'*');
     let is_role = |text: &str| text.starts_with("inRole:");
-    everything || is_role(pattern) == is_role(call) && runs(pattern.as_bytes(), call.as_bytes())
+    everything || is_role(pattern) == is_role(call) && table(pattern, call, false)
 }
 
 /// A name at Google, or with a `*` at its end the beginning of one.
