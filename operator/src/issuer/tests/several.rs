@@ -12,6 +12,8 @@ use kube::runtime::watcher::Event;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 fn writers() -> String {
     names::session_name("agent", POD_UID, "writer", 1)
@@ -78,7 +80,7 @@ proptest! {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_names_its_policy_and_a_stream_tells_of_each() {
     let world = world();
     let desk = Arc::new(world.desk(None));
@@ -104,13 +106,15 @@ async fn a_request_names_its_policy_and_a_stream_tells_of_each() {
     let unknown = next().await;
     assert!(matches!(&unknown.message, StreamMessage::Waiting(r) if r.code == "SessionNotFound"), "{unknown:?}");
 
+    assert!(timeout(Duration::from_secs(20), next()).await.is_err(), "nothing has changed");
+    for session in [session_name(1), writers()] {
+        let stream = &world.object(&session)["status"]["issuance"]["stream"];
+        assert_eq!(stream["replica"], "issuer-0", "{session}: each session says where the sidecar's stream is");
+    }
+
     world.objects.lock().unwrap().edit(&writers(), |s| s["spec"]["revoke"] = json!({"reason": "looks odd"}));
     see(&writers());
     let line = next().await;
     assert_eq!(line.policy.as_deref(), Some("writer"), "nothing is said of the other");
     assert!(matches!(&line.message, StreamMessage::Stopped(r) if r.code == "SessionRevoked"), "{line:?}");
-    for session in [session_name(1), writers()] {
-        let stream = &world.object(&session)["status"]["issuance"]["stream"];
-        assert_eq!(stream["replica"], "issuer-0", "{session}: each session says where the sidecar's stream is");
-    }
 }
