@@ -56,8 +56,19 @@ async fn three_clouds_in_one_pod_and_one_of_them_revoked_while_the_others_go_on(
             assert_eq!(session.spec.request.primary.as_deref(), Some("reports"));
             let issuance = session.status.and_then(|s| s.issuance).unwrap_or_default();
             holders.push(issuance.holder.map(|h| h.key));
-            assert!(issuance.stream.is_some_and(|s| s.lost_at.is_none()), "{policy}: its stream is on record");
         }
+        wait_for("the stream is on record for each", 30, async || {
+            for session in ns.sessions("agent").await? {
+                let stream = session.status.and_then(|s| s.issuance).and_then(|i| i.stream);
+                ensure!(
+                    stream.as_ref().is_some_and(|s| s.lost_at.is_none()),
+                    "{:?}: {stream:?}",
+                    session.metadata.name
+                );
+            }
+            Ok(())
+        })
+        .await?;
         assert!(holders.iter().all(|key| key.is_some() && *key == holders[0]), "one key: {holders:?}");
 
         ns.revoke(&session(&ns, "pods", Phase::Active).await?, "looks odd").await?;
