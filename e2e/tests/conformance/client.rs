@@ -1,6 +1,7 @@
 //! A client: its pod, what it may do, and what it says.
 
 use exeat_crds::AgentCredentialPolicy;
+use exeat_e2e::azure::{AZURE, SERVICES, STORAGE, azure_policy};
 use exeat_e2e::{
     AgentPod, Failure, MINISTACK, Result, S3_MINISTACK, Scope, VAULT, aws_policy, kubernetes_policy, policy, script,
     statement, wait_for,
@@ -14,6 +15,8 @@ use serde::Deserialize;
 pub(crate) enum Cloud {
     /// S3 at MiniStack.
     Aws,
+    /// A service that takes tokens of the stand-in for Entra ID.
+    Azure,
     /// The cluster's own API.
     Kubernetes,
     /// OpenBao.
@@ -81,7 +84,12 @@ impl Client {
 
     /// The shortest life that a credential of its provider may have.
     pub(crate) fn shortest(&self) -> &'static str {
-        if self.cloud == Cloud::Aws { "15m" } else { "1m" }
+        match self.cloud {
+            Cloud::Aws => "15m",
+            // Its SDKs take less than five minutes for over.
+            Cloud::Azure => "10m",
+            Cloud::Kubernetes | Cloud::Vault => "1m",
+        }
     }
 
     /// What it may do, with credentials of that life.
@@ -89,6 +97,7 @@ impl Client {
         let name = self.pod_name();
         let mut policy = match self.cloud {
             Cloud::Aws => aws_policy(&name, MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])]),
+            Cloud::Azure => azure_policy(&name, AZURE, 1, &[STORAGE]),
             Cloud::Kubernetes => kubernetes_policy(&name, &ns.name, &["list pods"]),
             Cloud::Vault => {
                 policy(&name, VAULT, "agents-reader", vec![statement(&["read"], &["secret/data/reports/*"])])
@@ -108,7 +117,11 @@ impl Client {
         for (key, value) in self.annotations {
             pod = pod.annotated(key, value);
         }
-        if self.cloud == Cloud::Aws { pod.with_env("AWS_ENDPOINT_URL", S3_MINISTACK) } else { pod }
+        match self.cloud {
+            Cloud::Aws => pod.with_env("AWS_ENDPOINT_URL", S3_MINISTACK),
+            Cloud::Azure => pod.with_env("SERVICES", SERVICES),
+            Cloud::Kubernetes | Cloud::Vault => pod,
+        }
     }
 
     /// All that it has said so far.

@@ -50,6 +50,7 @@ const AWS: Client = Client {
     denial: "AccessDenied",
     revoked: &["SessionRevoked", life::WHY],
 };
+const AZURE: Client = Client { cloud: Cloud::Azure, refresh: NearTheEnd, denial: "ResourceNotGranted", ..AWS };
 const KUBERNETES: Client = Client { cloud: Cloud::Kubernetes, denial: "cannot list resource", ..AWS };
 const VAULT: Client = Client { cloud: Cloud::Vault, refresh: Unseen, denial: "ActionNotAllowed", ..AWS };
 
@@ -97,6 +98,14 @@ clients! {
         name: "AWS SDK for Rust", image: RUST, command: &["/aws"], refresh: NearTheEnd,
         // It reads no body but that of a 200.
         revoked: &["Non-success status from HTTP credential provider: StatusCode(403)"], ..AWS
+    };
+    #[ignore = "a part of make conformance"]
+    azure_python: Client { name: "azure-identity for Python", command: python!("azure.py"), ..AZURE };
+    #[ignore = "a part of make conformance"]
+    azure_go: Client { name: "azidentity for Go", image: GO, command: &["/azure"], ..AZURE };
+    #[ignore = "a part of make conformance"]
+    azure_node: Client {
+        name: "@azure/identity for JavaScript", image: NODE, command: &["node", "/app/azure.mjs"], ..AZURE
     };
     #[ignore = "a part of make conformance"]
     vault_go: Client { name: "Vault API client for Go", image: GO, command: &["/vault"], ..VAULT };
