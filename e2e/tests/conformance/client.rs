@@ -3,12 +3,15 @@
 use exeat_crds::AgentCredentialPolicy;
 use exeat_e2e::azure::{AZURE, SERVICES, STORAGE, azure_policy};
 use exeat_e2e::{
-    AgentPod, Failure, MINISTACK, Result, S3_MINISTACK, Scope, VAULT, aws_policy, kubernetes_policy, policy, script,
-    statement, wait_for,
+    AgentPod, Failure, GCP, GCP_ADDRESS, MINISTACK, Result, S3_MINISTACK, Scope, VAULT, aws_policy, kubernetes_policy,
+    policy, script, statement, wait_for,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use serde::Deserialize;
+
+/// The service account that Google's clients act as.
+const READER: &str = "agents-reader@example.iam.gserviceaccount.com";
 
 /// Where a client's calls go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub(crate) enum Cloud {
     Aws,
     /// A service that takes tokens of the stand-in for Entra ID.
     Azure,
+    /// Cloud Storage of the stand-in for Google Cloud.
+    Google,
     /// The cluster's own API.
     Kubernetes,
     /// OpenBao.
@@ -88,6 +93,8 @@ impl Client {
             Cloud::Aws => "15m",
             // Its SDKs take less than five minutes for over.
             Cloud::Azure => "10m",
+            // google-auth takes less than four minutes for over.
+            Cloud::Google => "10m",
             Cloud::Kubernetes | Cloud::Vault => "1m",
         }
     }
@@ -98,6 +105,10 @@ impl Client {
         let mut policy = match self.cloud {
             Cloud::Aws => aws_policy(&name, MINISTACK, vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])]),
             Cloud::Azure => azure_policy(&name, AZURE, 1, &[STORAGE]),
+            Cloud::Google => {
+                let objects = &["projects/_/buckets/reports/objects/2026/*"];
+                policy(&name, GCP, READER, vec![statement(&["storage.objects.get", "storage.objects.list"], objects)])
+            }
             Cloud::Kubernetes => kubernetes_policy(&name, &ns.name, &["list pods"]),
             Cloud::Vault => {
                 policy(&name, VAULT, "agents-reader", vec![statement(&["read"], &["secret/data/reports/*"])])
@@ -120,6 +131,7 @@ impl Client {
         match self.cloud {
             Cloud::Aws => pod.with_env("AWS_ENDPOINT_URL", S3_MINISTACK),
             Cloud::Azure => pod.with_env("SERVICES", SERVICES),
+            Cloud::Google => pod.with_env("STORAGE", GCP_ADDRESS),
             Cloud::Kubernetes | Cloud::Vault => pod,
         }
     }

@@ -51,6 +51,7 @@ const AWS: Client = Client {
     revoked: &["SessionRevoked", life::WHY],
 };
 const AZURE: Client = Client { cloud: Cloud::Azure, refresh: NearTheEnd, denial: "ResourceNotGranted", ..AWS };
+const GOOGLE: Client = Client { cloud: Cloud::Google, refresh: NearTheEnd, denial: "403", ..AWS };
 const KUBERNETES: Client = Client { cloud: Cloud::Kubernetes, denial: "cannot list resource", ..AWS };
 const VAULT: Client = Client { cloud: Cloud::Vault, refresh: Unseen, denial: "ActionNotAllowed", ..AWS };
 
@@ -106,6 +107,14 @@ clients! {
     #[ignore = "a part of make conformance"]
     azure_node: Client {
         name: "@azure/identity for JavaScript", image: NODE, command: &["node", "/app/azure.mjs"], ..AZURE
+    };
+    #[ignore = "a part of make conformance"]
+    google_python: Client { name: "google-auth for Python", command: python!("google_client.py"), ..GOOGLE };
+    #[ignore = "a part of make conformance"]
+    google_go: Client { name: "x/oauth2/google for Go", image: GO, command: &["/google"], ..GOOGLE };
+    #[ignore = "a part of make conformance"]
+    google_node: Client {
+        name: "google-auth-library for JavaScript", image: NODE, command: &["node", "/app/google.mjs"], ..GOOGLE
     };
     #[ignore = "a part of make conformance"]
     vault_go: Client { name: "Vault API client for Go", image: GO, command: &["/vault"], ..VAULT };
