@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::ProviderError;
+use crate::error::causes;
 
 const PUBLIC_CLOUD: &str = "https://login.microsoftonline.com";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -187,18 +188,6 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
-}
-
-/// An error with its causes, innermost last.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()) {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

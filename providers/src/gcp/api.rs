@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::ProviderError;
+use crate::error::causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
@@ -151,18 +152,6 @@ fn tls() -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     Ok(builder.with_native_roots().map_err(|error| error.to_string())?.with_no_client_auth())
-}
-
-/// An error with its causes, innermost last.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()) {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use super::error::{Doing, failure};
 use crate::ProviderError;
+use crate::error::causes;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
@@ -157,18 +158,6 @@ fn tls(roots: &str) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(builder.map_err(|error| error.to_string())?.with_root_certificates(store).with_no_client_auth())
-}
-
-/// An error with its causes, innermost last.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    for cause in std::iter::successors(error.source(), |error| error.source()) {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-    }
-    text
 }
 
 #[cfg(test)]
