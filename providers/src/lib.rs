@@ -15,6 +15,7 @@ use exeat_runtime::dns::Resolver;
 pub mod aws;
 pub mod azure;
 mod error;
+mod form;
 pub mod gcp;
 pub mod guard;
 pub mod kubernetes;

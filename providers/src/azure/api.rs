@@ -22,10 +22,10 @@ use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use crate::ProviderError;
 use crate::error::causes;
+use crate::form::encoded;
 
 const PUBLIC_CLOUD: &str = "https://login.microsoftonline.com";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -142,32 +142,6 @@ fn unusable(problem: &str) -> ProviderError {
     ProviderError::lasting(Reason::ProviderRejected, problem)
 }
 
-/// The form as it is sent. It holds a secret.
-fn encoded(form: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    // Room for all, so that growing leaves no copy behind.
-    let room = form.iter().map(|(key, value)| 3 * (key.len() + value.len()) + 2).sum();
-    let mut out = Zeroizing::new(Vec::with_capacity(room));
-    for (key, value) in form {
-        if !out.is_empty() {
-            out.push(b'&');
-        }
-        for (i, text) in [key, value].into_iter().enumerate() {
-            if i == 1 {
-                out.push(b'=');
-            }
-            for byte in text.bytes() {
-                if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-                    out.push(byte);
-                } else {
-                    out.extend([b'%', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-                }
-            }
-        }
-    }
-    out
-}
-
 fn own_roots(pem: &str) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
@@ -193,15 +167,6 @@ fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_form_is_written_so_that_nothing_of_it_ends_a_value() {
-        let form = encoded(&[("scope", "https://storage.azure.com/.default"), ("client_secret", "a&b=c d+~é")]);
-        assert_eq!(
-            std::str::from_utf8(&form).unwrap(),
-            "scope=https%3A%2F%2Fstorage.azure.com%2F.default&client_secret=a%26b%3Dc%20d%2B~%C3%A9"
-        );
-    }
 
     #[test]
     fn roots_that_are_none_are_refused() {

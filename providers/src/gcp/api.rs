@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::ProviderError;
 use crate::error::causes;
+use crate::form::encoded;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(6);
@@ -107,40 +108,18 @@ fn request(url: &str, token: Option<&Secret>, body: Body<'_>) -> Result<Request<
     }
     // It may hold a secret.
     let (method, kind, bytes) = match body {
-        Body::None => (Method::GET, None, Vec::new()),
+        Body::None => (Method::GET, None, Zeroizing::default()),
         Body::Json(value) => {
             let bytes = serde_json::to_vec(value).map_err(|error| unusable(&error.to_string()))?;
-            (Method::POST, Some("application/json"), bytes)
+            (Method::POST, Some("application/json"), Zeroizing::new(bytes))
         }
-        Body::Form(pairs) => (Method::POST, Some("application/x-www-form-urlencoded"), form(pairs)),
+        Body::Form(pairs) => (Method::POST, Some("application/x-www-form-urlencoded"), encoded(pairs)),
     };
     if let Some(kind) = kind {
         request = request.header(CONTENT_TYPE, kind);
     }
-    let bytes = Bytes::from_owner(Zeroizing::new(bytes));
+    let bytes = Bytes::from_owner(bytes);
     request.method(method).body(Full::new(bytes)).map_err(|error| unusable(&format!("spec.gcp.endpoints: {error}")))
-}
-
-/// `application/x-www-form-urlencoded`, with room for all, so that growing leaves no copy of a secret behind.
-fn form(pairs: &[(&str, &str)]) -> Vec<u8> {
-    let size = pairs.iter().map(|(name, value)| name.len() + 3 * value.len() + 2).sum();
-    let mut out = Vec::with_capacity(size);
-    for (i, (name, value)) in pairs.iter().enumerate() {
-        if i > 0 {
-            out.push(b'&');
-        }
-        out.extend(name.bytes());
-        out.push(b'=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-                out.push(byte);
-            } else {
-                let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'A' + digit - 10 };
-                out.extend([b'%', hex(byte >> 4), hex(byte & 15)]);
-            }
-        }
-    }
-    out
 }
 
 fn unusable(problem: &str) -> ProviderError {
@@ -157,12 +136,6 @@ fn tls() -> Result<ClientConfig, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_form_keeps_what_has_a_meaning_in_it() {
-        let written = form(&[("options", "{\"a\": 'b&c=d'}"), ("token", "ä+~")]);
-        assert_eq!(String::from_utf8(written).unwrap(), "options=%7B%22a%22%3A%20%27b%26c%3Dd%27%7D&token=%C3%A4%2B~");
-    }
 
     #[test]
     fn a_token_that_is_none_is_told_without_it() {
