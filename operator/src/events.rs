@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// Longest note that the API server takes, bytes.
 const MAX_NOTE: usize = 1024;
 /// What one namespace is told of: one thing in this time, after so many at once. Kubernetes keeps each Event for an hour.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_secs(1);
 const BURST: u32 = 100;
 /// Events that are written at once beside what they tell of.
 const BESIDE: usize = 8;

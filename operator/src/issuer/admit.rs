@@ -60,7 +60,7 @@ pub(super) struct Shares {
 pub(super) struct Rates {
     /// Requests, and as many streams.
     pub(super) calls: u32,
-    /// Credentials; thirty times as many in a burst.
+    /// Credentials; thirty times as many in a burst. Less while many namespaces ask ([`Limiter::shared`]).
     pub(super) mints: u32,
 }
 
@@ -83,7 +83,10 @@ impl Shares {
         Self {
             requests: share(Limiter::new(POD_RATE), Limiter::new(rates.calls)),
             streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), Limiter::new(rates.calls)),
-            mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), Limiter::with_burst(rates.mints, MINT_BURST_SECONDS)),
+            mints: share(
+                Limiter::slow(MINT_PAUSE, MINT_BURST),
+                Limiter::with_burst(rates.mints, MINT_BURST_SECONDS).shared(),
+            ),
             reports: share(Limiter::slow(REPORT_PAUSE, REPORT_BURST), Limiter::new(rates.calls)),
             turns: Turns::new(UNDER_WAY, UNDER_WAY_OF_NAMESPACE),
         }

@@ -42,21 +42,24 @@ pub(super) fn lines(
     let (lines, mut out) = mpsc::channel(BUFFER);
     tokio::spawn(async move {
         let counted = (desk.metrics.stream(), place.serving());
+        let mut noted = false;
         // An error means that the sidecar has left.
-        let _ = feed(&desk, &caller, holder, &shutdown, lines).await;
+        let _ = feed(&desk, &caller, holder, &mut noted, &shutdown, lines).await;
         drop(counted);
         // At our own end the sidecar goes to another replica, which takes its record over.
         if !shutdown.is_signalled() {
-            desk.note_loss(&caller.pod.pod_uid, desk.clock.now()).await;
+            desk.note_loss(&caller.pod.pod_uid, desk.clock.now(), noted).await;
         }
     });
     stream::poll_fn(move |cx| out.poll_recv(cx))
 }
 
+/// `noted` is set once the stream is to be on record.
 async fn feed(
     desk: &Desk,
     caller: &Caller,
     mut holder: Option<Holder>,
+    noted: &mut bool,
     shutdown: &Shutdown,
     lines: mpsc::Sender<Line>,
 ) -> Result<(), SendError<Line>> {
@@ -89,11 +92,12 @@ async fn feed(
         }
         let used = view::in_use(&sessions, now);
         if opened.elapsed() >= SETTLED && !used.is_empty() {
-            let mut noted = true;
+            *noted = true;
+            let mut all = true;
             for session in used {
-                noted &= desk.note_stream(session, since, new).await;
+                all &= desk.note_stream(session, since, new).await;
             }
-            new &= !noted;
+            new &= !all;
         }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(()) },

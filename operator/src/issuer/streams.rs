@@ -137,8 +137,9 @@ impl Desk {
     }
 
     /// Puts on record that a pod's stream was lost at `lost`, if it stays away and no other replica has taken it over. What can't be written
-    /// is tried again for as long as the session is in use.
-    pub(super) async fn note_loss(&self, pod_uid: &str, lost: Timestamp) {
+    /// is tried again for as long as the session is in use. `noted`: whether it was to be put on record itself; one that was left before costs
+    /// the API server nothing, unless the view has an older one's record.
+    pub(super) async fn note_loss(&self, pod_uid: &str, lost: Timestamp, noted: bool) {
         loop {
             sleep(AWAY).await;
             if self.streams.is_open(pod_uid) {
@@ -148,7 +149,9 @@ impl Desk {
             let ours = |record: &StreamRecord| loses(Some(record), &self.streams.replica);
             let mut settled = true;
             for session in view::in_use(&sessions, self.clock.now()) {
-                settled &= self.change_stream(session, |old| with_loss(old, lost, ours)).await;
+                if noted || on_record(session).is_some_and(ours) {
+                    settled &= self.change_stream(session, |old| with_loss(old, lost, ours)).await;
+                }
             }
             if settled {
                 return;

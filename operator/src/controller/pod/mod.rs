@@ -1,5 +1,6 @@
 //! Pods: an injected pod has the session that it should have.
 
+mod behind;
 mod owner;
 pub mod plan;
 
@@ -18,6 +19,8 @@ use std::sync::Arc;
 
 /// How soon a pod of a namespace with too many waiting sessions is looked at again.
 const CROWDED: SignedDuration = SignedDuration::from_secs(10);
+/// How soon one is looked at again whose policy the caches lack, if its event does not come first.
+const BEHIND: SignedDuration = SignedDuration::from_secs(1);
 
 /// Opens the next session of each of a pod's policies where one is due.
 ///
@@ -60,6 +63,9 @@ async fn open_next(
         Plan::Open(session) if is_crowded(&session, context) => {
             tracing::warn!(pod = %pod.name_any(), namespace, "too many sessions wait in this namespace: no further one is opened");
             Ok(now.checked_add(CROWDED).ok())
+        }
+        Plan::Open(_) if behind::lacks(&context.caches, &context.client, &namespace, name).await? => {
+            Ok(now.checked_add(BEHIND).ok())
         }
         Plan::Open(mut session) => {
             let agent = &mut session.spec.request.agent;

@@ -16,8 +16,8 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use std::sync::Arc;
 
-/// Stands for the authority hash of a session whose policy can't be resolved: it never equals one that can.
-const UNRESOLVED: &str = "unresolved";
+/// Stands for what a session's policy can't tell while it can't be resolved, its UID and authority hash among it: it never equals one that can.
+pub const UNRESOLVED: &str = "unresolved";
 
 /// What to do for a pod.
 #[derive(Clone, Debug, PartialEq)]

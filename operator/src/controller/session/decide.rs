@@ -3,6 +3,7 @@
 use super::end::{AgentEnd, End};
 use super::gate::{self, Gate, Queue};
 use super::{founded, silence};
+use crate::controller::pod::plan::UNRESOLVED;
 use exeat_crds::approval::Asked;
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::condition;
@@ -146,16 +147,17 @@ fn superseded(facts: &Facts<'_>, status: &CredentialSessionStatus, resolved: Opt
     let changed = |what: &str| {
         end(
             Reason::AuthorityChanged,
-            format!("{what} changed since this session was asked for; the next session is decided afresh"),
+            format!("{what} since this session was asked for; the next session is decided afresh"),
         )
     };
     if policy.uid().as_deref() != Some(request.policy_ref.uid.as_str()) {
-        return changed("the policy was replaced: it");
+        let came = request.policy_ref.uid == UNRESOLVED;
+        return changed(if came { "the policy was created" } else { "the policy was replaced" });
     }
     match resolved {
         Err(refused) if active => end(refused.reason, refused.message.clone()),
         Err(_) => None,
-        Ok(authority) if authority.hash != request.authority_hash => changed("the policy or its provider"),
+        Ok(authority) if authority.hash != request.authority_hash => changed("the policy or its provider changed"),
         Ok(_) => None,
     }
 }

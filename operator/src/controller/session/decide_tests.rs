@@ -210,6 +210,12 @@ fn an_active_session_ends_for_every_cause() {
     let mut replaced = Case::active();
     replaced.policy.as_mut().unwrap().metadata.uid = Some("another".into());
     assert_eq!(replaced.outcome(NOW), (Phase::Revoked, "AuthorityChanged".into()));
+    let mut early = Case::active();
+    early.session.status = None;
+    early.session.spec.request.policy_ref.uid = UNRESOLVED.into();
+    let said = early.decide(NOW).status;
+    assert_eq!(said.phase, Some(Phase::Denied));
+    assert!(said.message.is_some_and(|m| m.starts_with("the policy was created since this session was asked for")));
 }
 
 #[test]

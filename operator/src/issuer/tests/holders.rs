@@ -1,6 +1,6 @@
 //! Two sidecars, or a sidecar and somebody with its token, at two replicas.
 
-use super::world::{POD, POD_UID, World, caller, pod, session, session_name};
+use super::world::{NOW, POD, POD_UID, World, caller, pod, session, session_name};
 use crate::issuer::stream;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_wire::{CredentialResponse, Refusal};
@@ -138,4 +138,17 @@ async fn a_stream_ends_when_another_key_is_bound_and_a_second_keys_is_refused() 
     while let Some(line) = lines.next().await {
         assert!(line.unwrap().starts_with(br#"{"type":"heartbeat""#), "nothing but heartbeats before its end");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bound_keys_streams_that_come_and_go_at_once_cost_no_read() {
+    let world = World::new(1);
+    let desk = world.desk(None);
+    desk.serve_session(&caller("a"), &session_name(1)).await.unwrap();
+    desk.view.on_session(&Event::Apply(serde_json::from_value(world.object(&session_name(1))).unwrap()));
+    let before = world.points();
+    let holder = desk.may_stream(&caller("a")).await.unwrap();
+    assert_eq!(holder.map(|h| h.key), Some("a".to_owned()));
+    desk.note_loss(POD_UID, NOW.parse().unwrap(), false).await;
+    assert_eq!(world.points(), before);
 }
