@@ -28,6 +28,7 @@ async fn read(
     Ok(key_of(&token))
 }
 
+#[expect(clippy::disallowed_methods, reason = "an agent's program has no flags of ours")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Its HTTP client wants one, though no call here is over TLS.

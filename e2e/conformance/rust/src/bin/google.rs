@@ -47,6 +47,7 @@ async fn read(
     Ok(key_of(token.as_str()))
 }
 
+#[expect(clippy::disallowed_methods, reason = "an agent's program has no flags of ours")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Our own HTTP client wants one, though no call here is over TLS.
