@@ -28,7 +28,9 @@ build_conformance_rust() {
   folder=${CARGO_TARGET_DIR:-$conformance/../../target}/conformance
   (cd "$conformance/rust" && CARGO_TARGET_DIR=$folder cargo build --locked --bins --target "$target") >&2
   mkdir "$tmp/fs"
-  install "$folder/$target/debug/aws" "$folder/$target/debug/vault" "$tmp/fs/"
+  install "$folder/$target"/debug/{aws,azure,google,vault} "$tmp/fs/"
+  # Clients that could call over TLS don't start without any root.
+  install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$tmp/fs/etc/ssl/certs/ca-certificates.crt"
   pack conformance-rust:1 "$tmp/fs" --user 1000:1000
 }
 

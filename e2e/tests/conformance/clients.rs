@@ -109,12 +109,22 @@ clients! {
         name: "@azure/identity for JavaScript", image: NODE, command: &["node", "/app/azure.mjs"], ..AZURE
     };
     #[ignore = "a part of make conformance"]
+    azure_rust: Client { name: "azure_identity for Rust", image: RUST, command: &["/azure"], ..AZURE };
+    #[ignore = "a part of make conformance"]
     google_python: Client { name: "google-auth for Python", command: python!("google_client.py"), ..GOOGLE };
     #[ignore = "a part of make conformance"]
     google_go: Client { name: "x/oauth2/google for Go", image: GO, command: &["/google"], ..GOOGLE };
     #[ignore = "a part of make conformance"]
     google_node: Client {
         name: "google-auth-library for JavaScript", image: NODE, command: &["node", "/app/google.mjs"], ..GOOGLE
+    };
+    #[ignore = "a part of make conformance"]
+    google_rust: Client {
+        name: "gcp_auth for Rust", image: RUST, command: &["/google"],
+        // It knows no other address than the metadata server's own name.
+        annotations: &[(names::GCP_METADATA_HOST, "true")],
+        // Its error drops the reason, which its log has.
+        revoked: &["no available authentication method found", "SessionRevoked", life::WHY], ..GOOGLE
     };
     #[ignore = "a part of make conformance"]
     vault_go: Client { name: "Vault API client for Go", image: GO, command: &["/vault"], ..VAULT };

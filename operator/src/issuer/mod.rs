@@ -21,6 +21,7 @@ mod root;
 mod run;
 mod server;
 mod sessions;
+mod soon;
 mod status;
 mod stream;
 mod streams;

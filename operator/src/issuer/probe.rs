@@ -1,6 +1,7 @@
 //! Tries every provider and every policy, since the issuer alone has the identity to do so. One replica does it: the one with the Lease.
 
 use super::mint::Desk;
+use super::soon::Soon;
 use super::status::write_probe;
 use exeat_crds::authority::{self, Authority, provider_hash};
 use exeat_crds::reason::Reason;
@@ -12,13 +13,13 @@ use exeat_runtime::lease::WriteGate;
 use futures::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// A probe that worked is repeated after this long: trust can be withdrawn at any time.
 const AGAIN_OK: SignedDuration = SignedDuration::from_mins(10);
-/// One that did not, after this long.
+/// One that did not, after this long; what was refused and is new, [sooner](super::soon).
 const AGAIN_FAILED: SignedDuration = SignedDuration::from_secs(15);
 /// Longest time for one probe.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,17 +30,27 @@ const MAX_MESSAGE: usize = 1000;
 /// Time alone makes probes due.
 const PERIOD: Duration = Duration::from_secs(3);
 
+struct Prober {
+    desk: Arc<Desk>,
+    gate: WriteGate,
+    soon: Mutex<Soon>,
+}
+
 /// Probes for as long as the gate is open to this replica.
 pub(super) async fn run(desk: Arc<Desk>, gate: WriteGate) {
+    let prober = &Prober { desk, gate, soon: Mutex::default() };
+    let view = &prober.desk.view;
     loop {
-        let changed = desk.view.changed.notified();
-        let now = desk.clock.now();
-        let providers = desk.view.providers.state().into_iter().filter(|p| provider_due(p, now));
-        stream::iter(providers).for_each_concurrent(CONCURRENCY, |p| provider(&desk, &gate, p)).await;
-        let policies = desk.view.policies.state().into_iter().filter_map(|p| policy_due(&desk, p, now));
-        stream::iter(policies).for_each_concurrent(CONCURRENCY, |(p, hash)| policy(&desk, &gate, p, hash)).await;
+        let changed = view.changed.notified();
+        let now = prober.now();
+        let providers = view.providers.state().into_iter().filter(|p| prober.provider_due(p, now));
+        stream::iter(providers).for_each_concurrent(CONCURRENCY, |p| prober.provider(p)).await;
+        let policies = view.policies.state().into_iter().filter_map(|p| prober.policy_due(p, now));
+        stream::iter(policies).for_each_concurrent(CONCURRENCY, |(p, hash)| prober.policy(p, hash)).await;
+        let next = prober.soon(|soon| soon.next(now)).map(|at| at.duration_since(prober.now()));
+        let next = next.map_or(PERIOD, |left| Duration::try_from(left).unwrap_or_default().min(PERIOD));
         // An error is that of the time that has passed.
-        let _ = timeout(PERIOD, changed).await;
+        let _ = timeout(next, changed).await;
     }
 }
 
@@ -50,51 +61,85 @@ fn is_due(probe: Option<&Probe>, hash: &str, now: Timestamp) -> bool {
     probe.time.parse::<Timestamp>().map_or(true, |at| now.duration_since(at) >= again)
 }
 
-fn provider_due(provider: &CredentialProvider, now: Timestamp) -> bool {
-    let probe = provider.status.as_ref().and_then(|s| s.probe.as_ref());
-    authority::kind_of(provider).is_ok() && is_due(probe, &provider_hash(provider), now)
+fn probe_of_provider(provider: &CredentialProvider) -> Option<&Probe> {
+    provider.status.as_ref()?.probe.as_ref()
 }
 
-fn policy_due(
-    desk: &Desk,
-    policy: Arc<AgentCredentialPolicy>,
-    now: Timestamp,
-) -> Option<(Arc<AgentCredentialPolicy>, String)> {
-    let provider = desk.view.providers.get(&kube::runtime::reflector::ObjectRef::new(&policy.spec.provider_ref.name));
-    let hash = authority::resolve(&policy, provider.as_deref()).ok()?.hash;
-    let probe = policy.status.as_ref().and_then(|s| s.probe.as_ref());
-    is_due(probe, &hash, now).then_some((policy, hash))
+fn probe_of_policy(policy: &AgentCredentialPolicy) -> Option<&Probe> {
+    policy.status.as_ref()?.probe.as_ref()
 }
 
-async fn provider(desk: &Desk, gate: &WriteGate, provider: Arc<CredentialProvider>) {
-    let tried = async { desk.providers.get(&provider).await?.probe_identity().await };
-    let result = in_time(tried).await;
-    let mut probe =
-        probe_of(&provider_hash(&provider), result.as_ref().err(), "the provider answers", desk.clock.now());
-    if let Ok(identity) = result {
-        probe.identity = identity.identity;
-        probe.chained = Some(identity.chained);
+impl Prober {
+    fn now(&self) -> Timestamp {
+        self.desk.clock.now()
     }
-    let api: Api<CredentialProvider> = Api::all(desk.client.clone());
-    if gate.check().is_ok()
-        && let Err(error) = write_probe(&api, "CredentialProvider", provider.as_ref(), &probe).await
-    {
-        tracing::warn!(%error, provider = %provider.name_any(), "a probe could not be written");
-    }
-}
 
-async fn policy(desk: &Desk, gate: &WriteGate, policy: Arc<AgentCredentialPolicy>, hash: String) {
-    let result = try_policy(desk, &policy).await;
-    let mut probe =
-        probe_of(&hash, result.as_ref().err(), "the principal was assumed with this policy", desk.clock.now());
-    if let Ok(packed) = result {
-        probe.packed_policy_percent = packed;
+    fn soon<T>(&self, with: impl FnOnce(&mut Soon) -> T) -> T {
+        with(&mut self.soon.lock().unwrap_or_else(PoisonError::into_inner))
     }
-    let api: Api<AgentCredentialPolicy> = Api::namespaced(desk.client.clone(), &policy.namespace().unwrap_or_default());
-    if gate.check().is_ok()
-        && let Err(error) = write_probe(&api, "AgentCredentialPolicy", policy.as_ref(), &probe).await
-    {
-        tracing::warn!(%error, policy = %policy.name_any(), "a probe could not be written");
+
+    fn is_due(&self, uid: Option<String>, probe: Option<&Probe>, hash: &str, now: Timestamp) -> bool {
+        let again = self.soon(|soon| soon.again(&uid.unwrap_or_default(), hash));
+        again.map_or_else(|| is_due(probe, hash, now), |again| again <= now)
+    }
+
+    fn note(&self, uid: Option<String>, before: Option<&Probe>, hash: &str, error: Option<&ProviderError>) {
+        let new = before.is_none_or(|probe| probe.hash != hash);
+        // Who does not answer is not asked sooner.
+        let refused = error.is_some_and(|error| !error.retryable);
+        self.soon(|soon| soon.note(&uid.unwrap_or_default(), hash, new, refused, self.now()));
+    }
+
+    fn provider_due(&self, provider: &CredentialProvider, now: Timestamp) -> bool {
+        let probe = probe_of_provider(provider);
+        authority::kind_of(provider).is_ok() && self.is_due(provider.uid(), probe, &provider_hash(provider), now)
+    }
+
+    fn policy_due(
+        &self,
+        policy: Arc<AgentCredentialPolicy>,
+        now: Timestamp,
+    ) -> Option<(Arc<AgentCredentialPolicy>, String)> {
+        let reference = kube::runtime::reflector::ObjectRef::new(&policy.spec.provider_ref.name);
+        let provider = self.desk.view.providers.get(&reference);
+        let hash = authority::resolve(&policy, provider.as_deref()).ok()?.hash;
+        self.is_due(policy.uid(), probe_of_policy(&policy), &hash, now).then_some((policy, hash))
+    }
+
+    async fn provider(&self, provider: Arc<CredentialProvider>) {
+        let (desk, hash) = (&self.desk, provider_hash(&provider));
+        let tried = async { desk.providers.get(&provider).await?.probe_identity().await };
+        let result = in_time(tried).await;
+        self.note(provider.uid(), probe_of_provider(&provider), &hash, result.as_ref().err());
+        let mut probe = probe_of(&hash, result.as_ref().err(), "the provider answers", self.now());
+        if let Ok(identity) = result {
+            probe.identity = identity.identity;
+            probe.chained = Some(identity.chained);
+        }
+        let api: Api<CredentialProvider> = Api::all(desk.client.clone());
+        if self.gate.check().is_ok()
+            && let Err(error) = write_probe(&api, "CredentialProvider", provider.as_ref(), &probe).await
+        {
+            tracing::warn!(%error, provider = %provider.name_any(), "a probe could not be written");
+        }
+    }
+
+    async fn policy(&self, policy: Arc<AgentCredentialPolicy>, hash: String) {
+        let desk = &self.desk;
+        let result = try_policy(desk, &policy).await;
+        self.note(policy.uid(), probe_of_policy(&policy), &hash, result.as_ref().err());
+        let fine = "the principal was assumed with this policy";
+        let mut probe = probe_of(&hash, result.as_ref().err(), fine, self.now());
+        if let Ok(packed) = result {
+            probe.packed_policy_percent = packed;
+        }
+        let namespace = policy.namespace().unwrap_or_default();
+        let api: Api<AgentCredentialPolicy> = Api::namespaced(desk.client.clone(), &namespace);
+        if self.gate.check().is_ok()
+            && let Err(error) = write_probe(&api, "AgentCredentialPolicy", policy.as_ref(), &probe).await
+        {
+            tracing::warn!(%error, policy = %policy.name_any(), "a probe could not be written");
+        }
     }
 }
 

@@ -26,19 +26,14 @@ pub(super) fn failure(answer: &Answer, doing: Doing<'_>) -> ProviderError {
     let said = quoted(&body.error_description, &body.error);
     if status == 429 || matches!(code, Some(50196 | 90055)) {
         let message = format!("Entra asks the issuer to slow down: {said}");
-        return ProviderError::passing(Reason::ProviderThrottled, message)
-            .after(answer.retry_after.unwrap_or(THROTTLE_WAIT));
+        return answer.with_wait(ProviderError::passing(Reason::ProviderThrottled, message).after(THROTTLE_WAIT));
     }
     let down = status >= 500 || matches!(code, Some(90033 | 90020)) || body.error == "temporarily_unavailable";
     let silent = body.error.is_empty() && code.is_none();
     if down || silent {
         let what = if down { "can't serve just now" } else { "gave an answer that is none of Entra's" };
-        let error =
-            ProviderError::passing(Reason::ProviderUnreachable, format!("the authority {what} ({status}): {said}"));
-        return match answer.retry_after {
-            Some(wait) => error.after(wait),
-            None => error,
-        };
+        let message = format!("the authority {what} ({status}): {said}");
+        return answer.with_wait(ProviderError::passing(Reason::ProviderUnreachable, message));
     }
     match doing {
         Doing::Discover { tenant } => ProviderError::lasting(

@@ -8,8 +8,8 @@ use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::{AzureProvider, AzureSource};
 use exeat_wire::Secret;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
+use crate::own_token::mounted;
 use crate::{Context, ProviderError, secrets};
 
 const CLIENT_ID: &str = "clientID";
@@ -54,13 +54,7 @@ impl Proof {
     pub(super) async fn show(&self) -> Result<Shown, ProviderError> {
         match self {
             Self::Federated { token_file } => {
-                let text = std::fs::read_to_string(token_file).map(Zeroizing::new).map_err(|error| {
-                    let path = token_file.display();
-                    missing(&format!(
-                        "the issuer's own token for Entra can't be read ({path}): {error}; the chart mounts it"
-                    ))
-                })?;
-                Ok(Shown { field: "client_assertion", value: Secret::new(text.trim()), client_id: None })
+                Ok(Shown { field: "client_assertion", value: mounted(token_file, "Entra")?, client_id: None })
             }
             Self::Secret { client, namespace, name } => {
                 let [id, secret] = secrets::read(client, namespace, FIELD, name, [CLIENT_ID, CLIENT_SECRET]).await?;

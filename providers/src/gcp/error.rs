@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::GcpSource;
+use serde_json::Value;
 
 use super::api::Answer;
 use crate::ProviderError;
@@ -24,30 +25,23 @@ pub(super) enum Doing<'a> {
     Answer(GcpSource),
 }
 
-impl Answer {
-    /// The answer where it is a success.
-    pub(super) fn or_failure(self, doing: Doing<'_>) -> Result<Self, ProviderError> {
-        if self.status.is_success() { Ok(self) } else { Err(failure(&self, doing)) }
+/// Google's code, and what it says.
+fn said(body: &Value) -> (String, String) {
+    let error = &body["error"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if error.is_string() {
+        return (text(error), text(&body["error_description"]));
     }
-
-    /// Google's code, and what it says.
-    fn said(&self) -> (String, String) {
-        let error = &self.body["error"];
-        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        if error.is_string() {
-            return (text(error), text(&self.body["error_description"]));
-        }
-        let details = error["details"].as_array().into_iter().flatten();
-        let reason = details.filter_map(|detail| detail["reason"].as_str()).next().unwrap_or_default();
-        let code = if reason.is_empty() { text(&error["status"]) } else { reason.to_owned() };
-        let message = text(&error["message"]);
-        (code, if message.is_empty() { self.text.chars().take(300).collect() } else { message })
-    }
+    let details = error["details"].as_array().into_iter().flatten();
+    let reason = details.filter_map(|detail| detail["reason"].as_str()).next().unwrap_or_default();
+    let code = if reason.is_empty() { text(&error["status"]) } else { reason.to_owned() };
+    let message = text(&error["message"]);
+    (code, if message.is_empty() { text(body).chars().take(300).collect() } else { message })
 }
 
 /// Turns an answer that is of no use into its reason.
 pub(super) fn failure(answer: &Answer, doing: Doing<'_>) -> ProviderError {
-    let (code, message) = answer.said();
+    let (code, message) = said(&answer.body);
     let said = quoted(&code, &message);
     let status = answer.status.as_u16();
     let error = match (status, doing) {
@@ -92,10 +86,7 @@ pub(super) fn failure(answer: &Answer, doing: Doing<'_>) -> ProviderError {
         ),
         _ => lasting(Reason::ProviderRejected, format!("Google refuses the request ({status}): {said}")),
     };
-    match answer.retry_after {
-        Some(wait) if error.retryable => error.after(wait),
-        _ => error,
-    }
+    answer.with_wait(error)
 }
 
 fn lasting(reason: Reason, message: String) -> ProviderError {
@@ -149,11 +140,11 @@ fn quoted(code: &str, message: &str) -> String {
 mod tests {
     use super::*;
     use http::StatusCode;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn of(status: u16, body: Value, doing: Doing<'_>) -> ProviderError {
         let status = StatusCode::from_u16(status).unwrap();
-        failure(&Answer { status, body, text: String::new(), retry_after: None }, doing)
+        failure(&Answer { status, body, retry_after: None }, doing)
     }
 
     fn api(status: &str, reason: &str, message: &str) -> Value {
@@ -215,6 +206,7 @@ mod tests {
             ),
             (429, api("RESOURCE_EXHAUSTED", "", "quota"), account, Reason::ProviderThrottled, true, "slow down"),
             (503, Value::Null, account, Reason::ProviderUnreachable, true, "no reason"),
+            (502, json!("<p>a proxy's page"), account, Reason::ProviderUnreachable, true, "a proxy's page"),
             (400, oauth("invalid_request", "bad boundary"), Doing::Narrow, Reason::ProviderRejected, false, "boundary"),
             (
                 400,

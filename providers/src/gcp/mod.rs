@@ -22,7 +22,7 @@ use crate::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, Provid
 use api::{Answer, Api, Body};
 use auth::{Base, CLOUD_PLATFORM};
 use endpoints::Endpoints;
-use error::Doing;
+use error::{Doing, failure};
 
 /// Longest time for one mint or probe.
 const DEADLINE: Duration = Duration::from_secs(12);
@@ -67,13 +67,14 @@ impl Gcp {
     /// A call about one service account by the issuer's own token; once more with a fresh one where Google does not take it any more.
     async fn impersonate(&self, email: &str, method: &str, body: &Value) -> Result<Answer, ProviderError> {
         let url = self.at.service_account(email, method);
+        let failed = |answer: &Answer| failure(answer, Doing::Impersonate(email));
         let token = self.base.token(&self.api, &self.at).await?;
         let answer = self.api.call(&url, Some(&token), Body::Json(body)).await?;
         if answer.status.as_u16() != 401 || !self.base.refused(&self.api, &self.at, &token).await? {
-            return answer.or_failure(Doing::Impersonate(email));
+            return answer.or(failed);
         }
         let token = self.base.token(&self.api, &self.at).await?;
-        self.api.call(&url, Some(&token), Body::Json(body)).await?.or_failure(Doing::Impersonate(email))
+        self.api.call(&url, Some(&token), Body::Json(body)).await?.or(failed)
     }
 
     fn delegates(&self) -> Vec<String> {
@@ -112,7 +113,8 @@ impl Gcp {
             ("subject_token", wide.token.expose()),
             ("options", boundary),
         ];
-        let answer = self.api.call(&self.at.sts_token(), None, Body::Form(&pairs)).await?.or_failure(Doing::Narrow)?;
+        let answer = self.api.call(&self.at.sts_token(), None, Body::Form(&pairs)).await?;
+        let answer = answer.or(|answer| failure(answer, Doing::Narrow))?;
         let Some(token) = answer.body["access_token"].as_str().filter(|token| *token != wide.token.expose()) else {
             return Err(rejected("Google gave no narrowed access token"));
         };

@@ -1,4 +1,4 @@
-//! The issuer's own token at Vault: logged in for, kept in memory, and replaced before it ends.
+//! How the issuer logs in at Vault.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,12 +8,11 @@ use exeat_crds::v1alpha1::{VaultAuth, VaultProvider};
 use exeat_wire::Secret;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use zeroize::Zeroize;
 
 use super::api::Api;
-use super::error::{Doing, failure};
+use super::error::{Doing, failure, refused};
+use crate::own_token::{Fetched, OwnToken, mounted};
 use crate::{Context, ProviderError, secrets};
 
 const ROLE_ID: &str = "roleID";
@@ -23,8 +22,6 @@ const KUBERNETES_MOUNT: &str = "kubernetes";
 const APPROLE_MOUNT: &str = "approle";
 /// How long a token from a Secret is used before the Secret is read again.
 const REREAD: Duration = Duration::from_secs(60);
-/// No login is repeated sooner because its token was refused.
-const AGAIN: Duration = Duration::from_secs(2);
 
 /// How the issuer logs in, and the token that came of it.
 pub(super) struct Login {
@@ -32,14 +29,7 @@ pub(super) struct Login {
     client: kube::Client,
     namespace: String,
     token_file: PathBuf,
-    held: Mutex<Option<Held>>,
-}
-
-struct Held {
-    token: Secret,
-    since: Instant,
-    /// Two thirds of its life.
-    until: Instant,
+    own: OwnToken,
 }
 
 impl Login {
@@ -49,7 +39,7 @@ impl Login {
             client: context.client.clone(),
             namespace: context.namespace.clone(),
             token_file: context.vault_token_file.clone(),
-            held: Mutex::new(None),
+            own: OwnToken::new("Vault"),
         }
     }
 
@@ -58,25 +48,7 @@ impl Login {
     /// # Errors
     /// `BaseIdentityInvalid` where Vault or the Secret gives none.
     pub(super) async fn token(&self, api: &Api) -> Result<Secret, ProviderError> {
-        let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref().filter(|held| Instant::now() < held.until) {
-            return Ok(held.token.clone());
-        }
-        match self.log_in(api).await {
-            Ok(new) => {
-                let token = new.token.clone();
-                *held = Some(new);
-                Ok(token)
-            }
-            // Two thirds are over, not all of it.
-            Err(error) => match held.as_ref() {
-                Some(before) if error.retryable => {
-                    tracing::warn!(%error, "the issuer can't log in at Vault just now: going on with its token");
-                    Ok(before.token.clone())
-                }
-                _ => Err(error),
-            },
-        }
+        self.own.get(self.log_in(api)).await
     }
 
     /// A call with this token was refused: by a policy, or because Vault does not know the token any more. Whether there is another now.
@@ -88,21 +60,14 @@ impl Login {
         if known.status.is_success() {
             return Ok(false);
         }
-        let mut held = self.held.lock().await;
-        match held.as_ref() {
-            Some(held) if held.token.expose() != token.expose() => return Ok(true),
-            Some(held) if held.since.elapsed() < AGAIN => return Ok(false),
-            _ => *held = None,
-        }
-        drop(held);
-        self.token(api).await.map(|new| new.expose() != token.expose())
+        self.own.refused(token, self.log_in(api)).await
     }
 
-    async fn log_in(&self, api: &Api) -> Result<Held, ProviderError> {
+    async fn log_in(&self, api: &Api) -> Result<Fetched, ProviderError> {
         let (mount, body) = match (&self.auth.kubernetes, &self.auth.app_role, &self.auth.token) {
             (Some(auth), _, _) => {
-                let jwt = self.own_token()?;
-                (auth.mount.as_deref().unwrap_or(KUBERNETES_MOUNT), json!({"role": auth.role, "jwt": jwt}))
+                let jwt = mounted(&self.token_file, "Vault")?;
+                (auth.mount.as_deref().unwrap_or(KUBERNETES_MOUNT), json!({"role": auth.role, "jwt": jwt.expose()}))
             }
             (None, Some(auth), _) => {
                 let field = "spec.vault.auth.appRole.secretRef.name";
@@ -113,7 +78,7 @@ impl Login {
             (None, None, Some(auth)) => {
                 let field = "spec.vault.auth.token.secretRef.name";
                 let [token] = self.read(field, &auth.secret_ref.name, [TOKEN]).await?;
-                return Ok(Held { token, since: Instant::now(), until: Instant::now() + REREAD });
+                return Ok(Fetched { token, identity: None, use_for: REREAD });
             }
             (None, None, None) => {
                 let message = "spec.vault.auth: it names no way to log in; set kubernetes, appRole or token";
@@ -124,27 +89,14 @@ impl Login {
         let doing = Doing::Login(mount);
         let answer = api.call(Method::POST, &format!("auth/{mount}/login"), None, Some(&body)).await;
         wipe(&mut body);
-        let answer = answer?.or_failure(doing)?;
+        let answer = answer?.or(|answer| refused(answer, doing))?;
         let auth = &answer.body["auth"];
         let token =
             auth["client_token"].as_str().ok_or_else(|| failure(answer.status, "no token came of it", doing))?;
         let life = Duration::from_secs(auth["lease_duration"].as_u64().unwrap_or_default());
         // Without an end it is looked at anew as often as one of a Secret.
-        let use_for = if life.is_zero() { REREAD } else { life * 2 / 3 };
-        Ok(Held { token: Secret::new(token), since: Instant::now(), until: Instant::now() + use_for })
-    }
-
-    fn own_token(&self) -> Result<String, ProviderError> {
-        let text = std::fs::read_to_string(&self.token_file).map_err(|error| {
-            ProviderError::lasting(
-                Reason::BaseIdentityInvalid,
-                format!(
-                    "the issuer's own token for Vault can't be read ({}): {error}; the chart mounts it",
-                    self.token_file.display()
-                ),
-            )
-        })?;
-        Ok(text.trim().to_owned())
+        let fetched = Fetched::ending(Secret::new(token), life);
+        Ok(if life.is_zero() { Fetched { use_for: REREAD, ..fetched } } else { fetched })
     }
 
     async fn read<const N: usize>(

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use exeat_crds::reason::Reason;
 use http::StatusCode;
+use serde_json::Value;
 
+use super::api::Answer;
 use crate::ProviderError;
 
 /// How long to wait where Vault asks us to slow down and names no time.
@@ -27,7 +29,13 @@ pub(super) enum Doing<'a> {
     Answer,
 }
 
-/// Turns an answer that is no success into its reason. `SessionNotFound` is a token that is gone: never seen outside.
+/// The error of an answer that is no success.
+pub(super) fn refused(answer: &Answer, doing: Doing<'_>) -> ProviderError {
+    let said: Vec<&str> = answer.body["errors"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    answer.with_wait(failure(answer.status, &said.join("; "), doing))
+}
+
+/// What an answer of this status means that says this. `SessionNotFound` is a token that is gone: never seen outside.
 pub(super) fn failure(status: StatusCode, said: &str, doing: Doing<'_>) -> ProviderError {
     let said = quoted(said);
     match (status.as_u16(), doing) {

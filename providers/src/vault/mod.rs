@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::{Context, GrantProbe, Identity, MintRequest, Minted, Provider, ProviderError, SessionId};
 use api::{Answer, Api};
 use auth::Login;
-use error::{Doing, failure};
+use error::{Doing, failure, refused};
 use handle::Handle;
 pub(crate) use handle::{is_handle, joined};
 
@@ -68,13 +68,14 @@ impl Vault {
         body: Option<&Value>,
         doing: Doing<'_>,
     ) -> Result<Answer, ProviderError> {
+        let failed = |answer: &Answer| refused(answer, doing);
         let token = self.login.token(&self.api).await?;
         let answer = self.api.call(method.clone(), path, Some(&token), body).await?;
         if answer.status.as_u16() != 403 || !self.login.refused(&self.api, &token).await? {
-            return answer.or_failure(doing);
+            return answer.or(failed);
         }
         let token = self.login.token(&self.api).await?;
-        self.api.call(method, path, Some(&token), body).await?.or_failure(doing)
+        self.api.call(method, path, Some(&token), body).await?.or(failed)
     }
 
     async fn create(&self, request: &MintRequest<'_>) -> Result<Given, ProviderError> {
@@ -249,7 +250,7 @@ impl Vault {
         if answer.status.as_u16() == 403 {
             return Ok(None);
         }
-        let answer = answer.or_failure(Doing::Identity)?;
+        let answer = answer.or(|answer| refused(answer, Doing::Identity))?;
         let words = |value: &Value| {
             value.as_array().into_iter().flatten().filter_map(|w| Some(w.as_str()?.to_owned())).collect()
         };

@@ -1,5 +1,7 @@
+use super::super::law;
 use super::*;
 use crate::reason::Reason;
+use proptest::prelude::*;
 
 fn allow(text: &str) -> Action {
     Action::parse(Role::Allow, text).unwrap()
@@ -106,5 +108,29 @@ fn names_are_refused_where_rbac_would_ignore_them() {
     }
     for action in ["get pods", "create pods/eviction", "list pods", "watch pods", "delete pods"] {
         assert!(check_pair(&allow(action), &resource("agents/web")).is_ok(), "{action}");
+    }
+}
+
+fn written(words: [&'static [&'static str]; 4]) -> impl Strategy<Value = String> {
+    words.map(prop::sample::select).prop_map(|[verb, name, group, sub]| format!("{verb} {name}{group}{sub}"))
+}
+
+fn pattern() -> impl Strategy<Value = Action> {
+    written([&["*", "get", "list"], &["*", "pods", "jobs"], &["", ".*", ".batch", ".apps"], &["", "/*", "/status"]])
+        .prop_filter_map("a pattern", |text| Action::parse(Role::Guardrail, &text).ok())
+}
+
+fn call() -> impl Strategy<Value = String> {
+    written([&["get", "list"], &["pods", "jobs"], &["", ".batch", ".apps"], &["", "/status", "/log"]])
+}
+
+proptest! {
+    #[test]
+    fn the_three_questions_agree(x in pattern(), y in pattern(), calls in prop::collection::vec(call(), 1..24)) {
+        prop_assert_eq!(&guardrail(&x.text()), &x);
+        law::check((&x, &y), &calls, Action::covers, Action::subset, Action::overlaps)?;
+        for call in &calls {
+            prop_assert_eq!(allow(call).subset(&x), x.covers(call), "{:?} {}", x, call);
+        }
     }
 }

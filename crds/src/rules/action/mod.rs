@@ -8,6 +8,8 @@ pub mod aws;
 pub mod azure;
 pub mod gcp;
 pub mod kubernetes;
+#[cfg(test)]
+mod law;
 pub mod vault;
 
 use crate::reason::Reason;

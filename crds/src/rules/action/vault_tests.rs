@@ -1,3 +1,4 @@
+use super::super::law;
 use super::*;
 use proptest::prelude::*;
 
@@ -123,13 +124,6 @@ proptest! {
     fn the_three_questions_agree(a in pattern(), b in pattern(), calls in prop::collection::vec(call(), 1..24)) {
         let (x, y) = (allow(&a), allow(&b));
         prop_assert_eq!(&allow(&x.text()), &x);
-        prop_assert!(x.subset(&x) && x.overlaps(&x));
-        prop_assert_eq!(x.overlaps(&y), y.overlaps(&x));
-        prop_assert!(!x.subset(&y) || x.overlaps(&y));
-        for call in &calls {
-            let (in_x, in_y) = (x.covers(call), y.covers(call));
-            prop_assert!(!(x.subset(&y) && in_x) || in_y, "{} in {} but {}", a, b, call);
-            prop_assert!(!(in_x && in_y) || x.overlaps(&y), "{} and {} both take {}", a, b, call);
-        }
+        law::check((&x, &y), &calls, Resource::covers, Resource::subset, Resource::overlaps)?;
     }
 }

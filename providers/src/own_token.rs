@@ -1,0 +1,181 @@
+//! The issuer's own token at a provider: asked for once, kept in memory, and replaced before it ends.
+
+use std::path::Path;
+use std::time::Duration;
+
+use exeat_crds::reason::Reason;
+use exeat_wire::Secret;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::ProviderError;
+
+/// No token is asked for sooner because the one before was refused.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// A token as it was given.
+pub(crate) struct Fetched {
+    pub(crate) token: Secret,
+    /// Who the issuer is with it, where that is known.
+    pub(crate) identity: Option<String>,
+    /// How long it is used before another is asked for.
+    pub(crate) use_for: Duration,
+}
+
+impl Fetched {
+    /// A token that lives so long: it is used for two thirds of that.
+    pub(crate) fn ending(token: Secret, life: Duration) -> Self {
+        Self { token, identity: None, use_for: life * 2 / 3 }
+    }
+}
+
+/// The token that is held. Whoever needs one while it is asked for waits for that answer.
+pub(crate) struct OwnToken {
+    /// The provider's name, for messages.
+    at: &'static str,
+    held: Mutex<Option<Held>>,
+}
+
+struct Held {
+    fetched: Fetched,
+    since: Instant,
+}
+
+impl OwnToken {
+    pub(crate) fn new(at: &'static str) -> Self {
+        Self { at, held: Mutex::new(None) }
+    }
+
+    /// The token; that of `fetch` where none is held or the one held is old. While none is to be had for a cause that may pass, the old
+    /// one is used on: a third of its life is left.
+    ///
+    /// # Errors
+    /// Those of `fetch`.
+    pub(crate) async fn get(
+        &self,
+        fetch: impl Future<Output = Result<Fetched, ProviderError>>,
+    ) -> Result<Secret, ProviderError> {
+        let mut held = self.held.lock().await;
+        if let Some(held) = held.as_ref().filter(|held| held.since.elapsed() < held.fetched.use_for) {
+            return Ok(held.fetched.token.clone());
+        }
+        match (fetch.await, held.as_ref()) {
+            (Ok(fetched), _) => Ok(held.insert(Held { fetched, since: Instant::now() }).fetched.token.clone()),
+            (Err(error), Some(before)) if error.retryable => {
+                tracing::warn!(%error, at = self.at, "the issuer can't renew its own token just now: going on with the one before");
+                Ok(before.fetched.token.clone())
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The provider refused this token. Whether there is another now.
+    ///
+    /// # Errors
+    /// As for [`OwnToken::get`].
+    pub(crate) async fn refused(
+        &self,
+        token: &Secret,
+        fetch: impl Future<Output = Result<Fetched, ProviderError>>,
+    ) -> Result<bool, ProviderError> {
+        let mut held = self.held.lock().await;
+        match held.as_ref() {
+            Some(held) if held.fetched.token.expose() != token.expose() => return Ok(true),
+            Some(held) if held.since.elapsed() < AGAIN => return Ok(false),
+            _ => *held = None,
+        }
+        drop(held);
+        self.get(fetch).await.map(|new| new.expose() != token.expose())
+    }
+
+    /// Who the issuer is, as far as that is known.
+    pub(crate) async fn identity(&self) -> Option<String> {
+        self.held.lock().await.as_ref().and_then(|held| held.fetched.identity.clone())
+    }
+}
+
+/// The issuer's projected token for `whom`, which kubelet keeps fresh.
+///
+/// # Errors
+/// `BaseIdentityInvalid` where it can't be read.
+pub(crate) fn mounted(file: &Path, whom: &str) -> Result<Secret, ProviderError> {
+    let text = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|error| {
+        let path = file.display();
+        let message = format!("the issuer's own token for {whom} can't be read ({path}): {error}; the chart mounts it");
+        ProviderError::lasting(Reason::BaseIdentityInvalid, message)
+    })?;
+    Ok(Secret::new(text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use futures::future::join_all;
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const LIFE: Duration = Duration::from_secs(90);
+
+    /// Gives out numbered tokens, and counts.
+    #[derive(Default)]
+    struct Source(AtomicU32);
+
+    impl Source {
+        async fn fetch(&self) -> Result<Fetched, ProviderError> {
+            let n = self.0.fetch_add(1, Ordering::SeqCst);
+            sleep(Duration::from_millis(10)).await;
+            Ok(Fetched { identity: Some("me".into()), ..Fetched::ending(Secret::new(n.to_string()), LIFE) })
+        }
+    }
+
+    async fn fails(retryable: bool) -> Result<Fetched, ProviderError> {
+        let error = ProviderError::lasting(Reason::ProviderUnreachable, "away");
+        Err(ProviderError { retryable, ..error })
+    }
+
+    fn text(token: Result<Secret, ProviderError>) -> String {
+        token.unwrap().expose().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_fetch_serves_all_until_two_thirds_of_the_tokens_life_are_over() {
+        let (own, source) = (OwnToken::new("x"), Source::default());
+        assert_eq!(own.identity().await, None);
+        assert!(join_all((0..8).map(|_| own.get(source.fetch()))).await.into_iter().all(|token| text(token) == "0"));
+        assert_eq!(own.identity().await.as_deref(), Some("me"));
+        advance(LIFE * 2 / 3 - Duration::from_millis(1)).await;
+        assert_eq!(text(own.get(source.fetch()).await), "0");
+        advance(Duration::from_millis(1)).await;
+        assert!(join_all((0..8).map(|_| own.get(source.fetch()))).await.into_iter().all(|token| text(token) == "1"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_token_is_used_on_while_a_failure_may_pass() {
+        let (own, source) = (OwnToken::new("x"), Source::default());
+        assert!(own.get(fails(true)).await.is_err());
+        own.get(source.fetch()).await.unwrap();
+        advance(LIFE * 2 / 3).await;
+        assert_eq!(text(own.get(fails(true)).await), "0");
+        assert!(own.get(fails(false)).await.is_err());
+        assert_eq!(text(own.get(source.fetch()).await), "1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_token_is_replaced_once_and_not_at_once() {
+        let (own, source) = (OwnToken::new("x"), Source::default());
+        let token = own.get(source.fetch()).await.unwrap();
+        assert!(!own.refused(&token, source.fetch()).await.unwrap(), "it is as new as can be");
+        advance(AGAIN).await;
+        let told = join_all((0..8).map(|_| own.refused(&token, source.fetch()))).await;
+        assert!(told.into_iter().all(|another| another.unwrap()));
+        assert_eq!(source.0.load(Ordering::SeqCst), 2);
+        let same = async { Ok(Fetched::ending(Secret::new("1"), LIFE)) };
+        advance(AGAIN).await;
+        assert!(!own.refused(&Secret::new("1"), same).await.unwrap());
+        advance(AGAIN).await;
+        assert!(own.refused(&Secret::new("1"), fails(true)).await.is_err(), "a refused token is not used on");
+    }
+}
