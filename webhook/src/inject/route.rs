@@ -1,8 +1,8 @@
 //! The way of a group of containers to the sidecar: a port of its own, and a memory volume with a secret of its own.
 
+use exeat_crds::authority;
 use exeat_crds::rules::Kind;
-use exeat_crds::v1alpha1::{AwsProvider, GcpProvider, Mode};
-use exeat_crds::{CredentialProvider, authority};
+use exeat_crds::v1alpha1::Mode;
 
 use super::Named;
 use crate::annotations::Asked;
@@ -37,19 +37,14 @@ impl Route {
         let Some(group) = asked.groups.get(number) else { return Self::default() };
         let own: Vec<&Named<'_>> =
             group.policies.iter().filter_map(|name| named.iter().find(|named| named.name == name)).collect();
-        let aws =
-            |provider: &CredentialProvider| provider.spec.aws.as_ref().map(|AwsProvider { region, .. }| region.clone());
-        let google = |provider: &CredentialProvider| {
-            provider.spec.gcp.as_ref().map(|GcpProvider { project, .. }| project.clone())
-        };
         let observes = |named: &&&Named<'_>| named.policy.is_some_and(|found| found.spec.mode == Mode::Observe);
         Self {
             number,
             annotation: group.annotation(),
             policies: own.iter().filter_map(|named| Some((named.kind()?, named.name.to_owned()))).collect(),
             port: asked.port_of(number),
-            region: own.iter().find_map(|named| aws(named.provider?)),
-            project: own.iter().find_map(|named| google(named.provider?)),
+            region: own.iter().find_map(|named| Some(named.provider?.spec.aws.as_ref()?.region.clone())),
+            project: own.iter().find_map(|named| Some(named.provider?.spec.gcp.as_ref()?.project.clone())),
             observe: own.iter().filter(observes).filter_map(|named| named.kind()).collect(),
         }
     }

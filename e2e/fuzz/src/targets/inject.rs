@@ -74,6 +74,10 @@ pub(super) fn guarded(pod: &Pod) -> Result<(), String> {
     containers_are_kept_apart(pod)
 }
 
+fn is_memory(volume: &str) -> bool {
+    volume == "exeat-run" || matches!(volume.strip_prefix("exeat-run-"), Some("1" | "2" | "3" | "4" | "5" | "6" | "7"))
+}
+
 /// What a container with policies of its own is given is in a volume that no other container mounts, and at a port that no other is led to.
 fn containers_are_kept_apart(pod: &Pod) -> Result<(), String> {
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
@@ -82,12 +86,8 @@ fn containers_are_kept_apart(pod: &Pod) -> Result<(), String> {
     let (mut volumes, mut ports) = (Vec::new(), Vec::new());
     for container in inits.chain(&spec.containers) {
         let own = annotations.contains_key(&format!("policy.exeat.dev/{}", container.name));
-        let mounts = container.volume_mounts.iter().flatten().filter(|mount| mount.name.starts_with("exeat-run"));
-        let of_group = mounts.map(|mount| mount.name.clone()).filter(|name| {
-            let number = name.strip_prefix("exeat-run-").map(str::parse::<u8>);
-            name == "exeat-run" || matches!(number, Some(Ok(1..=7)))
-        });
-        let of_group: Vec<String> = of_group.collect();
+        let mounts = container.volume_mounts.iter().flatten();
+        let of_group: Vec<String> = mounts.map(|mount| mount.name.clone()).filter(|name| is_memory(name)).collect();
         let name = &container.name;
         must(of_group.len() < 2, || format!("{name:?} mounts the memory of several groups"))?;
         volumes.extend(of_group.into_iter().map(|volume| (volume, own, name.clone())));
@@ -171,6 +171,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_oracle_sees_containers_that_are_not_kept_apart() {
+        let pod = json!({
+            "metadata": {"annotations": {"exeat.dev/policy": "report-writer", "policy.exeat.dev/helper": "report-cleaner"}},
+            "spec": {"serviceAccountName": "report-agent", "containers": [{"name": "app"}, {"name": "helper"}]},
+        });
+        let injected = Installation::read().unwrap().inject(&serde_json::from_value(pod).unwrap()).unwrap();
+        guarded(&injected).unwrap();
+        let containers = "/spec/containers";
+        for (place, value) in [
+            ("0/volumeMounts/0/name", json!("exeat-run-1")),
+            ("1/volumeMounts/0/name", json!("exeat-run")),
+            ("1/env/0/value", json!("http://127.0.0.1:9911/aws/credentials")),
+        ] {
+            let mut forged = serde_json::to_value(&injected).unwrap();
+            *forged.pointer_mut(&format!("{containers}/{place}")).unwrap() = value;
+            let wrong = guarded(&serde_json::from_value(forged).unwrap()).unwrap_err();
+            assert!(wrong.contains("share"), "{place}: {wrong}");
+        }
+    }
 
     #[test]
     fn the_oracle_sees_what_an_injection_must_not_leave() {
