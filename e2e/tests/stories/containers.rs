@@ -1,13 +1,16 @@
 //! Policies of single containers: two of one pod, each with an AWS policy of its own that the other can't use.
 
+use std::collections::BTreeSet;
+
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{CredentialSession, names};
 use exeat_e2e::{
-    AgentPod, Failure, MINISTACK, Output, Result, S3_MINISTACK, Scope, agent, aws_policy, ensure, in_namespace,
+    AgentPod, Failure, MINISTACK, Output, Result, S3_MINISTACK, Scope, agent, aws_policy, ensure, exeat, in_namespace,
     kubectl, kubernetes_policy, phase, statement, wait_for,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use serde_json::Value;
 
 /// One line a call: `ok`, or the code that AWS gave.
 const CALLS: &str = r#"
@@ -75,6 +78,12 @@ async fn session_of(ns: &Scope, policy: &str) -> Result<CredentialSession> {
     found.ok_or_else(|| Failure::new(format!("there is no session of {policy}")))
 }
 
+/// Each gate, of each policy.
+async fn explained(ns: &Scope) -> Result<Vec<Value>> {
+    let told = exeat(&["explain", "pod", "agent", "-n", &ns.name, "-o", "json"]).await?;
+    serde_json::from_str(&told.stdout).map_err(|error| Failure::new(format!("{error}: {told}")))
+}
+
 #[tokio::test]
 async fn two_containers_of_a_pod_each_with_an_aws_policy_that_the_other_can_not_use() -> Result {
     in_namespace("containers", async |ns| {
@@ -115,6 +124,13 @@ async fn two_containers_of_a_pod_each_with_an_aws_policy_that_the_other_can_not_
         for (policy, wanted) in [("readers", Phase::Active), ("listers", Phase::Revoked), ("pods", Phase::Active)] {
             assert_eq!(phase(&session_of(&ns, policy).await?), Some(wanted), "{policy}");
         }
+        let gates = explained(&ns).await?;
+        let failing: BTreeSet<&str> = gates
+            .iter()
+            .filter(|gate| gate["verdict"] == "Fail")
+            .map(|gate| gate["policy"].as_str().unwrap_or_default())
+            .collect();
+        assert_eq!(failing, BTreeSet::from(["listers"]), "{gates:#?}");
         Ok(())
     })
     .await
