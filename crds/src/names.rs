@@ -105,7 +105,7 @@ pub fn run_path(number: usize) -> String {
     numbered(RUN_PATH, number)
 }
 
-/// Whether a volume of this name is the memory volume of some group.
+/// Whether a volume of this name is the memory volume of some group. The admission policy `exeat-pods` knows the same names.
 pub fn is_run_volume(name: &str) -> bool {
     (0..MAX_POLICIES).any(|number| run_volume(number) == name)
 }
