@@ -1,5 +1,7 @@
 //! The names that Exeat puts on objects: one place for all of them.
 
+use crate::pod_policies::MAX_POLICIES;
+
 /// Pod annotation: the policy that this pod asks for, or several of different kinds of providers, separated by commas.
 pub const POLICY: &str = "exeat.dev/policy";
 /// Pod annotation: a shorter session than the policy's.
@@ -26,7 +28,7 @@ pub const REQUESTER: &str = "exeat.dev/requester";
 pub const LAST_EDITOR: &str = "exeat.dev/last-editor";
 /// Prefix of our pod annotations; they are frozen after admission.
 pub const ANNOTATION_PREFIX: &str = "exeat.dev/";
-/// Prefix of annotations that give single containers a policy. Not built yet.
+/// Prefix of pod annotations that give a single container its policies, instead of the pod's: `policy.exeat.dev/<container>`.
 pub const CONTAINER_POLICY_PREFIX: &str = "policy.exeat.dev/";
 
 /// Pod label, stamped by the webhook and frozen by admission policy: the controller watches these pods only.
@@ -52,7 +54,7 @@ pub const WEBHOOK: &str = "exeat-webhook";
 pub const SIDECAR: &str = "exeat-sidecar";
 /// Volume with the identity token, mounted in the sidecar alone.
 pub const IDENTITY_VOLUME: &str = "exeat-id";
-/// Memory volume that sidecar and agent share.
+/// Memory volume that sidecar and agents share. A container with policies of its own has another: [`run_volume`].
 pub const RUN_VOLUME: &str = "exeat-run";
 /// Where the identity token is: the service account path, so that the API server does not mount the agent's own token there.
 pub const IDENTITY_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -88,6 +90,30 @@ pub const ROTATE: &str = "exeat.dev/rotate";
 /// Annotation beside [`ROTATE`]: the value that was handled last.
 pub const ROTATED: &str = "exeat.dev/rotated";
 
+/// Whether an annotation of a pod is ours to judge: each of them counts at creation, and stays as it is.
+pub fn is_pod_annotation(key: &str) -> bool {
+    key.starts_with(ANNOTATION_PREFIX) || key.starts_with(CONTAINER_POLICY_PREFIX)
+}
+
+/// The memory volume of a pod's group of containers by its number ([`crate::pod_policies::groups`]); that of the pod's own list is 0.
+pub fn run_volume(number: usize) -> String {
+    numbered(RUN_VOLUME, number)
+}
+
+/// Where the sidecar has that volume. Containers of the group have it at [`RUN_PATH`].
+pub fn run_path(number: usize) -> String {
+    numbered(RUN_PATH, number)
+}
+
+/// Whether a volume of this name is the memory volume of some group. The admission policy `exeat-pods` knows the same names.
+pub fn is_run_volume(name: &str) -> bool {
+    (0..MAX_POLICIES).any(|number| run_volume(number) == name)
+}
+
+fn numbered(name: &str, number: usize) -> String {
+    if number == 0 { name.to_owned() } else { format!("{name}-{number}") }
+}
+
 /// Longest session name; it is also an AWS role session name (64) and a label value (63).
 const MAX_SESSION_NAME: usize = 63;
 /// Longest part of the pod's name in a session's name.
@@ -108,6 +134,16 @@ pub fn session_name(pod: &str, pod_uid: &str, policy: &str, number: i32) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_group_has_a_volume_of_its_own_and_no_other_name_is_one() {
+        assert_eq!((run_volume(0), run_path(0)), (RUN_VOLUME.to_owned(), RUN_PATH.to_owned()));
+        assert_eq!((run_volume(7), run_path(7)), ("exeat-run-7".to_owned(), "/var/run/exeat-7".to_owned()));
+        assert!(["exeat-run", "exeat-run-1", "exeat-run-7"].into_iter().all(is_run_volume));
+        for other in ["exeat-run-0", "exeat-run-8", "exeat-run-10", "exeat-run-", "exeat-run-data", "exeat-id", ""] {
+            assert!(!is_run_volume(other), "{other}");
+        }
+    }
 
     #[test]
     fn session_names_fit_and_differ_by_pod_policy_and_number() {

@@ -1,6 +1,7 @@
 //! The one task that acts on what the machine decides: calls the issuer, writes files, publishes answers.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Where Kubernetes files go.
-    pub run_dir: RunDir,
+    /// Where Kubernetes files go: the volume of each group of containers that has this policy.
+    pub run_dirs: Vec<RunDir>,
     /// Which kind of credential is expected.
     pub provider: Provider,
     /// The policy that it is of, where the pod has several.
@@ -171,14 +172,16 @@ impl Agent {
             (Some(held), _) => Written::Credential(Arc::clone(&held.payload)),
             (None, _) => Written::Denial,
         };
-        let done = match &written {
-            Written::Denial => self.parts.run_dir.deny_kubernetes(),
+        let write = |run_dir: &RunDir| match &written {
+            Written::Denial => run_dir.deny_kubernetes(),
             Written::Credential(payload) => match &payload.kubernetes {
-                Some(credential) => self.parts.run_dir.write_kubernetes(credential),
+                Some(credential) => run_dir.write_kubernetes(credential),
                 None => Ok(()),
             },
         };
-        match done {
+        // What fails in one keeps no token in another.
+        let done: Vec<io::Result<()>> = self.parts.run_dirs.iter().map(write).collect();
+        match done.into_iter().collect::<io::Result<()>>() {
             Ok(()) => {
                 self.written = Some(written);
                 true

@@ -10,23 +10,23 @@ use exeat_runtime::dns::Resolver;
 use exeat_runtime::shutdown::Shutdown;
 use futures::future::join_all;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use zeroize::Zeroizing;
 
 use crate::agent::{Agent, Parts};
 use crate::args::{Provider, Settings, SettingsError};
-use crate::files::RunDir;
 use crate::guard::Guard;
 use crate::issuer::{Issuer, SetupError};
 use crate::lanes::{self, Lane};
 use crate::listeners::Listeners;
 use crate::machine::Event;
 use crate::metrics::Metrics;
+use crate::observe;
 use crate::observe::report::Reporter;
-use crate::observe::{self, Observed};
+use crate::place::{self, Place};
 use crate::router::{Shared, router};
-use crate::secret::{Secrets, random_hex};
+use crate::secret::Secrets;
+use crate::snapshot::Snapshot;
 use crate::vault::forward::Forward;
 use crate::{server, stream};
 
@@ -56,7 +56,7 @@ pub enum AppError {
         error: io::Error,
     },
     /// The shared volume can't be written.
-    #[error("--run-dir {folder}: {error}; mount the memory volume exeat-run there, writable for this user")]
+    #[error("--run-dir {folder}: {error}; mount a memory volume (exeat-run…) there, writable for this user")]
     RunDir {
         /// The folder.
         folder: PathBuf,
@@ -94,56 +94,69 @@ pub async fn listen(port: u16) -> Result<TcpListener, AppError> {
     })
 }
 
-/// Serves on `listener` until `shutdown`, then at once removes what it wrote: a slow sidecar holds up a finished Job.
+/// Listens for each group of the pod's containers: at the port, and at those after it.
+///
+/// # Errors
+/// When that can't be done.
+pub async fn listen_all(settings: &Settings) -> Result<Vec<TcpListener>, AppError> {
+    let mut listeners = Vec::new();
+    for number in 0..settings.groups.len().max(1) {
+        let offset = u16::try_from(number).unwrap_or(u16::MAX);
+        listeners.push(listen(settings.port.saturating_add(offset)).await?);
+    }
+    Ok(listeners)
+}
+
+/// Serves each group of containers on its listener until `shutdown`, then at once removes what it wrote: a slow sidecar holds up a finished Job.
 ///
 /// # Errors
 /// When a part can't be set up, or ends.
 pub async fn run(
     settings: Settings,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 ) -> Result<(), AppError> {
-    let listening = listener.local_addr().map_err(|error| AppError::Listen { port: settings.port, error })?;
-    let run_dir = RunDir::new(settings.run_dir.clone(), listening.port());
-    let served = serve(settings, listener, clock, shutdown, &run_dir).await;
-    run_dir.clean();
+    let ports: Result<Vec<u16>, _> = listeners.iter().map(|l| l.local_addr().map(|address| address.port())).collect();
+    let ports = ports.map_err(|error| AppError::Listen { port: settings.port, error })?;
+    let places = Place::of(&settings.groups, &ports, &settings.run_dir);
+    let served = serve(settings, listeners, clock, shutdown, &places).await;
+    for place in &places {
+        place.run_dir.clean();
+    }
     served
 }
 
 async fn serve(
     settings: Settings,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
-    run_dir: &RunDir,
+    places: &[Place],
 ) -> Result<(), AppError> {
-    let port = listener.local_addr().map_err(|error| AppError::Listen { port: settings.port, error })?.port();
-    let policies: Vec<&str> = settings.policies.iter().map(|(_, name)| name.as_str()).collect();
+    let policies = place::policies(&settings.groups);
     let mut issuer =
         Issuer::new(&settings.issuer_url, &settings.issuer_ca, settings.token_file.clone(), Resolver::system())?;
     if !policies.is_empty() {
-        issuer = issuer.serving(&policies)?;
+        issuer = issuer.serving(&policies.iter().map(|(_, name)| *name).collect::<Vec<_>>())?;
     }
-    let loopback = random_hex();
-    let unwritable = |error| AppError::RunDir { folder: settings.run_dir.clone(), error };
-    run_dir.write_secret(&loopback).map_err(unwritable)?;
-    let common = Common { issuer: Arc::new(issuer), clock, run_dir, loopback, port, settings: &settings };
+    for place in places {
+        place.run_dir.write_secret(&place.loopback).map_err(|error| unwritable(place, error))?;
+    }
+    let common = Common { issuer: Arc::new(issuer), clock, places, settings: &settings };
     let mut tasks = JoinSet::new();
-    let all = match &settings.policies[..] {
-        [] => {
-            let metrics = Metrics::new().map_err(|error| AppError::Process(error.to_string()))?;
-            let lane = common.lane(settings.provider, None, metrics, &mut tasks).await?;
-            let events = Listeners::one(lane.events);
-            All { router: lane.router, events, metrics: lane.metrics, reporters: vec![lane.reporter] }
-        }
+    let all = match &policies[..] {
+        [] => common.only(&mut tasks).await?,
         several => common.lanes(several, &mut tasks).await?,
     };
-    let All { router, events, metrics, reporters } = all;
+    let All { routers, events, metrics, reporters } = all;
     tasks.spawn(stream::run(Arc::clone(&common.issuer), events, metrics));
-    tracing::info!(port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
+    for place in places {
+        tracing::info!(port = place.port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
+    }
+    let serving = listeners.into_iter().zip(routers).map(|(listener, router)| server::serve(listener, router));
     tokio::select! {
-        _ = server::serve(listener, router) => Err(AppError::PartEnded("listener")),
+        _ = join_all(serving) => Err(AppError::PartEnded("listener")),
         _ = tasks.join_next() => Err(AppError::PartEnded("task that keeps the credential")),
         () = shutdown.wait() => {
             join_all(reporters.iter().map(|reporter| reporter.finish())).await;
@@ -152,27 +165,31 @@ async fn serve(
     }
 }
 
+fn unwritable(place: &Place, error: io::Error) -> AppError {
+    AppError::RunDir { folder: place.run_dir.folder().to_owned(), error }
+}
+
 /// What all policies of a sidecar share.
 struct Common<'a> {
     issuer: Arc<Issuer>,
     clock: Arc<dyn Clock>,
-    run_dir: &'a RunDir,
-    loopback: Zeroizing<String>,
-    port: u16,
+    places: &'a [Place],
     settings: &'a Settings,
 }
 
 /// One policy, served.
 struct Served {
-    router: Router,
+    provider: Provider,
+    snapshots: watch::Receiver<Snapshot>,
     events: mpsc::Sender<Event>,
     metrics: Arc<Metrics>,
     reporter: Arc<Reporter>,
 }
 
-/// All that are served, behind one listener and one stream.
+/// All that are served, behind a listener for each group and one stream.
 struct All {
-    router: Router,
+    /// What answers at each place.
+    routers: Vec<Router>,
     events: Listeners,
     /// Those that count the stream.
     metrics: Arc<Metrics>,
@@ -180,67 +197,93 @@ struct All {
 }
 
 impl Common<'_> {
-    async fn lane(
+    async fn serve(
         &self,
         provider: Provider,
         policy: Option<&str>,
-        metrics: Metrics,
+        metrics: Result<Metrics, prometheus::Error>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Served, AppError> {
+        let places: Vec<&Place> = place::serving(self.places, policy).collect();
         if provider == Provider::Kubernetes {
-            let unwritable = |error| AppError::RunDir { folder: self.settings.run_dir.clone(), error };
-            self.run_dir.deny_kubernetes().map_err(unwritable)?;
+            for place in &places {
+                place.run_dir.deny_kubernetes().map_err(|error| unwritable(place, error))?;
+            }
         }
-        let metrics = Arc::new(metrics);
+        let metrics = Arc::new(metrics.map_err(|error| AppError::Process(error.to_string()))?);
         let (agent, snapshots) = Agent::new(Parts {
             issuer: Arc::clone(&self.issuer),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&metrics),
-            run_dir: self.run_dir.clone(),
+            run_dirs: places.iter().map(|place| place.run_dir.clone()).collect(),
             provider,
             policy: policy.map(str::to_owned),
         });
-        let observed = Arc::new(Observed::default());
         let reporter = Arc::new(Reporter::new(
             Arc::clone(&self.issuer),
             snapshots.clone(),
             Arc::clone(&self.clock),
-            Arc::clone(&observed),
+            Arc::default(),
             Arc::clone(&metrics),
         ));
-        let shared = Shared {
-            guard: Guard::new(self.port),
-            secrets: Secrets::new(self.loopback.clone(), self.settings.accepted_uid(provider)),
-            snapshots,
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&metrics),
-            provider,
-            wait: self.settings.wait,
-            forward: Forward::new(Resolver::system()),
-            observed,
-        };
         let (events, received) = mpsc::channel(QUEUE);
         tasks.spawn(agent.run(received));
-        let datagrams = (self.settings.observe && provider == Provider::Aws).then_some(self.port);
-        let observing = observe::start(tasks, datagrams, &reporter).await;
-        observing.map_err(|error| AppError::Listen { port: self.port, error })?;
-        Ok(Served { router: router(Arc::new(shared)), events, metrics, reporter })
+        let datagrams = self.settings.observe && provider == Provider::Aws;
+        let ports: Vec<u16> = places.iter().filter(|_| datagrams).map(|place| place.port).collect();
+        let observing = observe::start(tasks, &ports, &reporter).await;
+        observing.map_err(|error| AppError::Listen { port: self.settings.port, error })?;
+        Ok(Served { provider, snapshots, events, metrics, reporter })
     }
 
-    /// Each policy for itself, behind one listener and one stream.
-    async fn lanes(&self, policies: &[(Provider, String)], tasks: &mut JoinSet<()>) -> Result<All, AppError> {
-        let (mut all, mut listeners, mut reporters) = (Vec::new(), Vec::new(), Vec::new());
-        let mut of_stream = None;
+    /// What serves a policy at a place, guard and all.
+    fn router_at(&self, place: &Place, served: &Served) -> Router {
+        router(Arc::new(Shared {
+            guard: Guard::new(place.port),
+            secrets: Secrets::new(place.loopback.clone(), self.settings.accepted_uid(served.provider)),
+            snapshots: served.snapshots.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&served.metrics),
+            provider: served.provider,
+            wait: self.settings.wait,
+            forward: Forward::new(Resolver::system()),
+            observed: Arc::clone(&served.reporter.observed),
+        }))
+    }
+
+    /// The pod's only policy, whatever it is called.
+    async fn only(&self, tasks: &mut JoinSet<()>) -> Result<All, AppError> {
+        let served = self.serve(self.settings.provider, None, Metrics::new(), tasks).await?;
+        let routers = self.places.iter().map(|place| self.router_at(place, &served)).collect();
+        let Served { events, metrics, reporter, .. } = served;
+        Ok(All { routers, events: Listeners::one(events), metrics, reporters: vec![reporter] })
+    }
+
+    /// Each policy for itself, behind the listeners of the groups that have it and one stream.
+    async fn lanes(&self, policies: &[(Provider, &str)], tasks: &mut JoinSet<()>) -> Result<All, AppError> {
+        let mut all = Vec::new();
         for (provider, policy) in policies {
-            let metrics = Metrics::of(*provider).map_err(|error| AppError::Process(error.to_string()))?;
-            let Served { router, events, metrics, reporter } =
-                self.lane(*provider, Some(policy), metrics, tasks).await?;
-            reporters.push(reporter);
-            of_stream.get_or_insert_with(|| Arc::clone(&metrics));
-            listeners.push((policy.clone(), events));
-            all.push(Lane { policy: policy.clone(), provider: *provider, router, metrics });
+            let metrics = Metrics::of(*provider, Some(*policy).filter(|_| self.places.len() > 1));
+            all.push((*policy, self.serve(*provider, Some(policy), metrics, tasks).await?));
         }
-        let of_stream = of_stream.ok_or_else(|| AppError::Process("there is no policy to serve".to_owned()))?;
-        Ok(All { router: lanes::router(all), events: Listeners::of(listeners), metrics: of_stream, reporters })
+        let lane = |place: &Place, policy: &str, served: &Served| Lane {
+            policy: policy.to_owned(),
+            provider: served.provider,
+            router: self.router_at(place, served),
+            metrics: Arc::clone(&served.metrics),
+        };
+        let routers = self.places.iter().enumerate().map(|(number, place)| {
+            let (own, others): (Vec<_>, Vec<_>) = all.iter().partition(|(policy, _)| place.serves(Some(policy)));
+            // The probe asks at the first place, for the whole pod.
+            let others = others.into_iter().filter(|_| number == 0);
+            let [own, others] = [own, others.collect()]
+                .map(|of| of.into_iter().map(|(policy, served)| lane(place, policy, served)).collect());
+            lanes::router(own, others)
+        });
+        let routers = routers.collect();
+        let metrics = all.first().map(|(_, served)| Arc::clone(&served.metrics));
+        let metrics = metrics.ok_or_else(|| AppError::Process("there is no policy to serve".to_owned()))?;
+        let reporters = all.iter().map(|(_, served)| Arc::clone(&served.reporter)).collect();
+        let events = all.into_iter().map(|(policy, served)| (policy.to_owned(), served.events)).collect();
+        Ok(All { routers, events: Listeners::of(events), metrics, reporters })
     }
 }

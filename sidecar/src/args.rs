@@ -68,7 +68,11 @@ pub struct ServeArgs {
     pub provider: Option<Provider>,
     /// The pod's policies with the kinds of their providers, where it has several of different kinds: `aws:NAME,kubernetes:NAME`.
     #[arg(long, env = "EXEAT_POLICIES", value_name = "KIND:NAME", value_delimiter = ',', value_parser = read_policy)]
-    pub policies: Vec<(Provider, String)>,
+    pub policies: Vec<Policy>,
+    /// What containers with policies of their own have instead, a group for each: `aws:NAME,kubernetes:NAME;aws:NAME`. Each is served on the next port,
+    /// by a secret in the folder whose name ends with its number.
+    #[arg(long, env = "EXEAT_GROUPS", value_name = "GROUP", value_delimiter = ';', value_parser = read_group)]
+    pub groups: Vec<Group>,
     /// Accept the pod's UID as the loopback secret of AWS, for SDKs that are too old for a token file.
     #[arg(long, env = "EXEAT_ACCEPT_POD_UID", requires = "pod_uid")]
     pub accept_pod_uid: bool,
@@ -114,7 +118,18 @@ impl Provider {
     }
 }
 
-fn read_policy(text: &str) -> Result<(Provider, String), String> {
+/// A policy and the kind of its provider.
+pub type Policy = (Provider, String);
+
+/// The policies of a container that has its own.
+#[derive(Clone, Debug)]
+pub struct Group(Vec<Policy>);
+
+fn read_group(text: &str) -> Result<Group, String> {
+    text.split(',').map(read_policy).collect::<Result<_, _>>().map(Group)
+}
+
+fn read_policy(text: &str) -> Result<Policy, String> {
     let (kind, name) = text.split_once(':').filter(|(_, name)| !name.is_empty()).ok_or("write KIND:NAME")?;
     Ok((Provider::from_str(kind, false)?, name.to_owned()))
 }
@@ -142,9 +157,12 @@ pub enum SettingsError {
     },
     /// Two policies of one kind would share their paths.
     #[error(
-        "--policies (environment variable EXEAT_POLICIES): {0} is named twice; a pod has one policy for each kind of provider"
+        "--policies and --groups (environment variables EXEAT_POLICIES, EXEAT_GROUPS): {0} is named twice; a container has one policy for each kind of provider"
     )]
     KindTwice(&'static str),
+    /// The containers without policies of their own would be served those of another.
+    #[error("--groups (environment variable EXEAT_GROUPS): --policies (EXEAT_POLICIES) must name the pod's own")]
+    NoPolicies,
     /// The issuer's address would send the pod's token in clear text.
     #[error("--issuer-url {0}: must be https://host[:port] without a path")]
     IssuerUrl(Uri),
@@ -170,8 +188,9 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Which protocol is served.
     pub provider: Provider,
-    /// The pod's policies, where there are several, each of another kind. Empty: one, of `provider`.
-    pub policies: Vec<(Provider, String)>,
+    /// The policies of each group of the pod's containers, each of another kind; first what all have that have none of their own. Empty: the pod
+    /// has one policy, of `provider`.
+    pub groups: Vec<Vec<Policy>>,
     /// What the start-up probe waits for.
     pub wait: Wait,
     /// Whether monitoring datagrams of AWS SDKs are taken.
@@ -216,7 +235,7 @@ impl TryFrom<ServeArgs> for Settings {
             token_file: args.token_file,
             run_dir: args.run_dir,
             provider,
-            policies: several(args.policies)?,
+            groups: groups(args.policies, args.groups)?,
             wait: args.wait,
             observe: args.observe,
             accept_pod_uid: args.accept_pod_uid,
@@ -226,13 +245,18 @@ impl TryFrom<ServeArgs> for Settings {
 }
 
 /// One alone is as good as none: what is said of the pod is said of it.
-fn several(policies: Vec<(Provider, String)>) -> Result<Vec<(Provider, String)>, SettingsError> {
-    for (i, (kind, _)) in policies.iter().enumerate() {
-        if policies[..i].iter().any(|(other, _)| other == kind) {
+fn groups(policies: Vec<Policy>, further: Vec<Group>) -> Result<Vec<Vec<Policy>>, SettingsError> {
+    if policies.is_empty() && !further.is_empty() {
+        return Err(SettingsError::NoPolicies);
+    }
+    let all: Vec<Vec<Policy>> = [policies].into_iter().chain(further.into_iter().map(|group| group.0)).collect();
+    for group in &all {
+        let twice = group.iter().enumerate().find(|(i, (kind, _))| group[..*i].iter().any(|(other, _)| other == kind));
+        if let Some((_, (kind, _))) = twice {
             return Err(SettingsError::KindTwice(kind.as_str()));
         }
     }
-    Ok(if policies.len() > 1 { policies } else { Vec::new() })
+    Ok(if all.iter().flatten().count() > 1 { all } else { Vec::new() })
 }
 
 #[cfg(test)]
@@ -269,14 +293,32 @@ mod tests {
     #[test]
     fn several_policies_are_of_different_kinds() {
         let base = ["--issuer-ca", "pem", "--provider", "aws", "--policies"];
-        let read = |text: &str| settings(&[&base[..], &[text]].concat()).map(|settings| settings.policies);
+        let read = |text: &str| settings(&[&base[..], &[text]].concat()).map(|settings| settings.groups);
         let both = vec![(Provider::Aws, "a".to_owned()), (Provider::Kubernetes, "b.c".to_owned())];
-        assert_eq!(read("aws:a,kubernetes:b.c").unwrap(), both);
-        assert_eq!(read("aws:a").unwrap(), [], "one is served as it always was");
+        assert_eq!(read("aws:a,kubernetes:b.c").unwrap(), [both]);
+        assert!(read("aws:a").unwrap().is_empty(), "one is served as it always was");
         assert_eq!(read("aws:a,aws:b").unwrap_err(), SettingsError::KindTwice("aws"));
         for text in ["aws", "aws:", "ftp:a"] {
             assert!(Cli::try_parse_from([&["exeat-sidecar"], &base[..], &[text]].concat()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn groups_stand_beside_the_pods_own_policies() {
+        let base = ["--issuer-ca", "pem", "--provider", "aws", "--groups"];
+        let read = |arguments: &[&str]| settings(&[&base[..], arguments].concat()).map(|settings| settings.groups);
+        let of = |kind, name: &str| (kind, name.to_owned());
+        assert_eq!(
+            read(&["aws:b,vault:c;aws:a", "--policies", "aws:a"]).unwrap(),
+            [
+                vec![of(Provider::Aws, "a")],
+                vec![of(Provider::Aws, "b"), of(Provider::Vault, "c")],
+                vec![of(Provider::Aws, "a")],
+            ]
+        );
+        assert_eq!(read(&["aws:b"]).unwrap_err(), SettingsError::NoPolicies);
+        assert_eq!(read(&["aws:b,aws:c", "--policies", "aws:a"]).unwrap_err(), SettingsError::KindTwice("aws"));
+        assert!(Cli::try_parse_from([&["exeat-sidecar"], &base[..], &["aws:b;"]].concat()).is_err());
     }
 
     #[test]

@@ -19,13 +19,29 @@ const FOLDER_MODE: u32 = 0o755;
 #[derive(Clone, Debug)]
 pub struct RunDir {
     folder: PathBuf,
+    /// Where agents have the same volume.
+    shown: PathBuf,
     port: u16,
 }
 
 impl RunDir {
     /// The folder at `folder`, for a sidecar that listens on `port`.
     pub fn new(folder: PathBuf, port: u16) -> Self {
-        Self { folder, port }
+        Self { shown: folder.clone(), folder, port }
+    }
+
+    /// The folder of a group of containers, which have it at `shown`. The sidecar has it beside that of the first group, with the number in its name.
+    pub fn of_group(shown: &Path, number: usize, port: u16) -> Self {
+        let mut folder = shown.as_os_str().to_owned();
+        if number > 0 {
+            folder.push(format!("-{number}"));
+        }
+        Self { folder: folder.into(), shown: shown.to_owned(), port }
+    }
+
+    /// The folder as the sidecar has it.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Writes the loopback secret to `token`, without a newline.
@@ -45,7 +61,8 @@ impl RunDir {
         let (roots, token) = (self.kubernetes("ca.crt"), self.kubernetes("token"));
         write(&token, credential.token.expose().as_bytes())?;
         write(&roots, credential.certificate_authority.as_bytes())?;
-        let paths = Paths { certificate_authority: &roots.to_string_lossy(), token: &token.to_string_lossy() };
+        let shown = |name| kubernetes_file(&self.shown, name).to_string_lossy().into_owned();
+        let paths = Paths { certificate_authority: &shown("ca.crt"), token: &shown("token") };
         write(&self.kubernetes("kubeconfig"), kubernetes::kubeconfig(credential, paths).as_bytes())
     }
 
@@ -76,7 +93,7 @@ impl RunDir {
     }
 
     fn kubernetes(&self, name: &str) -> PathBuf {
-        self.folder.join("kubernetes").join(name)
+        kubernetes_file(&self.folder, name)
     }
 
     fn make_folder(&self) -> io::Result<()> {
@@ -87,6 +104,10 @@ impl RunDir {
         }
         Ok(())
     }
+}
+
+fn kubernetes_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join("kubernetes").join(name)
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -171,6 +192,28 @@ mod tests {
         run.clean();
         assert_eq!(fs::read_dir(&files).unwrap().count(), 0);
         assert!(!folder.0.join("token").exists());
+    }
+
+    #[test]
+    fn a_group_finds_its_files_where_every_group_does() {
+        let folder = Folder::new("group");
+        let (shown, own) = (folder.0.join("run"), folder.0.join("run-1"));
+        fs::create_dir(&own).unwrap();
+        let run = RunDir::of_group(&shown, 1, 9912);
+        run.write_secret("s").unwrap();
+        run.write_kubernetes(&KubernetesCredential {
+            server: "https://api".into(),
+            certificate_authority: "PEM".into(),
+            namespace: "agents".into(),
+            token: Secret::new("t-1"),
+        })
+        .unwrap();
+        assert!(!shown.exists() && own.join("token").exists());
+        let config = fs::read_to_string(own.join("kubernetes/kubeconfig")).unwrap();
+        assert!(config.contains(shown.join("kubernetes/token").to_str().unwrap()), "{config}");
+        run.deny_kubernetes().unwrap();
+        assert!(fs::read_to_string(own.join("kubernetes/kubeconfig")).unwrap().contains(":9912/kubernetes/denied"));
+        assert_eq!(RunDir::of_group(&shown, 0, 9911).folder(), shown);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Several policies behind one listener. Each has a lane of its own (credential, answers, paths), and knows nothing of the others: the
-//! path of a request, which is its protocol's, says whose it is.
+//! path of a request, which is its protocol's, says whose it is. A listener serves the policies of one group of the pod's containers.
 
 use std::sync::Arc;
 
@@ -39,21 +39,37 @@ impl Lane {
     }
 }
 
-/// Serves each request from the lane that it is for.
-pub fn router(lanes: Vec<Lane>) -> Router {
-    Router::new().fallback(dispatch).with_state(Arc::new(lanes))
+/// What one listener answers from.
+struct Lanes {
+    /// The group's own: they alone give credentials.
+    own: Vec<Lane>,
+    /// Those of other groups, which are asked whether they have started, and what they count.
+    others: Vec<Lane>,
 }
 
-async fn dispatch(State(lanes): State<Arc<Vec<Lane>>>, request: Request) -> Response {
+impl Lanes {
+    fn all(&self) -> impl Iterator<Item = &Lane> {
+        self.own.iter().chain(&self.others)
+    }
+}
+
+/// Serves each request from the lane of its group that it is for. Of `others` it tells start-up and metrics, nothing else.
+pub fn router(own: Vec<Lane>, others: Vec<Lane>) -> Router {
+    Router::new().fallback(dispatch).with_state(Arc::new(Lanes { own, others }))
+}
+
+async fn dispatch(State(all): State<Arc<Lanes>>, request: Request) -> Response {
     match request.uri().path() {
-        STARTED_PATH => return started(&lanes, request).await,
-        METRICS_PATH => return counted(&lanes, request).await,
+        STARTED_PATH => return started(&all, request).await,
+        METRICS_PATH => return counted(&all, request).await,
         _ => {}
     }
+    let lanes = &all.own;
     let (path, query) = (request.uri().path(), request.uri().query());
     let lane = match provider_of(path) {
         Some(provider) => lanes.iter().find(|lane| lane.provider == provider),
         None if path == json::PATH => match lanes.iter().find(|lane| names(query, &lane.policy)) {
+            None if lanes.len() == 1 && !asks_by_name(query) => lanes.first(),
             None => return unnamed(),
             named => named,
         },
@@ -88,16 +104,21 @@ fn names(query: Option<&str>, policy: &str) -> bool {
     query.unwrap_or_default().split('&').any(|pair| pair.strip_prefix("policy=") == Some(policy))
 }
 
+fn asks_by_name(query: Option<&str>) -> bool {
+    query.unwrap_or_default().split('&').any(|pair| pair.starts_with("policy="))
+}
+
 fn unnamed() -> Response {
-    let message = format!("this pod has several policies; ask for one of them: {}?policy=<name>", json::PATH);
+    let message =
+        format!("this pod has several policies; ask for one of this container's: {}?policy=<name>", json::PATH);
     protocol::error(StatusCode::BAD_REQUEST, None, "PolicyNotNamed", &message).to_response()
 }
 
 /// Started once each lane is: its first credential held, or its denial known. Else the first that is not says so.
-async fn started(lanes: &[Lane], request: Request) -> Response {
+async fn started(lanes: &Lanes, request: Request) -> Response {
     let (head, _) = request.into_parts();
     let mut last = Response::new(Body::empty());
-    for lane in lanes {
+    for lane in lanes.all() {
         last = lane.answer(Request::from_parts(head.clone(), Body::empty())).await;
         if last.status() != StatusCode::OK {
             break;
@@ -107,11 +128,11 @@ async fn started(lanes: &[Lane], request: Request) -> Response {
 }
 
 /// The metrics of all lanes, where the guard lets the request pass.
-async fn counted(lanes: &[Lane], request: Request) -> Response {
-    let Some(first) = lanes.first() else { return Response::new(Body::empty()) };
+async fn counted(lanes: &Lanes, request: Request) -> Response {
+    let Some(first) = lanes.own.first() else { return Response::new(Body::empty()) };
     let mut response = first.answer(request).await;
     if response.status() == StatusCode::OK {
-        let all: Vec<&Metrics> = lanes.iter().map(|lane| &*lane.metrics).collect();
+        let all: Vec<&Metrics> = lanes.all().map(|lane| &*lane.metrics).collect();
         match metrics::encode(&all) {
             Ok(text) => {
                 response.headers_mut().remove(CONTENT_LENGTH);
@@ -151,6 +172,7 @@ mod tests {
     #[test]
     fn a_policy_is_named_whole() {
         assert!(names(Some("policy=reader"), "reader") && names(Some("a=b&policy=reader"), "reader"));
+        assert!(asks_by_name(Some("a=b&policy=x")) && !asks_by_name(Some("xpolicy=reader")) && !asks_by_name(None));
         for query in
             [None, Some(""), Some("policy=read"), Some("policy=readers"), Some("xpolicy=reader"), Some("policy")]
         {

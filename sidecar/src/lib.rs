@@ -25,6 +25,7 @@ pub mod listeners;
 pub mod machine;
 pub mod metrics;
 pub mod observe;
+pub mod place;
 pub mod probe;
 pub mod protocol;
 pub mod refresh;

@@ -45,6 +45,6 @@ fn serve(arguments: ServeArgs) -> ExitCode {
 async fn run(arguments: ServeArgs) -> Result<(), AppError> {
     let settings = Settings::try_from(arguments)?;
     let shutdown = Shutdown::on_signals().map_err(|error| AppError::Process(error.to_string()))?;
-    let listener = app::listen(settings.port).await?;
-    app::run(settings, listener, Arc::new(SystemClock), shutdown).await
+    let listeners = app::listen_all(&settings).await?;
+    app::run(settings, listeners, Arc::new(SystemClock), shutdown).await
 }

@@ -1,4 +1,4 @@
-//! Metrics `exeat_sidecar_…`. Labels come from closed sets.
+//! Metrics `exeat_sidecar_…`. Labels come from closed sets, but for the names of the pod's own policies.
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -103,12 +103,14 @@ impl Metrics {
         Self::at(Registry::new())
     }
 
-    /// The same for one of several policies, told apart by the kind of its provider.
+    /// The same for one of several policies, told apart by the kind of its provider, and by its name where several can be of one kind.
     ///
     /// # Errors
     /// As [`Metrics::new`].
-    pub fn of(provider: Provider) -> Result<Self, prometheus::Error> {
-        let labels = [("provider".to_owned(), provider.as_str().to_owned())].into();
+    pub fn of(provider: Provider, policy: Option<&str>) -> Result<Self, prometheus::Error> {
+        let labels = [("provider", Some(provider.as_str())), ("policy", policy)];
+        let labels =
+            labels.into_iter().filter_map(|(label, value)| Some((label.to_owned(), value?.to_owned()))).collect();
         Self::at(Registry::new_custom(None, Some(labels))?)
     }
 
@@ -246,7 +248,7 @@ mod tests {
 
     #[test]
     fn several_policies_are_told_apart_and_the_stream_is_one() {
-        let [aws, kubernetes] = [Provider::Aws, Provider::Kubernetes].map(|p| Metrics::of(p).unwrap());
+        let [aws, kubernetes] = [Provider::Aws, Provider::Kubernetes].map(|p| Metrics::of(p, None).unwrap());
         kubernetes.fetched(Fetch::Minted);
         aws.stream_connected.set(1);
         let text = String::from_utf8(encode(&[&aws, &kubernetes]).unwrap()).unwrap();

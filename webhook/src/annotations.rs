@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exeat_crds::names;
-use exeat_crds::pod_policies::MAX_POLICIES;
+use exeat_crds::pod_policies::{self, Group, MAX_POLICIES};
 use exeat_crds::reason::{Reason, Refused};
 
 use crate::message::{nearest, refused};
@@ -53,7 +53,9 @@ pub struct Asked {
     pub policy: Option<String>,
     /// Names of the policies after the first.
     pub further: Vec<String>,
-    /// The sidecar's loopback port.
+    /// Which containers have which of them; none where an annotation can't be read.
+    pub groups: Vec<Group>,
+    /// The sidecar's loopback port, for the first group. Those after it have the ports after it.
     pub port: u16,
     /// How AWS SDKs get the loopback secret; absent where the pod does not say.
     pub aws_token: Option<AwsToken>,
@@ -67,24 +69,34 @@ pub struct Asked {
     pub allow_env_from: BTreeSet<String>,
 }
 
-/// Whether any annotation of ours is there, so that the pod is ours to judge.
-pub fn has_any(annotations: &BTreeMap<String, String>) -> bool {
-    annotations.keys().any(|key| is_ours(key))
+impl Asked {
+    /// The number of the group that a container is of; none where it gets no credentials.
+    pub fn group_of(&self, container: &str) -> Option<usize> {
+        let own = |group: &Group| group.container.as_deref() == Some(container);
+        let number = self.groups.iter().position(own).unwrap_or_default();
+        (!self.skip.contains(container)).then_some(number)
+    }
+
+    /// The port at which the sidecar serves a group.
+    pub fn port_of(&self, number: usize) -> u16 {
+        u16::try_from(number).ok().and_then(|number| self.port.checked_add(number)).unwrap_or(self.port)
+    }
 }
 
-fn is_ours(key: &str) -> bool {
-    key.starts_with(names::ANNOTATION_PREFIX) || key.starts_with(names::CONTAINER_POLICY_PREFIX)
+/// Whether any annotation of ours is there, so that the pod is ours to judge.
+pub fn has_any(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.keys().any(|key| names::is_pod_annotation(key))
 }
 
 /// Reads the annotations. What can't be read is left at its default and reported.
 pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
     let mut problems = Vec::new();
-    for key in annotations.keys().filter(|key| is_ours(key)) {
+    for key in annotations.keys().filter(|key| names::is_pod_annotation(key)) {
         problems.extend(check_key(key));
     }
     let value = |key: &str| annotations.get(key).map(|value| value.trim());
-    let named = read_policies(value(names::POLICY).unwrap_or_default());
-    let mut named = named.map_err(|problem| problems.push(problem)).unwrap_or_default().into_iter();
+    let groups = read_groups(annotations).map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
+    let mut named = pod_policies::union(&groups).into_iter();
     let (policy, further) = (named.next(), named.collect());
     let port = value(names::PORT).map_or(Ok(names::DEFAULT_PORT), read_port).unwrap_or_else(|problem| {
         problems.push(problem);
@@ -103,6 +115,7 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
             None
         }
     });
+    problems.extend(last_port(port, &groups));
     let by_name = value(names::GCP_METADATA_HOST).map_or(Ok(false), |value| read_metadata_host(value, annotations));
     let metadata_host = by_name.unwrap_or_else(|problem| {
         problems.push(problem);
@@ -119,6 +132,7 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
     let asked = Asked {
         policy,
         further,
+        groups,
         port: if metadata_host { METADATA_PORT } else { port },
         aws_token,
         wait,
@@ -129,7 +143,29 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
     (asked, problems)
 }
 
-fn read_policies(written: &str) -> Result<Vec<String>, Refused> {
+/// The groups, where each list of policies can be read and there are not too many.
+fn read_groups(annotations: &BTreeMap<String, String>) -> Result<Vec<Group>, Vec<Refused>> {
+    let groups = pod_policies::groups(annotations);
+    let keys = groups.iter().map(Group::annotation);
+    let mut problems: Vec<Refused> = keys
+        .filter_map(|key| check_policies(&key, annotations.get(&key).map_or("", |written| written.trim())))
+        .collect();
+    let (policies, containers) = (pod_policies::union(&groups).len(), groups.len() - 1);
+    if problems.is_empty() && (policies > MAX_POLICIES || containers >= MAX_POLICIES) {
+        problems.push(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotations {} and {}<container>", names::POLICY, names::CONTAINER_POLICY_PREFIX),
+            format_args!("they name {policies} policies, {containers} containers have their own"),
+            format_args!(
+                "a pod has {MAX_POLICIES} policies at most, and {} containers with policies of their own: use several pods",
+                MAX_POLICIES - 1
+            ),
+        ));
+    }
+    if problems.is_empty() { Ok(groups) } else { Err(problems) }
+}
+
+fn check_policies(key: &str, written: &str) -> Option<Refused> {
     let names: Vec<&str> = written.split(',').map(str::trim).collect();
     let twice = names.iter().enumerate().find_map(|(i, name)| names[..i].contains(name).then_some(*name));
     let problem = if written.is_empty() {
@@ -141,24 +177,38 @@ fn read_policies(written: &str) -> Result<Vec<String>, Refused> {
     } else if names.len() > MAX_POLICIES {
         format!("it names more than {MAX_POLICIES} policies")
     } else {
-        return Ok(names.into_iter().map(str::to_owned).collect());
+        return None;
     };
-    Err(refused(
-        Reason::AnnotationInvalid,
-        format_args!("annotation {}", names::POLICY),
-        problem,
-        "name the AgentCredentialPolicy that the pod uses (several, each of another kind of provider: by commas), or remove every exeat.dev/ annotation",
-    ))
+    let fix = if key == names::POLICY {
+        "name the AgentCredentialPolicy that the pod's containers use (several, each of another kind of provider: by commas; those of a single \
+         container instead: annotation policy.exeat.dev/<container>), or remove every exeat.dev/ and policy.exeat.dev/ annotation"
+    } else {
+        "name the AgentCredentialPolicy that this container uses instead of the pod's (several, each of another kind of provider: by commas), or \
+         remove it"
+    };
+    Some(refused(Reason::AnnotationInvalid, format_args!("annotation {key}"), problem, fix))
+}
+
+/// Each group has a port of its own.
+fn last_port(port: u16, groups: &[Group]) -> Option<Refused> {
+    let further = groups.len().saturating_sub(1);
+    let fits = u16::try_from(further).is_ok_and(|further| port.checked_add(further).is_some());
+    (!fits).then(|| {
+        refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::PORT),
+            format_args!(
+                "after {port} there are no {further} ports more, and each container with policies of its own has one"
+            ),
+            "choose a smaller one",
+        )
+    })
 }
 
 fn check_key(key: &str) -> Option<Refused> {
     let field = format!("annotation {key}");
-    if key.starts_with(names::CONTAINER_POLICY_PREFIX) {
-        let fix = format!("remove it and name the pod's policies with {}; all its containers have them", names::POLICY);
-        return Some(refused(Reason::NotImplemented, field, "policies of single containers are not built yet", fix));
-    }
     // Whatever its author wrote there is replaced.
-    if KNOWN.contains(&key) || key == names::REQUESTER {
+    if KNOWN.contains(&key) || key == names::REQUESTER || key.starts_with(names::CONTAINER_POLICY_PREFIX) {
         return None;
     }
     let fix = match nearest(key, KNOWN) {

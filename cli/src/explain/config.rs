@@ -25,7 +25,9 @@ pub(super) fn annotation(facts: &Facts) -> Gate {
                 "cronjob" => "spec.jobTemplate.spec.template.metadata.annotations",
                 _ => "spec.template.metadata.annotations",
             };
-            let message = format!("the pod has no {}: Exeat leaves it alone", names::POLICY);
+            let asks = facts.pod.annotations().keys().any(|key| names::is_pod_annotation(key));
+            let so = if asks { "with other annotations of Exeat it is refused" } else { "Exeat leaves it alone" };
+            let message = format!("the pod has no {}: {so}", names::POLICY);
             let fix = format!(
                 "set {place}[{}] to one that `kubectl get acp -n {}` lists, and start it anew",
                 names::POLICY,

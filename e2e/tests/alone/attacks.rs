@@ -193,6 +193,31 @@ const POD: &[Attack] = &[
     ("the memory volume written by the agent", |p| {
         push(&mut app(p)["volumeMounts"], json!({"name": names::RUN_VOLUME, "mountPath": "/x"}));
     }),
+    ("the memory volume of a container without policies of its own", |p| {
+        push(&mut p["spec"]["volumes"], json!({"name": "exeat-run-1", "emptyDir": {"medium": "Memory"}}));
+        mount(app(p), "exeat-run-1", "/x");
+    }),
+    ("the pod's memory volume in a container with policies of its own", |p| {
+        p["metadata"]["annotations"]["policy.exeat.dev/agent"] = json!("pods");
+    }),
+    ("one memory volume for two containers", |p| {
+        p["metadata"]["annotations"]["policy.exeat.dev/agent"] = json!("pods");
+        p["metadata"]["annotations"]["policy.exeat.dev/second"] = json!("pods");
+        push(&mut p["spec"]["volumes"], json!({"name": "exeat-run-1", "emptyDir": {"medium": "Memory"}}));
+        app(p)["volumeMounts"] = json!([{"name": "exeat-run-1", "mountPath": names::RUN_PATH, "readOnly": true}]);
+        let mut second = app(p).clone();
+        second["name"] = json!("second");
+        push(&mut p["spec"]["containers"], second);
+    }),
+    ("a second memory volume on disk", |p| {
+        p["metadata"]["annotations"]["policy.exeat.dev/agent"] = json!("pods");
+        push(&mut p["spec"]["volumes"], json!({"name": "exeat-run-1", "emptyDir": {}}));
+        app(p)["volumeMounts"] = json!([{"name": "exeat-run-1", "mountPath": names::RUN_PATH, "readOnly": true}]);
+    }),
+    ("a volume where the sidecar has a container's", |p| {
+        push(&mut p["spec"]["volumes"], json!({"name": "mine", "emptyDir": {}}));
+        mount(sidecar(p), "mine", "/var/run/exeat-1");
+    }),
     ("the memory volume on disk", |p| volume(p, names::RUN_VOLUME)["emptyDir"] = json!({})),
     ("the node's network", |p| p["spec"]["hostNetwork"] = json!(true)),
     ("the node's processes", |p| p["spec"]["hostPID"] = json!(true)),

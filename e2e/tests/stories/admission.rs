@@ -70,6 +70,7 @@ async fn what_a_pod_was_admitted_with_stays() -> Result {
             (metadata("annotations", json!({names::POLICY: "other"})), "fixed at creation"),
             (metadata("annotations", json!({names::POLICY: null})), "fixed at creation"),
             (metadata("annotations", json!({names::ALLOW: "get pods on x/*"})), "fixed at creation"),
+            (metadata("annotations", json!({"policy.exeat.dev/agent": "other"})), "fixed at creation"),
             (metadata("labels", json!({names::INJECTED_LABEL: null})), "labels exeat.dev/*"),
             (
                 json!({"spec": {"initContainers": [{"name": names::SIDECAR, "image": "exeat.test/agent:1"}]}}),

@@ -13,6 +13,7 @@ mod aws;
 mod azure;
 mod canary;
 mod cli;
+mod containers;
 mod expiry;
 mod first_hour;
 mod gcp;

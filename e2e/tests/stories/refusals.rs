@@ -90,9 +90,9 @@ async fn pods_that_no_policy_covers() -> Result {
                 &["AnnotationInvalid", "exeat.dev/polcy", "did you mean exeat.dev/policy"],
             ),
             (
-                "a policy of one container",
-                agent("a", "pods").annotated("policy.exeat.dev/agent", "pods"),
-                &["NotImplemented", "policy.exeat.dev/agent"],
+                "a policy of a container that is not there",
+                agent("a", "pods").annotated("policy.exeat.dev/agnt", "pods"),
+                &["AnnotationInvalid", "policy.exeat.dev/agnt", "did you mean policy.exeat.dev/agent"],
             ),
             (
                 "what the probe waits for",

@@ -159,7 +159,7 @@ pub fn is_open(approval: &Approval) -> bool {
 /// Drops what no decision reads: a cluster has many pods, and each is large.
 pub fn prune(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
-    pod.annotations_mut().retain(|key, _| key.starts_with(names::ANNOTATION_PREFIX));
+    pod.annotations_mut().retain(|key, _| names::is_pod_annotation(key));
     pod.spec = pod.spec.take().map(judged_part);
     if let Some(status) = &mut pod.status {
         status.conditions = None;

@@ -20,14 +20,14 @@ use self::report::Reporter;
 /// Most operations that are kept, ever: what a pod sends must not fill the sidecar's memory.
 const MAX_OPERATIONS: usize = 128;
 
-/// Tells what is used, and takes datagrams at `port` of 127.0.0.1 where one is named.
+/// Tells what is used, and takes datagrams at these ports of 127.0.0.1.
 ///
 /// # Errors
-/// When that port is taken.
-pub async fn start(tasks: &mut JoinSet<()>, port: Option<u16>, reporter: &Arc<Reporter>) -> io::Result<()> {
+/// When one of them is taken.
+pub async fn start(tasks: &mut JoinSet<()>, ports: &[u16], reporter: &Arc<Reporter>) -> io::Result<()> {
     tasks.spawn(Arc::clone(reporter).run());
-    if let Some(port) = port {
-        let socket = listen::bind(port).await?;
+    for port in ports {
+        let socket = listen::bind(*port).await?;
         tasks.spawn(listen::run(socket, Arc::clone(&reporter.observed), Arc::clone(&reporter.metrics)));
     }
     Ok(())

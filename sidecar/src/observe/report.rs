@@ -27,7 +27,8 @@ pub struct Reporter {
     issuer: Arc<Issuer>,
     snapshots: watch::Receiver<Snapshot>,
     clock: Arc<dyn Clock>,
-    pub(super) observed: Arc<Observed>,
+    /// What was used since the last report.
+    pub observed: Arc<Observed>,
     pub(super) metrics: Arc<Metrics>,
     /// The session that was told of last. One report at a time.
     session: Mutex<Option<Arc<str>>>,

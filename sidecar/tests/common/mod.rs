@@ -11,7 +11,7 @@ use std::time::Duration;
 use exeat_runtime::clock::ManualClock;
 use exeat_runtime::shutdown::Shutdown;
 use exeat_sidecar::app::{self, AppError};
-use exeat_sidecar::args::{Provider, Settings, Wait};
+use exeat_sidecar::args::{Policy, Provider, Settings, Wait};
 use exeat_wire::{
     AwsCredential, AzureCredential, AzureToken, Credential, CredentialResponse, GcpCredential, GcpIdentityToken,
     KubernetesCredential, Refusal, Secret, StreamMessage, VaultCredential, VaultRule,
@@ -187,6 +187,8 @@ pub struct World {
     pub issuer: TestIssuer,
     pub clock: ManualClock,
     pub port: u16,
+    /// Those of the groups of containers; the first is `port`.
+    pub ports: Vec<u16>,
     pub folder: Folder,
     pub shutdown: Shutdown,
     pub task: JoinHandle<Result<(), AppError>>,
@@ -231,18 +233,28 @@ impl World {
 
     /// A sidecar of several policies.
     pub async fn several(policies: &[(Provider, &str, Says)]) -> Self {
+        let all: Vec<&str> = policies.iter().map(|(_, name, _)| *name).collect();
+        Self::grouped(policies, &[&all.join(",")]).await
+    }
+
+    /// A sidecar of several policies, of which the pod and single containers have these, separated by commas.
+    pub async fn grouped(policies: &[(Provider, &str, Says)], groups: &[&str]) -> Self {
         let issuer = TestIssuer::start(Says::Refusal(403, refusal("PolicyNotNamed", false))).await;
         for (_, name, says) in policies {
             issuer.script.by_policy.lock().unwrap().insert((*name).to_owned(), says.clone());
         }
         let roots = issuer.roots.clone();
-        let served = policies.iter().map(|(provider, name, _)| (*provider, (*name).to_owned())).collect();
-        Self::start_serving(policies[0].0, served, issuer, roots, None, Wait::Decision, false).await
+        let policy = |wanted: &str| {
+            let (provider, name, _) = policies.iter().find(|(_, name, _)| *name == wanted).unwrap();
+            (*provider, (*name).to_owned())
+        };
+        let groups = groups.iter().map(|list| list.split(',').map(policy).collect()).collect();
+        Self::start_serving(policies[0].0, groups, issuer, roots, None, Wait::Decision, false).await
     }
 
     async fn start_serving(
         provider: Provider,
-        policies: Vec<(Provider, String)>,
+        groups: Vec<Vec<Policy>>,
         issuer: TestIssuer,
         roots: String,
         pod_uid: Option<&str>,
@@ -254,6 +266,9 @@ impl World {
         std::fs::write(&token_file, format!("{IDENTITY}\n")).unwrap();
         let run_dir = folder.path().join("run");
         std::fs::create_dir(&run_dir).unwrap();
+        let further = 1..groups.len();
+        further.for_each(|number| std::fs::create_dir(folder.path().join(format!("run-{number}"))).unwrap());
+        let count = groups.len().max(1);
         let settings = Settings {
             port: 0,
             issuer_url: format!("https://127.0.0.1:{}", issuer.port).parse().unwrap(),
@@ -261,7 +276,7 @@ impl World {
             token_file,
             run_dir,
             provider,
-            policies,
+            groups,
             wait,
             observe,
             accept_pod_uid: pod_uid.is_some(),
@@ -269,10 +284,13 @@ impl World {
         };
         let clock = ManualClock::new(start_time());
         let shutdown = Shutdown::manual();
-        let listener = app::listen(0).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let task = tokio::spawn(app::run(settings, listener, Arc::new(clock.clone()), shutdown.clone()));
-        let world = Self { issuer, clock, port, folder, shutdown, task };
+        let mut listeners = Vec::new();
+        for _ in 0..count {
+            listeners.push(app::listen(0).await.unwrap());
+        }
+        let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
+        let task = tokio::spawn(app::run(settings, listeners, Arc::new(clock.clone()), shutdown.clone()));
+        let world = Self { issuer, clock, port: ports[0], ports, folder, shutdown, task };
         // The listener takes connections before the secret is written; the first answer comes after it.
         world.get("/health/started", "").await;
         world
@@ -284,6 +302,24 @@ impl World {
 
     pub fn secret(&self) -> String {
         std::fs::read_to_string(self.run_file("token")).unwrap()
+    }
+
+    /// A file of a group with policies of its own.
+    pub fn file_of(&self, group: usize, name: &str) -> PathBuf {
+        self.folder.path().join(format!("run-{group}")).join(name)
+    }
+
+    /// The secret of a group, the pod's own or another.
+    pub fn secret_of(&self, group: usize) -> String {
+        let file = if group == 0 { self.run_file("token") } else { self.file_of(group, "token") };
+        std::fs::read_to_string(file).unwrap()
+    }
+
+    /// GET from the listener of a group.
+    pub async fn get_at(&self, group: usize, path: &str, headers: &str) -> Answer {
+        let port = self.ports[group];
+        let raw = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{headers}Connection: close\r\n\r\n");
+        timeout(PATIENCE, send(port, raw)).await.expect("an answer in time")
     }
 
     /// Sends `raw`, as written, and reads to the end.

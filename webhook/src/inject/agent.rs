@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar, VolumeMount};
 
 use super::metadata::METADATA_HOSTS;
 use super::sidecar::pod_uid;
-use super::{Plan, monitor};
+use super::{Plan, Route, monitor};
 use crate::annotations::AwsToken;
 use crate::pod::mount_path;
 
@@ -96,11 +96,11 @@ pub(crate) fn is_injected(env: &EnvVar) -> bool {
     }
 }
 
-/// Whether a mount is the agent's one, as an injection writes it.
+/// Whether a mount is the agent's one of some group, as an injection writes it.
 pub(crate) fn is_injected_mount(mount: &VolumeMount) -> bool {
     let whole = mount.sub_path.is_none() && mount.sub_path_expr.is_none();
     let propagates = mount.mount_propagation.as_deref().is_some_and(|propagation| propagation != "None");
-    mount.name == names::RUN_VOLUME
+    names::is_run_volume(&mount.name)
         && mount_path(&mount.mount_path) == names::RUN_PATH
         && mount.read_only == Some(true)
         && whole
@@ -112,9 +112,12 @@ pub(crate) fn is_injected_mount(mount: &VolumeMount) -> bool {
 /// `NET_RAW` goes from every container of the pod: with it loopback could be listened to.
 pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
     drop_net_raw(container);
-    let skipped = plan.skip.contains(&container.name);
-    let of_kind = |(kind, _): &(Kind, String)| fixed_env(*kind, plan.port, plan.aws_token);
-    let fixed: Vec<EnvVar> = if skipped { Vec::new() } else { plan.policies.iter().flat_map(of_kind).collect() };
+    let route = plan.route_of(&container.name);
+    let aws_token = plan.asked.aws_token.unwrap_or_default();
+    let of_route = |route: &Route| -> Vec<EnvVar> {
+        route.policies.iter().flat_map(|(kind, _)| fixed_env(*kind, route.port, aws_token)).collect()
+    };
+    let fixed = route.map(of_route).unwrap_or_default();
     let mut env = container.env.take().unwrap_or_default();
     env.retain(|old| {
         !is_injected(old) || fixed.iter().any(|new| new.name == old.name) || old.name == METADATA_DISABLED
@@ -122,31 +125,31 @@ pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
     for variable in fixed {
         set(&mut env, variable);
     }
-    monitor::place(&mut env, plan.port, plan.observe.contains(&Kind::Aws) && !skipped);
+    monitor::place(&mut env, route.filter(|route| route.observe.contains(&Kind::Aws)).map(|route| route.port));
     let mut mounts = container.volume_mounts.take().unwrap_or_default();
-    if skipped {
-        mounts.retain(|mount| !is_injected_mount(mount));
-    } else {
-        if let Some(region) = &plan.region {
+    let volume = route.map(|route| names::run_volume(route.number));
+    mounts.retain(|mount| !is_injected_mount(mount) || Some(&mount.name) == volume.as_ref());
+    if let Some(route) = route {
+        if let Some(region) = &route.region {
             set_region(&mut env, region);
         }
-        if let Some(project) = &plan.project
+        if let Some(project) = &route.project
             && !env.iter().any(|e| e.name == PROJECT)
         {
             env.push(literal(PROJECT, project));
         }
-        merge_no_proxy(&mut env, plan.metadata_host);
+        merge_no_proxy(&mut env, plan.asked.metadata_host);
         if !mounts.iter().any(is_injected_mount) {
-            mounts.push(run_mount());
+            mounts.push(run_mount(route.number));
         }
     }
     container.env = Some(env).filter(|env| !env.is_empty());
     container.volume_mounts = Some(mounts).filter(|mounts| !mounts.is_empty());
 }
 
-fn run_mount() -> VolumeMount {
+fn run_mount(number: usize) -> VolumeMount {
     VolumeMount {
-        name: names::RUN_VOLUME.to_owned(),
+        name: names::run_volume(number),
         mount_path: names::RUN_PATH.to_owned(),
         read_only: Some(true),
         ..VolumeMount::default()

@@ -6,24 +6,23 @@
 mod agent;
 mod metadata;
 mod monitor;
+mod route;
 mod sidecar;
 mod volumes;
 
-use std::collections::BTreeSet;
-
 use exeat_crds::approval::Needed;
+use exeat_crds::pod_policies::Group;
 use exeat_crds::reason::Refused;
-use exeat_crds::rules::Kind;
-use exeat_crds::v1alpha1::Mode;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority, names};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use crate::annotations::{self, Asked, AwsToken, Wait};
+use crate::annotations::{self, Asked};
 use crate::settings::Settings;
 use crate::{pod, refuse};
 
 pub(crate) use self::agent::{fixed_env, is_injected, is_injected_mount, normal_capability};
 pub(crate) use self::metadata::{LOOPBACK, METADATA_HOSTS, UNPRIVILEGED_PORTS};
+pub(crate) use self::route::Route;
 pub(crate) use self::sidecar::BINARY;
 pub(crate) use self::volumes::TOKEN_PATH;
 
@@ -56,20 +55,32 @@ pub struct Found {
 }
 
 /// A policy that a pod names, by this name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Named<'a> {
     pub(crate) name: &'a str,
+    /// The annotation that names it, the first where several do.
+    pub(crate) annotation: String,
     pub(crate) policy: Option<&'a AgentCredentialPolicy>,
     pub(crate) provider: Option<&'a CredentialProvider>,
 }
 
 /// The policies that a pod names, with what there is of them.
 fn named<'a>(asked: &'a Asked, context: &InjectContext<'a>) -> Vec<Named<'a>> {
-    let first = asked.policy.as_deref().map(|name| Named { name, policy: context.policy, provider: context.provider });
+    let annotation = |name: &str| {
+        let group = asked.groups.iter().find(|group| group.policies.iter().any(|policy| policy == name));
+        group.map_or_else(|| names::POLICY.to_owned(), Group::annotation)
+    };
+    let first = asked.policy.as_deref().map(|name| Named {
+        name,
+        annotation: annotation(name),
+        policy: context.policy,
+        provider: context.provider,
+    });
     let further = asked.further.iter().enumerate().map(|(i, name)| {
         let found = context.further.get(i);
         Named {
             name,
+            annotation: annotation(name),
             policy: found.and_then(|found| found.policy.as_ref()),
             provider: found.and_then(|found| found.provider.as_ref()),
         }
@@ -91,25 +102,23 @@ pub struct Injected {
 /// What is injected into one pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan<'a> {
-    /// Kind and name of each of the pod's policies: one of a kind, so that paths and variables say whose they are.
-    pub(crate) policies: Vec<(Kind, String)>,
-    pub(crate) port: u16,
-    pub(crate) aws_token: AwsToken,
-    pub(crate) region: Option<String>,
-    /// Google Cloud: the project that agents are given as their own.
-    pub(crate) project: Option<String>,
-    /// Whether the sidecar is Google's metadata server by its own name too.
-    pub(crate) metadata_host: bool,
-    pub(crate) skip: BTreeSet<String>,
+    /// What its annotations say.
+    pub(crate) asked: Asked,
+    /// The way of each group of its containers to the sidecar.
+    pub(crate) routes: Vec<Route>,
     pub(crate) settings: &'a Settings,
     pub(crate) issuer_ca: &'a str,
     /// Whether all other containers request what they are limited to.
     pub(crate) guaranteed: bool,
-    pub(crate) wait: Wait,
     pub(crate) needed: Vec<Needed>,
-    /// The kinds whose policies only look on.
-    pub(crate) observe: Vec<Kind>,
     pub(crate) warnings: Vec<Refused>,
+}
+
+impl Plan<'_> {
+    /// The way of a container; none where it gets no credentials.
+    pub(crate) fn route_of(&self, container: &str) -> Option<&Route> {
+        self.routes.get(self.asked.group_of(container)?)
+    }
 }
 
 /// Gives a pod its sidecar, and its containers the way to it.
@@ -138,8 +147,7 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
     let spec = pod.spec.clone().unwrap_or_default();
     problems.extend(refuse::shape(&spec, &asked, context.settings));
     let named = named(&asked, context);
-    let mut observe = Vec::new();
-    let (mut policies, mut needed, mut region, mut project) = (Vec::new(), Vec::new(), None, None);
+    let mut needed = Vec::new();
     for policy in &named {
         match refuse::authority(pod, &spec, policy, context) {
             Ok(asks) => needed.extend(asks),
@@ -147,42 +155,29 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
             Err(problem) if problems.contains(&problem) => {}
             Err(problem) => problems.push(problem),
         }
-        let kind = policy.provider.and_then(|provider| authority::kind_of(provider).ok());
-        policies.extend(kind.map(|kind| (kind, policy.name.to_owned())));
-        observe.extend(kind.filter(|_| policy.policy.is_some_and(|found| found.spec.mode == Mode::Observe)));
-        let aws = policy.provider.and_then(|p| p.spec.aws.as_ref());
-        region = region.or(aws.map(|aws| aws.region.clone()));
-        let google = policy.provider.and_then(|p| p.spec.gcp.as_ref());
-        project = project.or(google.map(|gcp| gcp.project.clone()));
     }
-    problems.extend(refuse::kinds(&policies));
-    let shadows = refuse::shadows(&spec, &asked, &policies, &observe);
+    let routes: Vec<Route> = (0..asked.groups.len()).map(|number| Route::of(number, &asked, &named)).collect();
+    problems.extend(routes.iter().filter_map(refuse::kinds));
+    let shadows = refuse::shadows(&spec, &asked, &routes);
     problems.extend(shadows.refused);
-    if !problems.is_empty() || policies.len() != named.len() || policies.is_empty() {
+    if !problems.is_empty() || routes.is_empty() || named.iter().any(|named| named.kind().is_none()) {
         return Err(problems);
     }
     Ok(Plan {
-        policies,
-        port: asked.port,
-        aws_token: asked.aws_token.unwrap_or_default(),
-        region,
-        project,
-        metadata_host: asked.metadata_host,
-        skip: asked.skip.clone(),
+        asked,
+        routes,
         settings: context.settings,
         issuer_ca: context.issuer_ca,
         guaranteed: sidecar::is_guaranteed(&spec),
-        wait: asked.wait,
         needed,
-        observe,
         warnings: shadows.let_be,
     })
 }
 
 fn apply(spec: &mut PodSpec, plan: &Plan<'_>) {
-    volumes::place(spec.volumes.get_or_insert_default(), &plan.settings.audience);
+    volumes::place(spec.volumes.get_or_insert_default(), plan);
     sidecar::place(spec.init_containers.get_or_insert_default(), plan);
-    if plan.metadata_host {
+    if plan.asked.metadata_host {
         metadata::place(spec);
     }
     let others = spec.init_containers.iter_mut().flatten().filter(|c| c.name != names::SIDECAR);

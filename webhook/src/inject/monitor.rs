@@ -8,9 +8,9 @@ use super::agent::{literal, set};
 const CLIENT_ID: (&str, &str) = ("AWS_CSM_CLIENT_ID", "exeat");
 const OTHERS: [&str; 3] = ["AWS_CSM_ENABLED", "AWS_CSM_HOST", "AWS_CSM_PORT"];
 
-/// Puts them in, in place of the author's; or takes an earlier injection back.
-pub(super) fn place(env: &mut Vec<EnvVar>, port: u16, wanted: bool) {
-    if wanted {
+/// Puts them in for this port, in place of the author's; or takes an earlier injection back.
+pub(super) fn place(env: &mut Vec<EnvVar>, port: Option<u16>) {
+    if let Some(port) = port {
         let values = ["true".to_owned(), "127.0.0.1".to_owned(), port.to_string()];
         for (name, value) in OTHERS.into_iter().zip(values) {
             set(env, literal(name, &value));

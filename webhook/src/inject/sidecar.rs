@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::Plan;
 use super::agent::literal;
+use super::{Plan, Route};
 use crate::annotations::{AwsToken, Wait};
 use crate::pod::others;
 
@@ -39,8 +39,8 @@ pub(super) fn place(init_containers: &mut Vec<Container>, plan: &Plan<'_>) {
             let foreign = |e: &EnvVar| !e.name.starts_with(OWN_ENV_PREFIX) && e.name != POD_UID;
             desired.env.get_or_insert_default().extend(env.into_iter().filter(foreign));
             let mounts = existing.volume_mounts.take().unwrap_or_default();
-            let ours = [names::IDENTITY_VOLUME, names::RUN_VOLUME];
-            let foreign = mounts.into_iter().filter(|mount| !ours.contains(&mount.name.as_str()));
+            let ours = |name: &str| name == names::IDENTITY_VOLUME || names::is_run_volume(name);
+            let foreign = mounts.into_iter().filter(|mount| !ours(&mount.name));
             desired.volume_mounts.get_or_insert_default().extend(foreign);
             if plan.settings.sidecar.is_genuine(existing.image.as_deref()) {
                 desired.image = existing.image.take();
@@ -64,21 +64,25 @@ fn container(plan: &Plan<'_>) -> Container {
         startup_probe: Some(startup_probe(plan)),
         termination_message_path: Some("/dev/termination-log".to_owned()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: Some(vec![
-            VolumeMount {
-                name: names::IDENTITY_VOLUME.to_owned(),
-                mount_path: names::IDENTITY_PATH.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            },
-            VolumeMount {
-                name: names::RUN_VOLUME.to_owned(),
-                mount_path: names::RUN_PATH.to_owned(),
-                ..VolumeMount::default()
-            },
-        ]),
+        volume_mounts: Some(mounts(plan)),
         ..Container::default()
     }
+}
+
+/// Its identity, and the memory volume of each group at a path of its own.
+fn mounts(plan: &Plan<'_>) -> Vec<VolumeMount> {
+    let identity = VolumeMount {
+        name: names::IDENTITY_VOLUME.to_owned(),
+        mount_path: names::IDENTITY_PATH.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let run = |route: &Route| VolumeMount {
+        name: names::run_volume(route.number),
+        mount_path: names::run_path(route.number),
+        ..VolumeMount::default()
+    };
+    [identity].into_iter().chain(plan.routes.iter().map(run)).collect()
 }
 
 /// A pod of class Guaranteed stays one: there the sidecar requests all that it may use.
@@ -111,28 +115,39 @@ pub(super) fn is_guaranteed(spec: &PodSpec) -> bool {
 }
 
 fn env(plan: &Plan<'_>) -> Vec<EnvVar> {
+    let policies = || plan.routes.iter().flat_map(|route| &route.policies);
     let mut env = vec![
         literal("EXEAT_ISSUER_URL", &plan.settings.issuer_url),
         literal("EXEAT_ISSUER_CA", plan.issuer_ca),
-        literal("EXEAT_PROVIDER", plan.policies.first().map_or("", |(kind, _)| kind.as_str())),
-        literal("EXEAT_LISTEN_PORT", &plan.port.to_string()),
+        literal("EXEAT_PROVIDER", policies().next().map_or("", |(kind, _)| kind.as_str())),
+        literal("EXEAT_LISTEN_PORT", &plan.asked.port.to_string()),
         literal("EXEAT_LOG", &plan.settings.sidecar.log_level),
         pod_uid(POD_UID),
     ];
-    if plan.policies.len() > 1 {
-        let each: Vec<String> = plan.policies.iter().map(|(kind, name)| format!("{}:{name}", kind.as_str())).collect();
-        env.push(literal("EXEAT_POLICIES", &each.join(",")));
+    if policies().count() > 1
+        && let Some((first, further)) = plan.routes.split_first()
+    {
+        env.push(literal("EXEAT_POLICIES", &listed(first)));
+        if !further.is_empty() {
+            env.push(literal("EXEAT_GROUPS", &further.iter().map(listed).collect::<Vec<_>>().join(";")));
+        }
     }
-    if plan.aws_token == AwsToken::Env {
+    if plan.asked.aws_token == Some(AwsToken::Env) {
         env.push(literal("EXEAT_ACCEPT_POD_UID", "true"));
     }
-    if !plan.observe.is_empty() {
+    if plan.routes.iter().any(|route| !route.observe.is_empty()) {
         env.push(literal("EXEAT_OBSERVE", "true"));
     }
-    if plan.wait == Wait::Approval {
+    if plan.asked.wait == Wait::Approval {
         env.push(literal("EXEAT_WAIT", "approval"));
     }
     env
+}
+
+/// The policies of a group as the sidecar reads them.
+fn listed(route: &Route) -> String {
+    let each: Vec<String> = route.policies.iter().map(|(kind, name)| format!("{}:{name}", kind.as_str())).collect();
+    each.join(",")
 }
 
 /// A variable with the pod's UID by the downward API.
@@ -171,6 +186,6 @@ fn startup_probe(plan: &Plan<'_>) -> Probe {
 /// How long start-up may take. Where it waits for people it lasts as long as they are asked.
 fn probe_seconds(plan: &Plan<'_>) -> i32 {
     let asked = |needed: &Needed| needed.demand.deadline.as_secs().saturating_add(PROBE_AFTER_DEADLINE);
-    let asked = plan.needed.iter().filter(|_| plan.wait == Wait::Approval).map(asked).max().unwrap_or(0);
+    let asked = plan.needed.iter().filter(|_| plan.asked.wait == Wait::Approval).map(asked).max().unwrap_or(0);
     i32::try_from(asked).unwrap_or(i32::MAX).max(PROBE_SECONDS)
 }

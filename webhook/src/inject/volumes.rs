@@ -1,10 +1,12 @@
-//! The two volumes: the identity token for the sidecar alone, and the memory that sidecar and agents share.
+//! The volumes: the identity token for the sidecar alone, and for each group of containers the memory that it shares with the sidecar.
 
 use exeat_crds::names;
 use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, ProjectedVolumeSource, ServiceAccountTokenProjection, Volume, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::Plan;
 
 /// Name of the token's file.
 pub(crate) const TOKEN_PATH: &str = "token";
@@ -13,9 +15,11 @@ const TOKEN_SECONDS: i64 = 3600;
 /// Room for a loopback secret, a kubeconfig and a token.
 const RUN_SIZE: &str = "1Mi";
 
-/// Puts both volumes at their place or at the end.
-pub(super) fn place(volumes: &mut Vec<Volume>, audience: &str) {
-    for volume in [identity(audience), run()] {
+/// Puts the volumes at their place or at the end, and takes those back that no group has now.
+pub(super) fn place(volumes: &mut Vec<Volume>, plan: &Plan<'_>) {
+    let run: Vec<Volume> = plan.routes.iter().map(|route| run(route.number)).collect();
+    volumes.retain(|volume| !names::is_run_volume(&volume.name) || run.iter().any(|own| own.name == volume.name));
+    for volume in [identity(&plan.settings.audience)].into_iter().chain(run) {
         match volumes.iter_mut().find(|other| other.name == volume.name) {
             Some(other) => overwrite(other, volume),
             None => volumes.push(volume),
@@ -46,9 +50,9 @@ fn identity(audience: &str) -> Volume {
     }
 }
 
-fn run() -> Volume {
+fn run(number: usize) -> Volume {
     Volume {
-        name: names::RUN_VOLUME.to_owned(),
+        name: names::run_volume(number),
         empty_dir: Some(EmptyDirVolumeSource {
             medium: Some("Memory".to_owned()),
             size_limit: Some(Quantity(RUN_SIZE.to_owned())),

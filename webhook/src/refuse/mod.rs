@@ -14,7 +14,7 @@ use exeat_crds::{authority, names};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use crate::annotations::{Asked, AwsToken};
-use crate::inject::{InjectContext, Named};
+use crate::inject::{InjectContext, Named, Route};
 use crate::message::refused;
 use crate::pod;
 use crate::settings::Settings;
@@ -31,16 +31,19 @@ pub(crate) fn shape(spec: &PodSpec, asked: &Asked, settings: &Settings) -> Vec<R
 }
 
 /// What would keep an SDK from asking the sidecar. Where a policy only looks on, what leads past the sidecar is let be.
-pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, policies: &[(Kind, String)], observe: &[Kind]) -> Shadows {
+pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, routes: &[Route]) -> Shadows {
     let mut all = Shadows::default();
-    for (kind, _) in policies {
-        let found = shadow::check(spec, asked, *kind, observe.contains(kind));
-        all.refused.extend(found.refused);
-        all.let_be.extend(found.let_be);
+    for route in routes {
+        for (kind, _) in &route.policies {
+            let found = shadow::check(spec, asked, route, *kind);
+            all.refused.extend(found.refused);
+            all.let_be.extend(found.let_be);
+        }
     }
     let Shadows { refused: mut problems, let_be } = all;
-    problems.extend(metadata::check(spec, asked, policies));
-    let is_aws = policies.is_empty() || policies.iter().any(|(kind, _)| *kind == Kind::Aws);
+    problems.extend(metadata::check(spec, asked, routes));
+    let unknown = routes.iter().all(|route| route.policies.is_empty());
+    let is_aws = unknown || routes.iter().any(|route| route.has(Kind::Aws));
     if asked.aws_token == Some(AwsToken::Env) && !is_aws {
         problems.push(refused(
             Reason::AnnotationInvalid,
@@ -53,17 +56,22 @@ pub(crate) fn shadows(spec: &PodSpec, asked: &Asked, policies: &[(Kind, String)]
 }
 
 /// Two policies of one kind would share paths, variables and files: nothing could tell whose credential an SDK asks for.
-pub(crate) fn kinds(policies: &[(Kind, String)]) -> Option<Refused> {
+pub(crate) fn kinds(route: &Route) -> Option<Refused> {
+    let policies = &route.policies;
     let (i, (kind, name)) =
         policies.iter().enumerate().find(|(i, (kind, _))| policies[..*i].iter().any(|(other, _)| other == kind))?;
     let (_, other) = policies[..i].iter().find(|(other, _)| other == kind)?;
     Some(refused(
         Reason::AnnotationInvalid,
-        format_args!("annotation {}", names::POLICY),
+        format_args!("annotation {}", route.annotation),
         format_args!(
-            "policies {other:?} and {name:?} are both of a provider of kind {kind}, and a pod has one for each kind"
+            "policies {other:?} and {name:?} are both of a provider of kind {kind}, and a container has one for each kind"
         ),
-        format_args!("name one of them and run what needs the other in a pod of its own, or let one policy allow both"),
+        format_args!(
+            "name one of them here and the other for the container that needs it (annotation {}<container>), or run what needs it in a pod \
+             of its own, or let one policy allow both",
+            names::CONTAINER_POLICY_PREFIX
+        ),
     ))
 }
 
@@ -78,7 +86,7 @@ pub(crate) fn authority(
     let policy = named.policy.ok_or_else(|| {
         refused(
             Reason::PolicyNotFound,
-            format_args!("annotation {}", names::POLICY),
+            format_args!("annotation {}", named.annotation),
             format_args!("there is no AgentCredentialPolicy {name:?} in namespace {:?}", context.namespace),
             format_args!(
                 "create it, or name one that `kubectl get agentcredentialpolicies --namespace {}` lists",

@@ -1,6 +1,9 @@
 //! What belongs to Exeat: the sidecar's name, its volumes, its paths and its audience.
 
+use std::collections::BTreeSet;
+
 use exeat_crds::names;
+use exeat_crds::pod_policies::MAX_POLICIES;
 use exeat_crds::reason::{Reason, Refused};
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 
@@ -9,7 +12,9 @@ use crate::message::refused;
 use crate::pod::{Placed, is_within, mount_path, others, sidecar};
 use crate::settings::{Settings, SidecarSettings};
 
-const OURS: [&str; 2] = [names::IDENTITY_VOLUME, names::RUN_VOLUME];
+fn is_ours(volume: &str) -> bool {
+    volume == names::IDENTITY_VOLUME || names::is_run_volume(volume)
+}
 
 pub(super) fn check(spec: &PodSpec, settings: &Settings) -> Vec<Refused> {
     let volumes = spec.volumes.iter().flatten().filter_map(|v| volume(v, &settings.audience));
@@ -21,9 +26,11 @@ pub(super) fn check(spec: &PodSpec, settings: &Settings) -> Vec<Refused> {
 /// Of several things with a name of ours only the first would be made ours. The API server takes no name twice, but judges after us.
 fn repeated(spec: &PodSpec) -> Vec<Refused> {
     let sidecars = spec.init_containers.iter().flatten().filter(|c| c.name == names::SIDECAR).count();
+    let ours: BTreeSet<&str> =
+        spec.volumes.iter().flatten().map(|v| v.name.as_str()).filter(|name| is_ours(name)).collect();
     let volumes = |name: &str| spec.volumes.iter().flatten().filter(|volume| volume.name == name).count();
     let mut counts = vec![("initContainers", names::SIDECAR, sidecars)];
-    counts.extend(OURS.map(|name| ("volumes", name, volumes(name))));
+    counts.extend(ours.into_iter().map(|name| ("volumes", name, volumes(name))));
     counts.retain(|(_, _, count)| *count > 1);
     let refuse = |(list, name, count)| {
         let problem = format!("it is there {count} times");
@@ -41,7 +48,9 @@ fn volume(volume: &Volume, audience: &str) -> Option<Refused> {
     let field = format!("spec.volumes[name={}]", volume.name);
     let genuine = match volume.name.as_str() {
         names::IDENTITY_VOLUME => is_identity(volume, audience),
-        names::RUN_VOLUME => volume.empty_dir.as_ref().is_some_and(|dir| dir.medium.as_deref() == Some("Memory")),
+        name if names::is_run_volume(name) => {
+            volume.empty_dir.as_ref().is_some_and(|dir| dir.medium.as_deref() == Some("Memory"))
+        }
         _ => {
             return mints_for(volume, audience).then(|| {
                 refused(
@@ -90,7 +99,7 @@ fn container(placed: Placed<'_>) -> Vec<Refused> {
 
 fn agent_mount(path: &str, mount: &VolumeMount) -> Option<Refused> {
     let field = format!("{path}.volumeMounts[mountPath={}]", mount.mount_path);
-    if OURS.contains(&mount.name.as_str()) {
+    if is_ours(&mount.name) {
         let problem = format!("volume {:?} is Exeat's", mount.name);
         return Some(refused(
             Reason::PodUnsuitable,
@@ -119,7 +128,7 @@ fn genuine(container: &Container, settings: &SidecarSettings) -> Vec<Refused> {
             "remove or rename the container; the webhook adds its own",
         ));
     }
-    let foreign = container.volume_mounts.iter().flatten().filter(|mount| !OURS.contains(&mount.name.as_str()));
+    let foreign = container.volume_mounts.iter().flatten().filter(|mount| !is_ours(&mount.name));
     problems.extend(foreign.filter(|mount| touches_sidecar(&mount.mount_path)).map(|mount| {
         let field = format!("{path}.volumeMounts[mountPath={}]", mount.mount_path);
         refused(Reason::PodUnsuitable, field, "it would replace the sidecar's own files", "remove it")
@@ -130,5 +139,7 @@ fn genuine(container: &Container, settings: &SidecarSettings) -> Vec<Refused> {
 /// Whether a mount would stand above, at or below a path that the sidecar lives on.
 fn touches_sidecar(path: &str) -> bool {
     let path = mount_path(path);
-    [BINARY, names::IDENTITY_PATH, names::RUN_PATH].iter().any(|ours| is_within(ours, &path) || is_within(&path, ours))
+    let run = (0..MAX_POLICIES).map(names::run_path);
+    let mut ours = [BINARY, names::IDENTITY_PATH].map(str::to_owned).into_iter().chain(run);
+    ours.any(|ours| is_within(&ours, &path) || is_within(&path, &ours))
 }

@@ -1,6 +1,7 @@
-//! Which containers are agents, and whether the sidecar's port is free.
+//! Which containers are agents, of which policies, and whether the sidecar's ports are free.
 
 use exeat_crds::names;
+use exeat_crds::pod_policies::Group;
 use exeat_crds::reason::{Reason, Refused};
 use k8s_openapi::api::core::v1::PodSpec;
 
@@ -10,16 +11,46 @@ use crate::pod::others;
 
 pub(super) fn check(spec: &PodSpec, asked: &Asked) -> Vec<Refused> {
     let mut problems = misspelt(spec, asked);
-    if !others(spec).any(|placed| !asked.skip.contains(&placed.container.name)) {
+    let groups: Vec<Option<usize>> = others(spec).map(|placed| asked.group_of(&placed.container.name)).collect();
+    if groups.iter().all(Option::is_none) {
         problems.push(refused(
             Reason::AnnotationInvalid,
             format_args!("annotation {}", names::SKIP_CONTAINERS),
             "no container is left that would get credentials",
             format_args!("leave the agent's container out of it, or remove {}", names::POLICY),
         ));
+    } else if !groups.contains(&Some(0)) {
+        problems.push(refused(
+            Reason::AnnotationInvalid,
+            format_args!("annotation {}", names::POLICY),
+            "no container is left that would use its policies: each has its own, or is skipped",
+            format_args!(
+                "write there what one of them needs, and remove the annotation {}<container> of that one",
+                names::CONTAINER_POLICY_PREFIX
+            ),
+        ));
     }
-    problems.extend(port(spec, asked.port));
+    problems.extend(asked.groups.iter().filter_map(|group| own(spec, asked, group)));
+    problems.extend((0..asked.groups.len().max(1)).flat_map(|number| port(spec, asked.port_of(number))));
     problems
+}
+
+/// Policies of a container that is not there would be a session that nobody uses, with a port and a secret for whoever takes its name.
+fn own(spec: &PodSpec, asked: &Asked, group: &Group) -> Option<Refused> {
+    let container = group.container.as_deref()?;
+    let names: Vec<&str> = others(spec).map(|placed| placed.container.name.as_str()).collect();
+    let (problem, fix) = if !names.contains(&container) {
+        let fix = match nearest(container, names.iter().copied()) {
+            Some(meant) => format!("did you mean {}{meant}?", names::CONTAINER_POLICY_PREFIX),
+            None => format!("remove it; the pod's containers are {}", names.join(", ")),
+        };
+        (format!("the pod has no container {container:?} that could have policies"), fix)
+    } else if asked.skip.contains(container) {
+        (format!("{container:?} is in {} too", names::SKIP_CONTAINERS), "remove one of them".to_owned())
+    } else {
+        return None;
+    };
+    Some(refused(Reason::AnnotationInvalid, format_args!("annotation {}", group.annotation()), problem, fix))
 }
 
 /// A container that another admission plugin will add may be named too, so only what looks like a slip is refused.

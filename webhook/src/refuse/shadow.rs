@@ -7,7 +7,7 @@ use exeat_crds::rules::Kind;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, PodSpec};
 
 use crate::annotations::{Asked, AwsToken};
-use crate::inject::{fixed_env, is_injected};
+use crate::inject::{Route, fixed_env, is_injected};
 use crate::message::refused;
 use crate::pod::{Placed, others};
 
@@ -100,9 +100,10 @@ pub(crate) struct Shadows {
 
 /// Under a policy that only looks on, an agent may go past the sidecar: a workload is taken as it is, and its author is told that nothing is
 /// learnt then. What would break the way to the sidecar instead is refused all the same.
-pub(super) fn check(spec: &PodSpec, asked: &Asked, kind: Kind, observe: bool) -> Shadows {
-    let agents = others(spec).filter(|placed| !asked.skip.contains(&placed.container.name));
-    let found = agents.flat_map(|placed| container(placed, asked, kind));
+pub(super) fn check(spec: &PodSpec, asked: &Asked, route: &Route, kind: Kind) -> Shadows {
+    let observe = route.observe.contains(&kind);
+    let agents = others(spec).filter(|placed| asked.group_of(&placed.container.name) == Some(route.number));
+    let found = agents.flat_map(|placed| container(placed, asked, route.port, kind));
     let (let_be, refused): (Vec<Shadow>, Vec<Shadow>) = found.partition(|shadow| observe && shadow.leads_past);
     let told = |shadow: Shadow| {
         let message = format!(
@@ -124,9 +125,9 @@ struct Shadow {
     leads_past: bool,
 }
 
-fn container(placed: Placed<'_>, asked: &Asked, kind: Kind) -> Vec<Shadow> {
+fn container(placed: Placed<'_>, asked: &Asked, port: u16, kind: Kind) -> Vec<Shadow> {
     let path = placed.path();
-    let ours = fixed_env(kind, asked.port, asked.aws_token.unwrap_or_default());
+    let ours = fixed_env(kind, port, asked.aws_token.unwrap_or_default());
     let env = placed.container.env.iter().flatten().filter(|variable| !is_injected(variable));
     let mut problems: Vec<Shadow> = env.filter_map(|variable| shadow(&path, variable, &ours, kind)).collect();
     if !asked.allow_env_from.contains(&placed.container.name) {

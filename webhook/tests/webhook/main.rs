@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod containers;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod idempotence;

@@ -219,8 +219,8 @@ fn annotations_that_cannot_be_read() {
         ("metadata: {annotations: {exeat.dev/policy: 'report-writer,missing'}}", "PolicyNotFound", &["\"missing\""]),
         (
             "metadata: {annotations: {policy.exeat.dev/app: report-writer}}",
-            "NotImplemented",
-            &["annotation policy.exeat.dev/app", "exeat.dev/policy"],
+            "AnnotationInvalid",
+            &["annotation exeat.dev/policy", "no container is left"],
         ),
         (
             "metadata: {annotations: {exeat.dev/wait: Approval}}",

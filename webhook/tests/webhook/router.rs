@@ -231,6 +231,15 @@ async fn a_policy_that_no_watch_has_seen_yet_is_read_from_the_api_server() {
     assert_eq!(response["allowed"], true, "{response}");
     let response = webhook.review(MUTATE_PODS, with_policy("none")).await;
     assert!(response["status"]["message"].as_str().unwrap().contains("PolicyNotFound"), "{response}");
+    for (own, allowed) in [("late", true), ("none", false)] {
+        let mut pod = pod();
+        pod["metadata"]["annotations"]["policy.exeat.dev/helper"] = json!(own);
+        pod["spec"]["containers"] = json!([{"name": "app"}, {"name": "helper"}]);
+        let response = webhook.review(MUTATE_PODS, create_pod(pod)).await;
+        assert_eq!(response["allowed"], allowed, "{response}");
+        let told = response["status"]["message"].as_str().unwrap_or_default();
+        assert_eq!(told.contains("annotation policy.exeat.dev/helper"), !allowed, "{told}");
+    }
     let response = webhook.review(MUTATE_PODS, with_policy("unreachable")).await;
     assert_eq!(response["status"]["code"], 503, "{response}");
     let message = response["status"]["message"].as_str().unwrap();

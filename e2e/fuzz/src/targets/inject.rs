@@ -71,6 +71,39 @@ pub(super) fn guarded(pod: &Pod) -> Result<(), String> {
     for container in others {
         other_is_kept_out(spec, container)?;
     }
+    containers_are_kept_apart(pod)
+}
+
+fn is_memory(volume: &str) -> bool {
+    volume == "exeat-run" || matches!(volume.strip_prefix("exeat-run-"), Some("1" | "2" | "3" | "4" | "5" | "6" | "7"))
+}
+
+/// What a container with policies of its own is given is in a volume that no other container mounts, and at a port that no other is led to.
+fn containers_are_kept_apart(pod: &Pod) -> Result<(), String> {
+    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
+    let spec = pod.spec.as_ref().ok_or("no spec")?;
+    let inits = spec.init_containers.iter().flatten().filter(|container| container.name != names::SIDECAR);
+    let (mut volumes, mut ports) = (Vec::new(), Vec::new());
+    for container in inits.chain(&spec.containers) {
+        let own = annotations.contains_key(&format!("policy.exeat.dev/{}", container.name));
+        let mounts = container.volume_mounts.iter().flatten();
+        let of_group: Vec<String> = mounts.map(|mount| mount.name.clone()).filter(|name| is_memory(name)).collect();
+        let name = &container.name;
+        must(of_group.len() < 2, || format!("{name:?} mounts the memory of several groups"))?;
+        volumes.extend(of_group.into_iter().map(|volume| (volume, own, name.clone())));
+        let led = container.env.iter().flatten().find(|variable| variable.name == "AWS_CONTAINER_CREDENTIALS_FULL_URI");
+        let skipped =
+            annotations.get("exeat.dev/skip-containers").is_some_and(|list| list.split(',').any(|s| s.trim() == name));
+        if let Some(value) = led.filter(|_| !skipped).and_then(|variable| variable.value.clone()) {
+            ports.push((value, own, name.clone()));
+        }
+    }
+    for list in [volumes, ports] {
+        for (i, (what, own, name)) in list.iter().enumerate() {
+            let shared = list[..i].iter().find(|(other, others_own, _)| other == what && (*own || *others_own));
+            must(shared.is_none(), || format!("{name:?} and {shared:?} share {what:?}"))?;
+        }
+    }
     Ok(())
 }
 
@@ -101,7 +134,9 @@ fn other_is_kept_out(spec: &PodSpec, container: &Container) -> Result<(), String
     must(name != names::SIDECAR, || "a second container has the sidecar's name".to_owned())?;
     for mount in container.volume_mounts.iter().flatten() {
         must(mount.name != names::IDENTITY_VOLUME, || format!("{name:?} mounts the identity"))?;
-        let writes = mount.name == names::RUN_VOLUME && mount.read_only != Some(true);
+        let writes = mount.name.starts_with(names::RUN_VOLUME)
+            && mount.mount_path == names::RUN_PATH
+            && mount.read_only != Some(true);
         must(!writes, || format!("{name:?} may write where the sidecar leaves credentials"))?;
     }
     let context = container.security_context.as_ref();
@@ -136,6 +171,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_oracle_sees_containers_that_are_not_kept_apart() {
+        let pod = json!({
+            "metadata": {"annotations": {"exeat.dev/policy": "report-writer", "policy.exeat.dev/helper": "report-cleaner"}},
+            "spec": {"serviceAccountName": "report-agent", "containers": [{"name": "app"}, {"name": "helper"}]},
+        });
+        let injected = Installation::read().unwrap().inject(&serde_json::from_value(pod).unwrap()).unwrap();
+        guarded(&injected).unwrap();
+        let containers = "/spec/containers";
+        for (place, value) in [
+            ("0/volumeMounts/0/name", json!("exeat-run-1")),
+            ("1/volumeMounts/0/name", json!("exeat-run")),
+            ("1/env/0/value", json!("http://127.0.0.1:9911/aws/credentials")),
+        ] {
+            let mut forged = serde_json::to_value(&injected).unwrap();
+            *forged.pointer_mut(&format!("{containers}/{place}")).unwrap() = value;
+            let wrong = guarded(&serde_json::from_value(forged).unwrap()).unwrap_err();
+            assert!(wrong.contains("share"), "{place}: {wrong}");
+        }
+    }
 
     #[test]
     fn the_oracle_sees_what_an_injection_must_not_leave() {

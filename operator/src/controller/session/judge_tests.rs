@@ -118,6 +118,18 @@ fn a_pod_that_is_not_as_it_was_admitted_holds_no_session_whole_or_cached() {
 }
 
 #[test]
+fn a_policy_of_a_single_container_is_one_of_the_pods_whole_or_cached() {
+    let mut pod = pod();
+    pod["metadata"]["annotations"]["exeat.dev/policy"] = json!("other");
+    assert_eq!(verdicts(pod.clone()), [Err(Reason::PodNotCovered); 3]);
+    pod["metadata"]["annotations"]["policy.exeat.dev/agent"] = json!("reader");
+    // The pod's first policy is another than the session says: the session is of before, and none of this pod.
+    assert_eq!(verdicts(pod.clone()), [Err(Reason::NotInjected); 3]);
+    pod["metadata"]["annotations"]["exeat.dev/policy"] = json!("reader");
+    assert_eq!(verdicts(pod), [Ok(()); 3]);
+}
+
+#[test]
 fn labels_count_when_a_session_is_opened_and_not_again() {
     let mut relabelled = pod();
     relabelled["metadata"]["labels"] = json!({"app": "other"});
