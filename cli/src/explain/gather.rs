@@ -1,5 +1,6 @@
 //! Reads what a judgement needs. What may not be read is told as such and stops nothing.
 
+use super::alone::{each_policy, leave_to_others};
 use super::facts::{Facts, Look, Node, Told};
 use super::sidecar;
 use super::target::Kind;
@@ -8,8 +9,8 @@ use crate::doctor::access::rbac::{Ask, Rbac, Subject};
 use crate::doctor::admission;
 use crate::error::{Error, api_message};
 use exeat_crds::{
-    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, names,
-    pod_policies::{self, Group},
+    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, authority, names,
+    pod_policies,
 };
 use exeat_webhook::{Settings, SidecarSettings};
 use jiff::Timestamp;
@@ -44,41 +45,11 @@ pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option
     for pod in each_policy(&found.0) {
         all.push(gather_one(cluster, kind, name, container, (pod, found.1)).await?);
     }
-    Ok(all)
-}
-
-/// The pod as it would be with each of its policies alone: the containers that have it not are skipped.
-fn each_policy(pod: &Pod) -> Vec<Pod> {
-    let (named, groups) = (pod_policies::of(pod.annotations()), pod_policies::groups(pod.annotations()));
-    let pods = groups.first().is_some_and(|group| !group.policies.is_empty());
-    if !pods || (named.len() < 2 && groups.len() < 2) {
-        return vec![pod.clone()];
+    let kinds: Vec<_> = all.iter().map(|f| f.provider.found().and_then(|p| authority::kind_of(p).ok())).collect();
+    for (facts, kind) in all.iter_mut().zip(&kinds) {
+        leave_to_others(&mut facts.pod, *kind, &kinds);
     }
-    let alone = |name: String| {
-        let mut pod = pod.clone();
-        let without = without(&pod, &groups, &name);
-        let annotations = pod.annotations_mut();
-        annotations.retain(|key, _| !key.starts_with(names::CONTAINER_POLICY_PREFIX));
-        annotations.insert(names::POLICY.to_owned(), name);
-        if !without.is_empty() {
-            let skipped = annotations.remove(names::SKIP_CONTAINERS).unwrap_or_default();
-            annotations.insert(names::SKIP_CONTAINERS.to_owned(), format!("{skipped},{}", without.join(",")));
-        }
-        pod
-    };
-    named.into_iter().map(alone).collect()
-}
-
-/// The containers that have this policy not.
-fn without(pod: &Pod, groups: &[Group], policy: &str) -> Vec<String> {
-    let spec = pod.spec.as_ref();
-    let inits = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
-    let all = inits.chain(spec.iter().flat_map(|spec| &spec.containers)).map(|container| &container.name);
-    let has = |name: &String| {
-        let own = groups.iter().find(|group| group.container.as_ref() == Some(name));
-        own.or(groups.first()).is_some_and(|group| group.policies.iter().any(|known| known == policy))
-    };
-    all.filter(|name| *name != names::SIDECAR && !has(name)).cloned().collect()
+    Ok(all)
 }
 
 async fn gather_one(
@@ -347,46 +318,5 @@ async fn log_of_agent(client: &Client, namespace: &str, pod: &Pod, container: Op
     match Api::<Pod>::namespaced(client.clone(), namespace).logs(&pod.name_any(), &params).await {
         Ok(log) => Look::Found(log),
         Err(error) => Look::Unreadable(api_message(&error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_is_explained_by_each_of_its_policies_alone() {
-        let explained = |annotations: Value| -> Vec<Option<String>> {
-            let pod: Pod = serde_json::from_value(json!({"metadata": {"annotations": annotations}})).unwrap();
-            each_policy(&pod).iter().map(|pod| pod.annotations().get(names::POLICY).cloned()).collect()
-        };
-        assert_eq!(explained(json!({"exeat.dev/policy": "a, b"})), [Some("a".to_owned()), Some("b".to_owned())]);
-        assert_eq!(explained(json!({"exeat.dev/policy": "a"})), [Some("a".to_owned())]);
-        assert_eq!(explained(json!({})), [None], "that it names none is explained, too");
-        assert_eq!(explained(json!({"policy.exeat.dev/app": "a"})), [None], "nor does the webhook take it");
-    }
-
-    #[test]
-    fn a_policy_of_a_container_is_explained_by_that_container_alone() {
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"annotations": {
-                "exeat.dev/policy": "a,b", "policy.exeat.dev/second": "c,b", "exeat.dev/skip-containers": "mesh",
-            }},
-            "spec": {
-                "initContainers": [{"name": "exeat-sidecar"}, {"name": "mesh"}],
-                "containers": [{"name": "first"}, {"name": "second"}],
-            },
-        }))
-        .unwrap();
-        let explained: Vec<(String, String)> = each_policy(&pod)
-            .iter()
-            .map(|pod| {
-                let annotations = pod.annotations();
-                assert!(!annotations.contains_key("policy.exeat.dev/second"));
-                (annotations[names::POLICY].clone(), annotations[names::SKIP_CONTAINERS].clone())
-            })
-            .collect();
-        let expected = [("a", "mesh,second"), ("b", "mesh"), ("c", "mesh,mesh,first")];
-        assert_eq!(explained, expected.map(|(policy, skipped)| (policy.to_owned(), skipped.to_owned())));
     }
 }

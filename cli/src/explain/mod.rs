@@ -1,6 +1,7 @@
 //! `explain`: gate by gate, why a pod gets its credentials or does not. Reading ([`gather`]) and judging ([`judge`]) are apart: what is judged is
 //! [`facts`] alone, so that each mistake is a test.
 
+mod alone;
 pub mod config;
 pub mod egress;
 pub mod facts;
