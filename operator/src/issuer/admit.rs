@@ -10,6 +10,7 @@ use super::mint::{Desk, refusal};
 use super::streams::{MAX_OF_POD, Place};
 use crate::limiter::Limiter;
 use crate::turns::{Turn, Turns};
+use exeat_crds::pod_policies::MAX_POLICIES;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::Holder;
 use exeat_wire::Refusal;
@@ -23,10 +24,10 @@ const POD_RATE: u32 = 1;
 /// next.
 const STREAM_PAUSE: Duration = Duration::from_secs(10);
 pub(super) const STREAM_BURST: u32 = 6;
-/// A pod's credentials, which cost several times as much as a refusal: one in this time, which is more often than the shortest needs to be
-/// renewed, after a few at once.
-const MINT_PAUSE: Duration = Duration::from_secs(10);
-const MINT_BURST: u32 = 5;
+/// A pod's credentials, which cost several times as much as a refusal: one of each of its policies at once, and then one in this time. With as
+/// many policies as a pod may have that is as often as the shortest credentials are renewed, those of a minute.
+const MINT_PAUSE: Duration = Duration::from_secs(3);
+pub(super) const MINT_BURST: u32 = MAX_POLICIES as u32;
 /// A namespace's, at once, in seconds of its rate: its pods may all start together.
 pub(super) const MINT_BURST_SECONDS: u32 = 30;
 /// A pod's reports of what it used: one in this time, after a few at once. A sidecar makes them farther apart.
@@ -60,7 +61,7 @@ pub(super) struct Shares {
 pub(super) struct Rates {
     /// Requests, and as many streams.
     pub(super) calls: u32,
-    /// Credentials; thirty times as many in a burst. Less while many namespaces ask ([`Limiter::shared`]).
+    /// Credentials; thirty times as many in a burst.
     pub(super) mints: u32,
 }
 
@@ -83,10 +84,7 @@ impl Shares {
         Self {
             requests: share(Limiter::new(POD_RATE), Limiter::new(rates.calls)),
             streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), Limiter::new(rates.calls)),
-            mints: share(
-                Limiter::slow(MINT_PAUSE, MINT_BURST),
-                Limiter::with_burst(rates.mints, MINT_BURST_SECONDS).shared(),
-            ),
+            mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), Limiter::with_burst(rates.mints, MINT_BURST_SECONDS)),
             reports: share(Limiter::slow(REPORT_PAUSE, REPORT_BURST), Limiter::new(rates.calls)),
             turns: Turns::new(UNDER_WAY, UNDER_WAY_OF_NAMESPACE),
         }

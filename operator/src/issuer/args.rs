@@ -79,9 +79,8 @@ pub struct Args {
     #[arg(long, env = "EXEAT_NAMESPACE_RATE", default_value_t = 20)]
     pub namespace_rate: u32,
 
-    /// Credentials that one namespace may be given at one replica in a second, on average; thirty times as many in a burst. Where more
-    /// than five namespaces ask within a minute they share what five may have, and none has less than a tenth. Each pod needs one at its start
-    /// and one each time that two thirds of its credential's life have passed.
+    /// Credentials that one namespace may be given at one replica in a second, on average; thirty times as many in a burst. Each pod needs one
+    /// at its start and one each time that about half of its credential's life has passed.
     #[arg(long, env = "EXEAT_NAMESPACE_CREDENTIALS", default_value_t = 2)]
     pub namespace_credentials: u32,
 

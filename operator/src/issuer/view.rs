@@ -21,9 +21,12 @@ pub fn current(sessions: &[Arc<CredentialSession>], now: Timestamp) -> Option<&A
     newest(usable).or_else(|| newest(|_, _| true))
 }
 
-/// The sessions of one policy of a pod; of all, where none is named.
+/// The sessions of one policy of a pod. A sidecar that names none means the pod's only one: where the pod has several it may be of a release that
+/// knows but the first, and must not be given what another container's are for.
 pub fn of_policy(mut sessions: Vec<Arc<CredentialSession>>, policy: Option<&str>) -> Vec<Arc<CredentialSession>> {
-    sessions.retain(|s| policy.is_none_or(|policy| s.spec.request.policy_ref.name == policy));
+    let first = || sessions.iter().find_map(|s| s.spec.request.primary.clone());
+    let meant = policy.map(str::to_owned).or_else(first);
+    sessions.retain(|s| meant.as_ref().is_none_or(|policy| s.spec.request.policy_ref.name == *policy));
     sessions
 }
 

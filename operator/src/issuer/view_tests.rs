@@ -119,5 +119,12 @@ fn of_several_policies_each_has_a_session_in_use() {
         in_use(&all, now()).iter().map(|s| (s.spec.request.policy_ref.name.as_str(), s.spec.request.number)).collect();
     assert_eq!(used, [("a", 2), ("b", 1)]);
     assert_eq!(of_policy(all.clone(), Some("b")).len(), 2);
-    assert_eq!(of_policy(all, None).len(), 4, "a sidecar that names none is told of its pod's");
+    assert_eq!(of_policy(all.clone(), None).len(), 4, "a sidecar that names none is told of its pod's");
+    let several = all.into_iter().map(|mut session| {
+        Arc::make_mut(&mut session).spec.request.primary = Some("a".into());
+        session
+    });
+    let named: Vec<_> =
+        of_policy(several.collect(), None).iter().map(|s| s.spec.request.policy_ref.name.clone()).collect();
+    assert_eq!(named, ["a", "a"], "where there are several, one that names none knows but the first");
 }

@@ -4,20 +4,24 @@
 use crate::controller::caches::Caches;
 use crate::controller::error::Error;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 
-/// Whether the caches lack the pod's policy, or its provider, while the API server has it. What is on neither side comes with an event of its own.
+/// Whether the caches lack the pod's policy, or its provider, while the API server has it. What is on neither side comes with an event of its own. A name that is none could
+/// lead elsewhere: what is found must have it.
 ///
 /// # Errors
 /// What the API server refused.
 pub(super) async fn lacks(caches: &Caches, client: &Client, namespace: &str, policy: &str) -> Result<bool, Error> {
     let Some(known) = caches.policy(namespace, policy) else {
         let policies: Api<AgentCredentialPolicy> = Api::namespaced(client.clone(), namespace);
-        return Ok(policies.get_opt(policy).await?.is_some());
+        return Ok(policies.get_opt(policy).await?.is_some_and(|found| found.name_any() == policy));
     };
     let provider = &known.spec.provider_ref.name;
+    if caches.provider(provider).is_some() {
+        return Ok(false);
+    }
     let providers: Api<CredentialProvider> = Api::all(client.clone());
-    Ok(caches.provider(provider).is_none() && providers.get_opt(provider).await?.is_some())
+    Ok(providers.get_opt(provider).await?.is_some_and(|found| found.name_any() == *provider))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 /// How soon a pod of a namespace with too many waiting sessions is looked at again.
 const CROWDED: SignedDuration = SignedDuration::from_secs(10);
 /// How soon one is looked at again whose policy the caches lack, if its event does not come first.
-const BEHIND: SignedDuration = SignedDuration::from_secs(1);
+const BEHIND: SignedDuration = SignedDuration::from_secs(10);
 
 /// Opens the next session of each of a pod's policies where one is due.
 ///

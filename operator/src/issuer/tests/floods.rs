@@ -1,7 +1,7 @@
 //! What a noisy tenant can make the API server do: nothing by tokens that are none, its share by tokens that are good.
 
 use super::world::{NAMESPACE_RATE, POD_UID, World, caller, session_name};
-use crate::issuer::admit::{Admitted, MINT_BURST_SECONDS, STREAM_BURST, UNDER_WAY_OF_NAMESPACE};
+use crate::issuer::admit::{Admitted, MINT_BURST, MINT_BURST_SECONDS, STREAM_BURST, UNDER_WAY_OF_NAMESPACE};
 use crate::issuer::authn::PodIdentity;
 use crate::issuer::authn::signer::{Signer, claims};
 use crate::issuer::mint::Desk;
@@ -209,13 +209,13 @@ async fn a_pod_that_asks_for_one_credential_after_the_other_is_given_few() {
     let desk = desk(&world).await;
     let (caller, session) = (caller("a"), session_name(1));
     let request = || desk.serve_session(&caller, &session);
-    for _ in 0..5 {
+    for _ in 0..MINT_BURST {
         request().await.unwrap();
     }
     let refused = request().await.unwrap_err();
-    assert_eq!((refused.code.as_str(), refused.retry_after_seconds), ("RateLimited", Some(11)));
-    assert_eq!(world.count("mint"), 5);
-    advance(Duration::from_secs(10)).await;
+    assert_eq!((refused.code.as_str(), refused.retry_after_seconds), ("RateLimited", Some(4)));
+    assert_eq!(world.count("mint"), MINT_BURST as usize);
+    advance(Duration::from_secs(3)).await;
     request().await.unwrap();
     assert!(request().await.is_err());
 }
@@ -225,12 +225,12 @@ async fn who_can_be_given_nothing_for_now_is_told_so_before_the_token_is_reviewe
     let world = World::new(1);
     let desk = desk(&world).await;
     let (caller, session) = (caller("a"), session_name(1));
-    for _ in 0..5 {
+    for _ in 0..MINT_BURST {
         desk.serve_session(&caller, &session).await.unwrap();
     }
     let before = world.points();
     let refused = ask(&desk, &agents_token(&world)).await.unwrap_err();
-    assert_eq!((refused.code.as_str(), refused.retry_after_seconds), ("RateLimited", Some(11)));
+    assert_eq!((refused.code.as_str(), refused.retry_after_seconds), ("RateLimited", Some(4)));
     assert!(refused.message.contains("new credentials instead of its last one"), "{refused:?}");
     assert_eq!(world.points(), before, "the API server was asked");
 }
