@@ -154,7 +154,8 @@ async fn serve(
     for place in places {
         tracing::info!(port = place.port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
     }
-    let serving = listeners.into_iter().zip(routers).map(|(listener, router)| server::serve(listener, router));
+    let share = server::MAX_CONNECTIONS / places.len().max(1);
+    let serving = listeners.into_iter().zip(routers).map(|(listener, router)| server::serve(listener, router, share));
     tokio::select! {
         _ = join_all(serving) => Err(AppError::PartEnded("listener")),
         _ = tasks.join_next() => Err(AppError::PartEnded("task that keeps the credential")),

@@ -4,11 +4,15 @@
 mod common;
 
 use std::fs;
+use std::io::ErrorKind;
 
 use common::issuer::Says;
 use common::{Answer, PATIENCE, World, aws, kubernetes, refusal};
 use exeat_sidecar::args::Provider;
+use exeat_sidecar::server::MAX_CONNECTIONS;
 use exeat_wire::{CredentialResponse, StreamMessage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const AWS: &str = "/aws/credentials";
@@ -166,4 +170,47 @@ async fn the_probe_waits_for_all_groups_and_counters_tell_policies_of_one_kind_a
     };
     let counts = [("minted", "writer"), ("refused", "writer"), ("minted", "cleaner"), ("refused", "cleaner")];
     assert_eq!(counts.map(|(outcome, policy)| count(outcome, policy)), [1, 0, 0, 1], "{counted}");
+}
+
+/// Asks on a connection that stays.
+async fn asks_on(connection: &mut TcpStream) {
+    let port = connection.peer_addr().unwrap().port();
+    let head = format!("GET /health/started HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+}
+
+async fn is_answered(connection: &mut TcpStream) {
+    let mut answer = [0; 1024];
+    let read = timeout(PATIENCE, connection.read(&mut answer)).await.expect("an answer in time").unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200 "), "{:?}", String::from_utf8_lossy(&answer[..read]));
+}
+
+#[tokio::test]
+async fn listeners_share_the_connections_that_one_has_alone() {
+    let world = three().await;
+    let (mut served, mut waiting) = (Vec::new(), Vec::new());
+    for port in &world.ports {
+        for _ in 0..MAX_CONNECTIONS / 3 {
+            let mut connection = TcpStream::connect(("127.0.0.1", *port)).await.unwrap();
+            asks_on(&mut connection).await;
+            is_answered(&mut connection).await;
+            served.push(connection);
+        }
+        let mut connection = TcpStream::connect(("127.0.0.1", *port)).await.unwrap();
+        asks_on(&mut connection).await;
+        waiting.push(connection);
+    }
+    // Were one more accepted, it would be answered before these, which ask after it.
+    for connection in &mut served {
+        asks_on(connection).await;
+        is_answered(connection).await;
+    }
+    for connection in &waiting {
+        let read = connection.try_read(&mut [0]);
+        assert!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "a listener takes more than its share");
+    }
+    drop(served);
+    for connection in &mut waiting {
+        is_answered(connection).await;
+    }
 }
