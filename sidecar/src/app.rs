@@ -152,7 +152,7 @@ async fn serve(
     let All { routers, events, metrics, reporters } = all;
     tasks.spawn(stream::run(Arc::clone(&common.issuer), events, metrics));
     for place in places {
-        tracing::info!(port = place.port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
+        tracing::info!(port = place.port, issuer = %settings.issuer_url, "serving on 127.0.0.1");
     }
     let share = server::MAX_CONNECTIONS / places.len().max(1);
     let serving = listeners.into_iter().zip(routers).map(|(listener, router)| server::serve(listener, router, share));
@@ -205,7 +205,7 @@ impl Common<'_> {
         metrics: Result<Metrics, prometheus::Error>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Served, AppError> {
-        let places: Vec<&Place> = place::serving(self.places, policy).collect();
+        let places: Vec<&Place> = self.places.iter().filter(|place| place.serves(policy)).collect();
         if provider == Provider::Kubernetes {
             for place in &places {
                 place.run_dir.deny_kubernetes().map_err(|error| unwritable(place, error))?;
@@ -232,7 +232,7 @@ impl Common<'_> {
         let datagrams = self.settings.observe && provider == Provider::Aws;
         let ports: Vec<u16> = places.iter().filter(|_| datagrams).map(|place| place.port).collect();
         let observing = observe::start(tasks, &ports, &reporter).await;
-        observing.map_err(|error| AppError::Listen { port: self.settings.port, error })?;
+        observing.map_err(|(port, error)| AppError::Listen { port, error })?;
         Ok(Served { provider, snapshots, events, metrics, reporter })
     }
 

@@ -216,7 +216,7 @@ fn not_served(protocol: &str, served: Provider) -> Answer {
         Provider::Vault => "VAULT_ADDR",
         Provider::Gcp => "GCE_METADATA_HOST",
     };
-    let message = format!("this pod's policy names another kind of provider than {protocol}; use {instead}");
+    let message = format!("no policy of this container is for {protocol}; use {instead}");
     protocol::error(StatusCode::NOT_FOUND, None, "ProtocolNotServed", &message)
 }
 
