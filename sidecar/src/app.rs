@@ -17,7 +17,7 @@ use crate::agent::{Agent, Parts};
 use crate::args::{Provider, Settings, SettingsError};
 use crate::guard::Guard;
 use crate::issuer::{Issuer, SetupError};
-use crate::lanes::{self, Lane};
+use crate::lanes::{self, Lane, Told};
 use crate::listeners::Listeners;
 use crate::machine::Event;
 use crate::metrics::Metrics;
@@ -266,19 +266,22 @@ impl Common<'_> {
             let metrics = Metrics::of(*provider, Some(*policy).filter(|_| self.places.len() > 1));
             all.push((*policy, self.serve(*provider, Some(policy), metrics, tasks).await?));
         }
-        let lane = |place: &Place, policy: &str, served: &Served| Lane {
-            policy: policy.to_owned(),
+        let lane = |place: &Place, (policy, served): &(&str, Served)| Lane {
+            policy: (*policy).to_owned(),
             provider: served.provider,
             router: self.router_at(place, served),
-            metrics: Arc::clone(&served.metrics),
         };
         let routers = self.places.iter().enumerate().map(|(number, place)| {
-            let (own, others): (Vec<_>, Vec<_>) = all.iter().partition(|(policy, _)| place.serves(Some(policy)));
+            let own = all.iter().filter(|(policy, _)| place.serves(Some(policy)));
             // The probe asks at the first place, for the whole pod.
-            let others = others.into_iter().filter(|_| number == 0);
-            let [own, others] = [own, others.collect()]
-                .map(|of| of.into_iter().map(|(policy, served)| lane(place, policy, served)).collect());
-            lanes::router(own, others)
+            let told = all.iter().filter(|(policy, _)| number == 0 || place.serves(Some(policy)));
+            let told = Told {
+                snapshots: told.map(|(_, served)| served.snapshots.clone()).collect(),
+                metrics: all.iter().filter(|_| number == 0).map(|(_, served)| Arc::clone(&served.metrics)).collect(),
+                clock: Arc::clone(&self.clock),
+                wait: self.settings.wait,
+            };
+            lanes::router(own.map(|policy| lane(place, policy)).collect(), told)
         });
         let routers = routers.collect();
         let metrics = all.first().map(|(_, served)| Arc::clone(&served.metrics));
