@@ -32,7 +32,7 @@ impl Fetched {
     }
 }
 
-/// The token that is held. While there is none, whoever needs one waits for the answer to who asked first.
+/// The token that is held. Where there is none that is good, whoever needs one waits for the answer to who asked first.
 pub(crate) struct OwnToken {
     /// The provider's name, for messages.
     at: &'static str,
@@ -55,6 +55,11 @@ impl Held {
         self.since.elapsed() < self.fetched.use_for || self.tried.is_some_and(|tried| tried.elapsed() < PAUSE)
     }
 
+    /// Whether the last third of its life is over, too.
+    fn may_have_ended(&self) -> bool {
+        self.since.elapsed() >= self.fetched.use_for * 3 / 2
+    }
+
     fn token(&self) -> Secret {
         self.fetched.token.clone()
     }
@@ -65,8 +70,8 @@ impl OwnToken {
         Self { at, held: Mutex::new(None) }
     }
 
-    /// The token; that of `fetch` where none is held or the one held is old. While another is asked for, and where none is to be had for a
-    /// cause that may pass, the old one is used on until the provider refuses it: one caller at a time asks, and no other waits for that.
+    /// The token; that of `fetch` where none is held or the one held is old. While another is asked for, nobody else waits for that as long
+    /// as the old one is good; and where none is to be had for a cause that may pass, it is used on until the provider refuses it.
     ///
     /// # Errors
     /// Those of `fetch`.
@@ -84,9 +89,12 @@ impl OwnToken {
         // Noted first: who asks may be cancelled before there is an answer.
         old.tried = Some(Instant::now());
         let before = old.token();
-        drop(held);
+        let waited_for = old.may_have_ended().then_some(held);
         let fetched = fetch.await;
-        let mut held = self.held.lock().await;
+        let mut held = match waited_for {
+            Some(held) => held,
+            None => self.held.lock().await,
+        };
         match fetched {
             Ok(fetched) => Ok(held.insert(Held::new(fetched)).token()),
             Err(error) if error.retryable => {
@@ -189,6 +197,9 @@ mod tests {
             "one asks, and the others go on meanwhile"
         );
         assert_eq!(text(own.get(source.fetch()).await), "1");
+        advance(LIFE).await;
+        let told = join_all((0..8).map(|_| own.get(source.fetch()))).await;
+        assert!(told.into_iter().all(|token| text(token) == "2"), "of one that has ended nobody has any use");
     }
 
     #[tokio::test(start_paused = true)]
