@@ -13,6 +13,8 @@ use crate::ProviderError;
 
 /// No token is asked for sooner because the one before was refused.
 const AGAIN: Duration = Duration::from_secs(2);
+/// From one attempt to replace a token that is still held to the next.
+const PAUSE: Duration = Duration::from_secs(10);
 
 /// A token as it was given.
 pub(crate) struct Fetched {
@@ -30,7 +32,7 @@ impl Fetched {
     }
 }
 
-/// The token that is held. Whoever needs one while it is asked for waits for that answer.
+/// The token that is held. Where there is none that is good, whoever needs one waits for the answer to who asked first.
 pub(crate) struct OwnToken {
     /// The provider's name, for messages.
     at: &'static str,
@@ -40,6 +42,27 @@ pub(crate) struct OwnToken {
 struct Held {
     fetched: Fetched,
     since: Instant,
+    /// When another was asked for, that has not come.
+    tried: Option<Instant>,
+}
+
+impl Held {
+    fn new(fetched: Fetched) -> Self {
+        Self { fetched, since: Instant::now(), tried: None }
+    }
+
+    fn is_used_on(&self) -> bool {
+        self.since.elapsed() < self.fetched.use_for || self.tried.is_some_and(|tried| tried.elapsed() < PAUSE)
+    }
+
+    /// Whether the last third of its life is over, too.
+    fn may_have_ended(&self) -> bool {
+        self.since.elapsed() >= self.fetched.use_for * 3 / 2
+    }
+
+    fn token(&self) -> Secret {
+        self.fetched.token.clone()
+    }
 }
 
 impl OwnToken {
@@ -47,8 +70,8 @@ impl OwnToken {
         Self { at, held: Mutex::new(None) }
     }
 
-    /// The token; that of `fetch` where none is held or the one held is old. While none is to be had for a cause that may pass, the old
-    /// one is used on: a third of its life is left.
+    /// The token; that of `fetch` where none is held or the one held is old. While another is asked for, nobody else waits for that as long
+    /// as the old one is good; and where none is to be had for a cause that may pass, it is used on until the provider refuses it.
     ///
     /// # Errors
     /// Those of `fetch`.
@@ -57,16 +80,34 @@ impl OwnToken {
         fetch: impl Future<Output = Result<Fetched, ProviderError>>,
     ) -> Result<Secret, ProviderError> {
         let mut held = self.held.lock().await;
-        if let Some(held) = held.as_ref().filter(|held| held.since.elapsed() < held.fetched.use_for) {
-            return Ok(held.fetched.token.clone());
+        let Some(old) = held.as_mut() else {
+            return Ok(held.insert(Held::new(fetch.await?)).token());
+        };
+        if old.is_used_on() {
+            return Ok(old.token());
         }
-        match (fetch.await, held.as_ref()) {
-            (Ok(fetched), _) => Ok(held.insert(Held { fetched, since: Instant::now() }).fetched.token.clone()),
-            (Err(error), Some(before)) if error.retryable => {
+        // Noted first: who asks may be cancelled before there is an answer.
+        old.tried = Some(Instant::now());
+        let before = old.token();
+        let waited_for = old.may_have_ended().then_some(held);
+        let fetched = fetch.await;
+        let mut held = match waited_for {
+            Some(held) => held,
+            None => self.held.lock().await,
+        };
+        match fetched {
+            Ok(fetched) => Ok(held.insert(Held::new(fetched)).token()),
+            Err(error) if error.retryable => {
                 tracing::warn!(%error, at = self.at, "the issuer can't renew its own token just now: going on with the one before");
-                Ok(before.fetched.token.clone())
+                Ok(before)
             }
-            (Err(error), _) => Err(error),
+            Err(error) => {
+                // It will not pass by itself: the next is told as well.
+                if let Some(old) = held.as_mut() {
+                    old.tried = None;
+                }
+                Err(error)
+            }
         }
     }
 
@@ -149,7 +190,44 @@ mod tests {
         advance(LIFE * 2 / 3 - Duration::from_millis(1)).await;
         assert_eq!(text(own.get(source.fetch()).await), "0");
         advance(Duration::from_millis(1)).await;
-        assert!(join_all((0..8).map(|_| own.get(source.fetch()))).await.into_iter().all(|token| text(token) == "1"));
+        let told = join_all((0..8).map(|_| own.get(source.fetch()))).await;
+        assert_eq!(
+            told.into_iter().map(text).collect::<String>(),
+            "10000000",
+            "one asks, and the others go on meanwhile"
+        );
+        assert_eq!(text(own.get(source.fetch()).await), "1");
+        advance(LIFE).await;
+        let told = join_all((0..8).map(|_| own.get(source.fetch()))).await;
+        assert!(told.into_iter().all(|token| text(token) == "2"), "of one that has ended nobody has any use");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_answers_one_caller_waits_now_and_then_and_no_other() {
+        let (own, source, asked) = (OwnToken::new("x"), Source::default(), AtomicU32::new(0));
+        let hangs = || async {
+            asked.fetch_add(1, Ordering::SeqCst);
+            sleep(Duration::from_secs(6)).await;
+            fails(true).await
+        };
+        own.get(source.fetch()).await.unwrap();
+        advance(LIFE * 2 / 3).await;
+        let get = || async {
+            let since = Instant::now();
+            (text(own.get(hangs()).await), since.elapsed().as_secs())
+        };
+        let mut told = join_all((0..8).map(|_| get())).await;
+        told.sort();
+        assert_eq!(told.iter().map(|(_, waited)| *waited).collect::<Vec<_>>(), [0, 0, 0, 0, 0, 0, 0, 6]);
+        assert!(told.iter().all(|(token, _)| token == "0"));
+        assert_eq!(get().await, ("0".into(), 0), "no sooner than after the pause");
+        advance(PAUSE).await;
+        let gives_up = tokio::time::timeout(Duration::from_secs(1), own.get(hangs())).await;
+        assert!(gives_up.is_err(), "it asked");
+        assert_eq!(get().await, ("0".into(), 0), "one that was cancelled has asked, too");
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+        advance(PAUSE).await;
+        assert_eq!(text(own.get(source.fetch()).await), "1");
     }
 
     #[tokio::test(start_paused = true)]
@@ -159,7 +237,9 @@ mod tests {
         own.get(source.fetch()).await.unwrap();
         advance(LIFE * 2 / 3).await;
         assert_eq!(text(own.get(fails(true)).await), "0");
+        advance(PAUSE).await;
         assert!(own.get(fails(false)).await.is_err());
+        assert!(own.get(fails(false)).await.is_err(), "each is told what will not pass");
         assert_eq!(text(own.get(source.fetch()).await), "1");
     }
 

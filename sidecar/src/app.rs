@@ -17,7 +17,7 @@ use crate::agent::{Agent, Parts};
 use crate::args::{Provider, Settings, SettingsError};
 use crate::guard::Guard;
 use crate::issuer::{Issuer, SetupError};
-use crate::lanes::{self, Lane};
+use crate::lanes::{self, Lane, Told};
 use crate::listeners::Listeners;
 use crate::machine::Event;
 use crate::metrics::Metrics;
@@ -152,9 +152,10 @@ async fn serve(
     let All { routers, events, metrics, reporters } = all;
     tasks.spawn(stream::run(Arc::clone(&common.issuer), events, metrics));
     for place in places {
-        tracing::info!(port = place.port, provider = settings.provider.as_str(), issuer = %settings.issuer_url, "serving on 127.0.0.1");
+        tracing::info!(port = place.port, issuer = %settings.issuer_url, "serving on 127.0.0.1");
     }
-    let serving = listeners.into_iter().zip(routers).map(|(listener, router)| server::serve(listener, router));
+    let share = server::MAX_CONNECTIONS / places.len().max(1);
+    let serving = listeners.into_iter().zip(routers).map(|(listener, router)| server::serve(listener, router, share));
     tokio::select! {
         _ = join_all(serving) => Err(AppError::PartEnded("listener")),
         _ = tasks.join_next() => Err(AppError::PartEnded("task that keeps the credential")),
@@ -204,7 +205,7 @@ impl Common<'_> {
         metrics: Result<Metrics, prometheus::Error>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Served, AppError> {
-        let places: Vec<&Place> = place::serving(self.places, policy).collect();
+        let places: Vec<&Place> = self.places.iter().filter(|place| place.serves(policy)).collect();
         if provider == Provider::Kubernetes {
             for place in &places {
                 place.run_dir.deny_kubernetes().map_err(|error| unwritable(place, error))?;
@@ -231,7 +232,7 @@ impl Common<'_> {
         let datagrams = self.settings.observe && provider == Provider::Aws;
         let ports: Vec<u16> = places.iter().filter(|_| datagrams).map(|place| place.port).collect();
         let observing = observe::start(tasks, &ports, &reporter).await;
-        observing.map_err(|error| AppError::Listen { port: self.settings.port, error })?;
+        observing.map_err(|(port, error)| AppError::Listen { port, error })?;
         Ok(Served { provider, snapshots, events, metrics, reporter })
     }
 
@@ -265,19 +266,22 @@ impl Common<'_> {
             let metrics = Metrics::of(*provider, Some(*policy).filter(|_| self.places.len() > 1));
             all.push((*policy, self.serve(*provider, Some(policy), metrics, tasks).await?));
         }
-        let lane = |place: &Place, policy: &str, served: &Served| Lane {
-            policy: policy.to_owned(),
+        let lane = |place: &Place, (policy, served): &(&str, Served)| Lane {
+            policy: (*policy).to_owned(),
             provider: served.provider,
             router: self.router_at(place, served),
-            metrics: Arc::clone(&served.metrics),
         };
         let routers = self.places.iter().enumerate().map(|(number, place)| {
-            let (own, others): (Vec<_>, Vec<_>) = all.iter().partition(|(policy, _)| place.serves(Some(policy)));
+            let own = all.iter().filter(|(policy, _)| place.serves(Some(policy)));
             // The probe asks at the first place, for the whole pod.
-            let others = others.into_iter().filter(|_| number == 0);
-            let [own, others] = [own, others.collect()]
-                .map(|of| of.into_iter().map(|(policy, served)| lane(place, policy, served)).collect());
-            lanes::router(own, others)
+            let told = all.iter().filter(|(policy, _)| number == 0 || place.serves(Some(policy)));
+            let told = Told {
+                snapshots: told.map(|(_, served)| served.snapshots.clone()).collect(),
+                metrics: all.iter().filter(|_| number == 0).map(|(_, served)| Arc::clone(&served.metrics)).collect(),
+                clock: Arc::clone(&self.clock),
+                wait: self.settings.wait,
+            };
+            lanes::router(own.map(|policy| lane(place, policy)).collect(), told)
         });
         let routers = routers.collect();
         let metrics = all.first().map(|(_, served)| Arc::clone(&served.metrics));

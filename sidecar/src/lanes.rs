@@ -4,17 +4,18 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use exeat_runtime::clock::Clock;
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
+use tokio::sync::watch;
 use tower::Service;
 
-use crate::args::Provider;
+use crate::args::{Provider, Wait};
 use crate::metrics::{self, Metrics};
 use crate::protocol::{self, aws, azure, gcp, json, kubernetes};
-use crate::router::{METRICS_PATH, STARTED_PATH};
+use crate::router::{METRICS_PATH, STARTED_PATH, counted, start_up};
+use crate::snapshot::Snapshot;
 use crate::vault::judge;
 
 /// One policy.
@@ -26,8 +27,18 @@ pub struct Lane {
     pub provider: Provider,
     /// What serves it, guard and all.
     pub router: Router,
-    /// What it counts.
-    pub metrics: Arc<Metrics>,
+}
+
+/// What a listener tells besides, of policies of other groups too. It holds no credential.
+pub struct Told {
+    /// Those whose start-up is told.
+    pub snapshots: Vec<watch::Receiver<Snapshot>>,
+    /// What is counted. Empty: that is told at another listener.
+    pub metrics: Vec<Arc<Metrics>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What the start-up probe waits for.
+    pub wait: Wait,
 }
 
 impl Lane {
@@ -43,29 +54,18 @@ impl Lane {
 struct Lanes {
     /// The group's own: they alone give credentials.
     own: Vec<Lane>,
-    /// Those of other groups, which are asked whether they have started, and what they count.
-    others: Vec<Lane>,
+    told: Told,
 }
 
-impl Lanes {
-    fn all(&self) -> impl Iterator<Item = &Lane> {
-        self.own.iter().chain(&self.others)
-    }
-}
-
-/// Serves each request from the lane of its group that it is for. Of `others` it tells start-up and metrics, nothing else.
-pub fn router(own: Vec<Lane>, others: Vec<Lane>) -> Router {
-    Router::new().fallback(dispatch).with_state(Arc::new(Lanes { own, others }))
+/// Serves each request from the lane of its group that it is for, or with what is `told` besides.
+pub fn router(own: Vec<Lane>, told: Told) -> Router {
+    Router::new().fallback(dispatch).with_state(Arc::new(Lanes { own, told }))
 }
 
 async fn dispatch(State(all): State<Arc<Lanes>>, request: Request) -> Response {
-    match request.uri().path() {
-        STARTED_PATH => return started(&all, request).await,
-        METRICS_PATH => return counted(&all, request).await,
-        _ => {}
-    }
-    let lanes = &all.own;
+    let Lanes { own: lanes, told } = &*all;
     let (path, query) = (request.uri().path(), request.uri().query());
+    let instead = told.at(path);
     let lane = match provider_of(path) {
         Some(provider) => lanes.iter().find(|lane| lane.provider == provider),
         None if path == json::PATH => match lanes.iter().find(|lane| names(query, &lane.policy)) {
@@ -76,10 +76,10 @@ async fn dispatch(State(all): State<Arc<Lanes>>, request: Request) -> Response {
         None => None,
     };
     // What no lane serves, any of them refuses.
-    match lane.or(lanes.first()) {
-        Some(lane) => lane.answer(request).await,
-        None => protocol::error(StatusCode::NOT_FOUND, None, "PathNotFound", "nothing is served").to_response(),
-    }
+    let Some(lane) = lane.or(lanes.first()) else { return not_found("nothing is served") };
+    let answer = lane.answer(request).await;
+    // Not what the guard refuses.
+    instead.filter(|_| answer.status() == StatusCode::OK).unwrap_or(answer)
 }
 
 /// The kind of provider whose protocol has this path.
@@ -114,38 +114,34 @@ fn unnamed() -> Response {
     protocol::error(StatusCode::BAD_REQUEST, None, "PolicyNotNamed", &message).to_response()
 }
 
-/// Started once each lane is: its first credential held, or its denial known. Else the first that is not says so.
-async fn started(lanes: &Lanes, request: Request) -> Response {
-    let (head, _) = request.into_parts();
-    let mut last = Response::new(Body::empty());
-    for lane in lanes.all() {
-        last = lane.answer(Request::from_parts(head.clone(), Body::empty())).await;
-        if last.status() != StatusCode::OK {
-            break;
-        }
-    }
-    last
+fn not_found(message: &str) -> Response {
+    protocol::error(StatusCode::NOT_FOUND, None, "PathNotFound", message).to_response()
 }
 
-/// The metrics of all lanes, where the guard lets the request pass.
-async fn counted(lanes: &Lanes, request: Request) -> Response {
-    let Some(first) = lanes.own.first() else { return Response::new(Body::empty()) };
-    let mut response = first.answer(request).await;
-    if response.status() == StatusCode::OK {
-        let all: Vec<&Metrics> = lanes.all().map(|lane| &*lane.metrics).collect();
-        match metrics::encode(&all) {
-            Ok(text) => {
-                response.headers_mut().remove(CONTENT_LENGTH);
-                *response.body_mut() = text.into();
-            }
-            Err(error) => {
-                let message = format!("metrics can't be encoded: {error}");
-                return protocol::error(StatusCode::INTERNAL_SERVER_ERROR, None, "InternalError", &message)
-                    .to_response();
-            }
+impl Told {
+    /// What is told at this path. None: what the lane answers.
+    fn at(&self, path: &str) -> Option<Response> {
+        match path {
+            STARTED_PATH => self.waiting(),
+            METRICS_PATH => Some(self.counted()),
+            _ => None,
         }
     }
-    response
+
+    /// Of the first policy that has not started. None: all have.
+    fn waiting(&self) -> Option<Response> {
+        let now = self.clock.now();
+        let mut all = self.snapshots.iter().map(|snapshots| start_up(&snapshots.borrow(), self.wait, now));
+        all.find(|answer| answer.status != StatusCode::OK).map(|answer| answer.to_response())
+    }
+
+    fn counted(&self) -> Response {
+        if self.metrics.is_empty() {
+            return not_found("the metrics of all policies are at the first of the sidecar's ports");
+        }
+        let all: Vec<&Metrics> = self.metrics.iter().map(|metrics| &**metrics).collect();
+        counted(metrics::encode(&all))
+    }
 }
 
 #[cfg(test)]

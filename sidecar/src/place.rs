@@ -39,11 +39,6 @@ impl Place {
     }
 }
 
-/// Where the policy is served.
-pub fn serving<'a>(places: &'a [Place], policy: Option<&'a str>) -> impl Iterator<Item = &'a Place> {
-    places.iter().filter(move |place| place.serves(policy))
-}
-
 /// All policies of the groups, each once, in their order.
 pub fn policies(groups: &[Vec<Policy>]) -> Vec<(Provider, &str)> {
     let mut all: Vec<(Provider, &str)> = Vec::new();

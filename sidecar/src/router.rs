@@ -14,6 +14,7 @@ use exeat_wire::{APPROVAL_PENDING, Operation};
 use futures::future::{Either, Ready, ready};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode, Uri};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::{Layer, Service};
@@ -120,18 +121,27 @@ async fn kubernetes_status(State(shared): State<AppState>, request: Request) -> 
 }
 
 async fn started(State(shared): State<AppState>) -> Response {
-    let snapshot = shared.snapshots.borrow();
-    let asked = shared.wait == Wait::Decision && snapshot.code == APPROVAL_PENDING;
+    start_up(&shared.snapshots.borrow(), shared.wait, shared.clock.now()).to_response()
+}
+
+/// Whether a policy has started: its first credential held, or its denial known.
+pub fn start_up(snapshot: &Snapshot, wait: Wait, now: Timestamp) -> Answer {
+    let asked = wait == Wait::Decision && snapshot.code == APPROVAL_PENDING;
     let started = snapshot.started || asked;
     let status = if started { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let held = snapshot.holds(shared.clock.now());
+    let held = snapshot.holds(now);
     let reason = (!held).then(|| serde_json::json!({ "code": snapshot.code, "message": snapshot.message }));
     let body = serde_json::json!({ "started": started, "held": held, "refusal": reason });
-    Answer::json(status, None, body.to_string()).to_response()
+    Answer::json(status, None, body.to_string())
 }
 
 async fn metrics(State(shared): State<AppState>) -> Response {
-    match shared.metrics.encode() {
+    counted(shared.metrics.encode())
+}
+
+/// These metrics, as they are told.
+pub fn counted(encoded: Result<Vec<u8>, prometheus::Error>) -> Response {
+    match encoded {
         Ok(text) => {
             let mut response = Response::new(text.into());
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
@@ -216,7 +226,7 @@ fn not_served(protocol: &str, served: Provider) -> Answer {
         Provider::Vault => "VAULT_ADDR",
         Provider::Gcp => "GCE_METADATA_HOST",
     };
-    let message = format!("this pod's policy names another kind of provider than {protocol}; use {instead}");
+    let message = format!("no policy of this container is for {protocol}; use {instead}");
     protocol::error(StatusCode::NOT_FOUND, None, "ProtocolNotServed", &message)
 }
 

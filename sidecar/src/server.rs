@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// Connections at a time; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 256;
+/// Connections of the process at a time, whatever the number of its listeners: memory and file descriptors are the process's.
+pub const MAX_CONNECTIONS: usize = 256;
 /// Largest request head.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Most header fields.
@@ -31,9 +31,9 @@ pub async fn bind(port: u16) -> std::io::Result<TcpListener> {
     TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await
 }
 
-/// Serves `router` on `listener` until dropped.
-pub async fn serve(listener: TcpListener, router: Router) -> std::convert::Infallible {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// Serves `router` on `listener` until dropped, `most` connections at a time; more wait in the kernel's queue.
+pub async fn serve(listener: TcpListener, router: Router, most: usize) -> std::convert::Infallible {
+    let slots = Arc::new(Semaphore::new(most));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -4,11 +4,17 @@
 mod common;
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::UdpSocket;
 
 use common::issuer::Says;
 use common::{Answer, PATIENCE, World, aws, kubernetes, refusal};
+use exeat_sidecar::app::AppError;
 use exeat_sidecar::args::Provider;
+use exeat_sidecar::server::MAX_CONNECTIONS;
 use exeat_wire::{CredentialResponse, StreamMessage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const AWS: &str = "/aws/credentials";
@@ -166,4 +172,76 @@ async fn the_probe_waits_for_all_groups_and_counters_tell_policies_of_one_kind_a
     };
     let counts = [("minted", "writer"), ("refused", "writer"), ("minted", "cleaner"), ("refused", "cleaner")];
     assert_eq!(counts.map(|(outcome, policy)| count(outcome, policy)), [1, 0, 0, 1], "{counted}");
+}
+
+/// Asks on a connection that stays.
+async fn asks_on(connection: &mut TcpStream) {
+    let port = connection.peer_addr().unwrap().port();
+    let head = format!("GET /health/started HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n");
+    connection.write_all(head.as_bytes()).await.unwrap();
+}
+
+async fn is_answered(connection: &mut TcpStream) {
+    let mut answer = [0; 1024];
+    let read = timeout(PATIENCE, connection.read(&mut answer)).await.expect("an answer in time").unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 200 "), "{:?}", String::from_utf8_lossy(&answer[..read]));
+}
+
+#[tokio::test]
+async fn listeners_share_the_connections_that_one_has_alone() {
+    let world = three().await;
+    let (mut served, mut waiting) = (Vec::new(), Vec::new());
+    for port in &world.ports {
+        for _ in 0..MAX_CONNECTIONS / 3 {
+            let mut connection = TcpStream::connect(("127.0.0.1", *port)).await.unwrap();
+            asks_on(&mut connection).await;
+            is_answered(&mut connection).await;
+            served.push(connection);
+        }
+        let mut connection = TcpStream::connect(("127.0.0.1", *port)).await.unwrap();
+        asks_on(&mut connection).await;
+        waiting.push(connection);
+    }
+    // Were one more accepted, it would be answered before these, which ask after it.
+    for connection in &mut served {
+        asks_on(connection).await;
+        is_answered(connection).await;
+    }
+    for connection in &waiting {
+        let read = connection.try_read(&mut [0]);
+        assert!(read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "a listener takes more than its share");
+    }
+    drop(served);
+    for connection in &mut waiting {
+        is_answered(connection).await;
+    }
+}
+
+#[tokio::test]
+async fn start_up_of_all_and_what_is_counted_are_told_at_the_first_listener_alone() {
+    let policies = [
+        (Provider::Aws, "writer", Says::Refusal(503, refusal("PolicyNotReady", true))),
+        (Provider::Aws, "cleaner", of("cleaner", aws(2, 0))),
+    ];
+    let world = World::grouped(&policies, &["writer", "cleaner"]).await;
+    until("the container's own has started", async || world.get_at(1, "/health/started", "").await.status == 200).await;
+    assert_eq!(world.get_at(0, "/health/started", "").await.status, 503, "the pod's has not");
+    let elsewhere = world.get_at(1, "/metrics", "").await;
+    assert_eq!((elsewhere.status, elsewhere.code().as_str()), (404, "PathNotFound"));
+    let counted = world.get_at(0, "/metrics", "").await.body;
+    assert!(counted.contains("policy=\"writer\"") && counted.contains("policy=\"cleaner\""), "{counted}");
+    for (group, path) in [(0, "/metrics"), (1, "/metrics"), (1, "/health/started")] {
+        let forwarded = world.get_at(group, path, "X-Forwarded-For: 10.0.0.1\r\n").await;
+        assert_eq!(forwarded.status, 403, "behind the guard: {group} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_for_datagrams_is_named_whichever_groups_it_is() {
+    let policies =
+        [(Provider::Aws, "writer", of("writer", aws(1, 0))), (Provider::Aws, "cleaner", of("cleaner", aws(2, 0)))];
+    let world = World::begin_grouped(&policies, &["writer", "cleaner"], true).await;
+    let _taken = UdpSocket::bind(("127.0.0.1", world.ports[1])).unwrap();
+    let error = timeout(PATIENCE, world.task).await.expect("an end in time").unwrap().unwrap_err();
+    assert!(matches!(error, AppError::Listen { port, .. } if port == world.ports[1]), "{error}");
 }

@@ -122,7 +122,7 @@ async fn an_oversized_head_is_refused() {
 async fn a_head_that_never_ends_is_cut_off() {
     let listener = server::bind(0).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(server::serve(listener, Router::new()));
+    tokio::spawn(server::serve(listener, Router::new(), 1));
     let mut connection = TcpStream::connect(address).await.unwrap();
     connection.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
     let since = tokio::time::Instant::now();

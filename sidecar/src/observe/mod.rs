@@ -23,11 +23,11 @@ const MAX_OPERATIONS: usize = 128;
 /// Tells what is used, and takes datagrams at these ports of 127.0.0.1.
 ///
 /// # Errors
-/// When one of them is taken.
-pub async fn start(tasks: &mut JoinSet<()>, ports: &[u16], reporter: &Arc<Reporter>) -> io::Result<()> {
+/// The port that can't be had, and why.
+pub async fn start(tasks: &mut JoinSet<()>, ports: &[u16], reporter: &Arc<Reporter>) -> Result<(), (u16, io::Error)> {
     tasks.spawn(Arc::clone(reporter).run());
     for port in ports {
-        let socket = listen::bind(*port).await?;
+        let socket = listen::bind(*port).await.map_err(|error| (*port, error))?;
         tasks.spawn(listen::run(socket, Arc::clone(&reporter.observed), Arc::clone(&reporter.metrics)));
     }
     Ok(())

@@ -228,7 +228,7 @@ impl World {
         wait: Wait,
         observe: bool,
     ) -> Self {
-        Self::start_serving(provider, Vec::new(), issuer, roots, pod_uid, wait, observe).await
+        Self::begin(provider, Vec::new(), issuer, roots, pod_uid, wait, observe).await.ready().await
     }
 
     /// A sidecar of several policies.
@@ -239,6 +239,11 @@ impl World {
 
     /// A sidecar of several policies, of which the pod and single containers have these, separated by commas.
     pub async fn grouped(policies: &[(Provider, &str, Says)], groups: &[&str]) -> Self {
+        Self::begin_grouped(policies, groups, false).await.ready().await
+    }
+
+    /// The same before it has done anything: until the test waits for something.
+    pub async fn begin_grouped(policies: &[(Provider, &str, Says)], groups: &[&str], observe: bool) -> Self {
         let issuer = TestIssuer::start(Says::Refusal(403, refusal("PolicyNotNamed", false))).await;
         for (_, name, says) in policies {
             issuer.script.by_policy.lock().unwrap().insert((*name).to_owned(), says.clone());
@@ -249,10 +254,10 @@ impl World {
             (*provider, (*name).to_owned())
         };
         let groups = groups.iter().map(|list| list.split(',').map(policy).collect()).collect();
-        Self::start_serving(policies[0].0, groups, issuer, roots, None, Wait::Decision, false).await
+        Self::begin(policies[0].0, groups, issuer, roots, None, Wait::Decision, observe).await
     }
 
-    async fn start_serving(
+    async fn begin(
         provider: Provider,
         groups: Vec<Vec<Policy>>,
         issuer: TestIssuer,
@@ -290,10 +295,13 @@ impl World {
         }
         let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
         let task = tokio::spawn(app::run(settings, listeners, Arc::new(clock.clone()), shutdown.clone()));
-        let world = Self { issuer, clock, port: ports[0], ports, folder, shutdown, task };
-        // The listener takes connections before the secret is written; the first answer comes after it.
-        world.get("/health/started", "").await;
-        world
+        Self { issuer, clock, port: ports[0], ports, folder, shutdown, task }
+    }
+
+    /// The listener takes connections before the secret is written; the first answer comes after it.
+    async fn ready(self) -> Self {
+        self.get("/health/started", "").await;
+        self
     }
 
     pub fn run_file(&self, name: &str) -> PathBuf {

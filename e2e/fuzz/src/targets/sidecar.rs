@@ -111,7 +111,7 @@ async fn start(provider: Provider) -> Result<Server, String> {
     };
     let listener = server::bind(0).await.map_err(|error| told(&error))?;
     let port = listener.local_addr().map_err(|error| told(&error))?.port();
-    tokio::spawn(server::serve(listener, router(Arc::new(shared))));
+    tokio::spawn(server::serve(listener, router(Arc::new(shared)), server::MAX_CONNECTIONS));
     Ok(Server { provider, port, _snapshots: sender })
 }
 
