@@ -249,8 +249,8 @@ fn account(facts: &Facts) -> Gate {
 /// What the injector refuses of the pod itself, with the facts of each of its policies; what it says of policy and subjects has gates of its own.
 pub(super) fn pod(pod: &Pod, each: &[Facts]) -> Vec<Gate> {
     const GATE: &str = "pod";
-    let Some((facts, others)) = each.split_first() else { return Vec::new() };
-    let further: Vec<Found> = others
+    let Some(facts) = each.first() else { return Vec::new() };
+    let found: Vec<Found> = each
         .iter()
         .map(|facts| Found { policy: facts.policy.found().cloned(), provider: facts.provider.found().cloned() })
         .collect();
@@ -259,9 +259,7 @@ pub(super) fn pod(pod: &Pod, each: &[Facts]) -> Vec<Gate> {
     };
     let context = InjectContext {
         namespace: &facts.namespace,
-        policy: facts.policy.found(),
-        provider: facts.provider.found(),
-        further: &further,
+        found: &found,
         settings,
         issuer_ca: "",
         requester: pod.annotations().get(names::REQUESTER).map(String::as_str),
@@ -271,7 +269,7 @@ pub(super) fn pod(pod: &Pod, each: &[Facts]) -> Vec<Gate> {
             || (matches!(problem.reason, Reason::AnnotationInvalid | Reason::NotImplemented)
                 && problem.message.starts_with("annotation ")
                 // Of several policies none is narrowed.
-                && (!others.is_empty() || !problem.message.starts_with(&format!("annotation {}: ", names::ALLOW)))
+                && (each.len() > 1 || !problem.message.starts_with(&format!("annotation {}: ", names::ALLOW)))
                 && !problem.message.starts_with(&format!("annotation {}: ", names::DURATION)))
     };
     let of_container = |problem: &&Refused| {
