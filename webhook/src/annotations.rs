@@ -49,11 +49,7 @@ pub enum Wait {
 /// What the annotations say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Asked {
-    /// Name of the policy, of the first where the pod names several; absent when the annotation is missing or no name.
-    pub policy: Option<String>,
-    /// Names of the policies after the first.
-    pub further: Vec<String>,
-    /// Which containers have which of them; none where an annotation can't be read.
+    /// Which containers have which policies; none where an annotation can't be read.
     pub groups: Vec<Group>,
     /// The sidecar's loopback port, for the first group. Those after it have the ports after it.
     pub port: u16,
@@ -77,6 +73,11 @@ impl Asked {
         (!self.skip.contains(container)).then_some(number)
     }
 
+    /// The policies of all groups, each once.
+    pub fn policies(&self) -> Vec<String> {
+        pod_policies::union(&self.groups)
+    }
+
     /// The port at which the sidecar serves a group.
     pub fn port_of(&self, number: usize) -> u16 {
         u16::try_from(number).ok().and_then(|number| self.port.checked_add(number)).unwrap_or(self.port)
@@ -96,8 +97,6 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
     }
     let value = |key: &str| annotations.get(key).map(|value| value.trim());
     let groups = read_groups(annotations).map_err(|wrong| problems.extend(wrong)).unwrap_or_default();
-    let mut named = pod_policies::union(&groups).into_iter();
-    let (policy, further) = (named.next(), named.collect());
     let port = value(names::PORT).map_or(Ok(names::DEFAULT_PORT), read_port).unwrap_or_else(|problem| {
         problems.push(problem);
         names::DEFAULT_PORT
@@ -130,8 +129,6 @@ pub fn read(annotations: &BTreeMap<String, String>) -> (Asked, Vec<Refused>) {
         names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
     let asked = Asked {
-        policy,
-        further,
         groups,
         port: if metadata_host { METADATA_PORT } else { port },
         aws_token,

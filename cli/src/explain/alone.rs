@@ -2,32 +2,33 @@
 
 use exeat_crds::names;
 use exeat_crds::pod_policies::{self, Group};
-use exeat_crds::rules::Kind;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-/// An annotation for one kind of provider is judged with the policies of that kind, where the pod has one.
-pub(super) fn leave_to_others(pod: &mut Pod, kind: Option<Kind>, all: &[Option<Kind>]) {
-    for (annotation, of) in [(names::AWS_TOKEN, Kind::Aws), (names::GCP_METADATA_HOST, Kind::Gcp)] {
-        if kind != Some(of) && all.contains(&Some(of)) {
-            pod.annotations_mut().remove(annotation);
-        }
-    }
+/// Whether the pod has more than one policy, or containers with their own.
+pub(super) fn has_several(pod: &Pod) -> bool {
+    let (named, groups) = (pod_policies::of(pod.annotations()), pod_policies::groups(pod.annotations()));
+    let pods = groups.first().is_some_and(|group| !group.policies.is_empty());
+    pods && (named.len() > 1 || groups.len() > 1)
 }
 
 /// The pod as it would be with each of its policies alone: the containers that have it not are skipped.
 pub(super) fn each_policy(pod: &Pod) -> Vec<Pod> {
-    let (named, groups) = (pod_policies::of(pod.annotations()), pod_policies::groups(pod.annotations()));
-    let pods = groups.first().is_some_and(|group| !group.policies.is_empty());
-    if !pods || (named.len() < 2 && groups.len() < 2) {
+    if !has_several(pod) {
         return vec![pod.clone()];
     }
+    let (named, groups) = (pod_policies::of(pod.annotations()), pod_policies::groups(pod.annotations()));
+    let several = named.len() > 1;
     let alone = |name: String| {
         let mut pod = pod.clone();
         let without = without(&pod, &groups, &name);
         let annotations = pod.annotations_mut();
         annotations.retain(|key, _| !key.starts_with(names::CONTAINER_POLICY_PREFIX));
         annotations.insert(names::POLICY.to_owned(), name);
+        if several {
+            // It can't be told which of them it narrows: that is said of the pod.
+            annotations.remove(names::ALLOW);
+        }
         if !without.is_empty() {
             let skipped = annotations.remove(names::SKIP_CONTAINERS).unwrap_or_default();
             annotations.insert(names::SKIP_CONTAINERS.to_owned(), format!("{skipped},{}", without.join(",")));
@@ -52,6 +53,10 @@ fn without(pod: &Pod, groups: &[Group], policy: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::explain::facts::Facts;
+    use crate::explain::fixtures::{self, now, of, well};
+    use crate::explain::gate::{Gate, Verdict};
+    use crate::explain::{config, judge};
     use serde_json::{Value, json};
 
     #[test]
@@ -64,22 +69,6 @@ mod tests {
         assert_eq!(explained(json!({"exeat.dev/policy": "a"})), [Some("a".to_owned())]);
         assert_eq!(explained(json!({})), [None], "that it names none is explained, too");
         assert_eq!(explained(json!({"policy.exeat.dev/app": "a"})), [None], "nor does the webhook take it");
-    }
-
-    #[test]
-    fn what_is_for_one_kind_of_provider_is_judged_with_a_policy_of_that_kind() {
-        let (aws, vault) = (Some(Kind::Aws), Some(Kind::Vault));
-        let stays = |kind, all: &[_]| {
-            let mut pod = Pod::default();
-            pod.annotations_mut().insert(names::AWS_TOKEN.to_owned(), "Env".to_owned());
-            leave_to_others(&mut pod, kind, all);
-            pod.annotations().contains_key(names::AWS_TOKEN)
-        };
-        assert!(stays(aws, &[aws, vault]) && !stays(vault, &[aws, vault]));
-        assert!(
-            stays(vault, &[vault, vault]) && stays(vault, &[vault, None]),
-            "nobody else would say that it is wrong"
-        );
     }
 
     #[test]
@@ -104,5 +93,63 @@ mod tests {
             .collect();
         let expected = [("a", "mesh,second"), ("b", "mesh"), ("c", "mesh,mesh,first")];
         assert_eq!(explained, expected.map(|(policy, skipped)| (policy.to_owned(), skipped.to_owned())));
+    }
+
+    /// What is said of a pod with containers `agent` and `helper`, and what by each of its policies, all of one AWS provider.
+    fn judged(annotations: Value) -> (Vec<Gate>, Vec<Gate>) {
+        let mut pod = fixtures::pod();
+        let spec = pod.spec.as_mut().unwrap();
+        spec.containers.push(of(json!({"name": "helper", "image": "helper:1"})));
+        pod.metadata.annotations = of(annotations);
+        assert!(has_several(&pod));
+        let each = each_policy(&pod).into_iter().map(|pod| Facts { pod, alone: true, live: false, ..well() });
+        let each: Vec<Facts> = each.collect();
+        let alone = each.iter().flat_map(|facts| judge::judge(facts, now()).unwrap()).collect();
+        (config::pod(&pod, &each), alone)
+    }
+
+    /// What is closed of the pod itself; by its policies nothing is.
+    fn refused(annotations: Value) -> Vec<String> {
+        let (whole, alone) = judged(annotations);
+        let closed = |gates: &[Gate]| -> Vec<String> {
+            let closed = gates.iter().filter(|gate| gate.verdict == Verdict::Fail);
+            closed.map(|gate| format!("{}; {}", gate.message, gate.fix.as_deref().unwrap_or_default())).collect()
+        };
+        assert_eq!(closed(&alone), [""; 0]);
+        assert!(alone.iter().all(|gate| gate.gate != "pod") && whole.iter().all(|gate| gate.gate == "pod"));
+        closed(&whole)
+    }
+
+    #[test]
+    fn what_is_refused_of_a_pod_with_several_policies_is_told_once_and_by_the_words_of_the_webhook() {
+        let helper = |own: &str| json!({"exeat.dev/policy": "report-writer", "policy.exeat.dev/helper": own});
+        assert_eq!(refused(helper("cleaner")), [""; 0]);
+        for slip in ["cleaner", "report-writer"] {
+            let told = refused(json!({"exeat.dev/policy": "report-writer", "policy.exeat.dev/helpr": slip}));
+            let [told] = &told[..] else { panic!("{told:?}") };
+            for part in ["annotation policy.exeat.dev/helpr", "no container \"helpr\"", "policy.exeat.dev/helper?"] {
+                assert!(told.contains(part), "{part} is not in {told}");
+            }
+        }
+        let mut narrowed = helper("cleaner");
+        narrowed["exeat.dev/allow"] = json!("s3:PutObject on arn:aws:s3:::elsewhere/*");
+        let told = refused(narrowed);
+        assert!(told.len() == 1 && told[0].contains("exeat.dev/allow: the pod names several policies"), "{told:?}");
+        let told = refused(json!({"exeat.dev/policy": "report-writer,cleaner"}));
+        assert!(told.len() == 1 && told[0].contains("are both of a provider of kind aws"), "{told:?}");
+        let mut all = helper("cleaner");
+        all["policy.exeat.dev/agent"] = json!("cleaner");
+        let told = refused(all);
+        assert!(told.len() == 1 && told[0].contains("no container is left that would use its policies"), "{told:?}");
+    }
+
+    #[test]
+    fn a_narrowing_of_the_only_policy_is_judged_with_it() {
+        let (whole, alone) = judged(json!({
+            "exeat.dev/policy": "report-writer", "policy.exeat.dev/helper": "report-writer",
+            "exeat.dev/allow": "s3:PutObject on arn:aws:s3:::elsewhere/*",
+        }));
+        assert!(whole.iter().all(|gate| gate.verdict == Verdict::Ok), "{whole:?}");
+        assert!(alone.iter().any(|gate| gate.gate == "narrowing" && gate.verdict == Verdict::Fail), "{alone:?}");
     }
 }

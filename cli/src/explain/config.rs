@@ -7,7 +7,8 @@ use exeat_crds::reason::{Reason, Refused};
 use exeat_crds::rules::Kind;
 use exeat_crds::v1alpha1::{CredentialProviderStatus, Probe};
 use exeat_crds::{condition, names};
-use exeat_webhook::{InjectContext, inject};
+use exeat_webhook::{Found, InjectContext, inject};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
@@ -49,7 +50,9 @@ pub(super) fn gates(facts: &Facts) -> Vec<Gate> {
         gates.extend(narrowing(facts));
     }
     gates.push(account(facts));
-    gates.extend(pod(facts));
+    if !facts.alone {
+        gates.extend(pod(&facts.pod, std::slice::from_ref(facts)));
+    }
     gates.push(injected(facts));
     gates
 }
@@ -243,33 +246,37 @@ fn account(facts: &Facts) -> Gate {
     }
 }
 
-/// What the injector refuses of the pod itself; what it says of policy and subjects has gates of its own.
-fn pod(facts: &Facts) -> Vec<Gate> {
+/// What the injector refuses of the pod itself, with the facts of each of its policies; what it says of policy and subjects has gates of its own.
+pub(super) fn pod(pod: &Pod, each: &[Facts]) -> Vec<Gate> {
     const GATE: &str = "pod";
+    let Some(facts) = each.first() else { return Vec::new() };
+    let found: Vec<Found> = each
+        .iter()
+        .map(|facts| Found { policy: facts.policy.found().cloned(), provider: facts.provider.found().cloned() })
+        .collect();
     let Some(settings) = &facts.settings else {
         return vec![Gate::unknown(GATE, "the webhook's settings are not known")];
     };
     let context = InjectContext {
         namespace: &facts.namespace,
-        policy: facts.policy.found(),
-        provider: facts.provider.found(),
-        further: &[],
+        found: &found,
         settings,
         issuer_ca: "",
-        requester: facts.pod.annotations().get(names::REQUESTER).map(String::as_str),
+        requester: pod.annotations().get(names::REQUESTER).map(String::as_str),
     };
     let of_pod = |problem: &&Refused| {
         matches!(problem.reason, Reason::PodUnsuitable | Reason::CredentialsShadowed)
             || (matches!(problem.reason, Reason::AnnotationInvalid | Reason::NotImplemented)
                 && problem.message.starts_with("annotation ")
-                && !problem.message.starts_with(&format!("annotation {}", names::ALLOW))
-                && !problem.message.starts_with(&format!("annotation {}", names::DURATION)))
+                // Of several policies none is narrowed.
+                && (each.len() > 1 || !problem.message.starts_with(&format!("annotation {}: ", names::ALLOW)))
+                && !problem.message.starts_with(&format!("annotation {}: ", names::DURATION)))
     };
     let of_container = |problem: &&Refused| {
         let Some(container) = &facts.container else { return true };
         !problem.message.contains("ontainers[name=") || problem.message.contains(&format!("[name={container}]"))
     };
-    let problems = inject(&facts.pod, &context).err().unwrap_or_default();
+    let problems = inject(pod, &context).err().unwrap_or_default();
     let gates: Vec<Gate> =
         problems.iter().filter(of_pod).filter(of_container).map(|problem| Gate::refused(GATE, problem)).collect();
     if gates.is_empty() {

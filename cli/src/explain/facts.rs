@@ -43,6 +43,8 @@ pub struct Facts {
     pub namespace: String,
     /// The pod, or what the workload's template would make.
     pub pod: Pod,
+    /// Whether it is the pod with one policy out of several: what is refused of the pod is then told once, by all of them.
+    pub alone: bool,
     /// Whether the pod exists.
     pub live: bool,
     /// The policy that it names.

@@ -4,7 +4,7 @@ use super::facts::{Counts, Facts, Look, Node};
 use crate::policy::call::tests::{policy, provider};
 use crate::sessions::filter::tests::session;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
-use exeat_webhook::{Settings, SidecarSettings};
+use exeat_webhook::{Found, Settings, SidecarSettings};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -69,9 +69,7 @@ fn facts_of(policy: AgentCredentialPolicy, provider: CredentialProvider) -> Fact
     };
     let context = exeat_webhook::InjectContext {
         namespace: "agents",
-        policy: Some(&policy),
-        provider: Some(&provider),
-        further: &[],
+        found: &[Found { policy: Some(policy.clone()), provider: Some(provider.clone()) }],
         settings: facts.settings.as_ref().unwrap(),
         issuer_ca: "ca",
         requester: None,

@@ -1,6 +1,6 @@
 //! Reads what a judgement needs. What may not be read is told as such and stops nothing.
 
-use super::alone::{each_policy, leave_to_others};
+use super::alone::{each_policy, has_several};
 use super::facts::{Facts, Look, Node, Told};
 use super::sidecar;
 use super::target::Kind;
@@ -9,8 +9,7 @@ use crate::doctor::access::rbac::{Ask, Rbac, Subject};
 use crate::doctor::admission;
 use crate::error::{Error, api_message};
 use exeat_crds::{
-    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, authority, names,
-    pod_policies,
+    AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession, names, pod_policies,
 };
 use exeat_webhook::{Settings, SidecarSettings};
 use jiff::Timestamp;
@@ -35,21 +34,21 @@ struct Maker {
     selector: Option<LabelSelector>,
 }
 
-/// Reads all that is judged: once for each policy that the pod names, as if it named that one alone. A pod that names none has one, too.
+/// The pod as it is, and what is judged of it: once for each policy that it names, as if it named that one alone. A pod that names none has one, too.
+pub type Gathered = (Pod, Vec<Facts>);
+
+/// Reads all that is judged.
 ///
 /// # Errors
 /// When there is no such pod or workload, or it can't be read.
-pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option<&str>) -> Result<Vec<Facts>, Error> {
-    let found = find_pod(&cluster.client, &cluster.namespace, kind, name).await?;
+pub async fn gather(cluster: &Cluster, kind: Kind, name: &str, container: Option<&str>) -> Result<Gathered, Error> {
+    let (whole, live) = find_pod(&cluster.client, &cluster.namespace, kind, name).await?;
     let mut all = Vec::new();
-    for pod in each_policy(&found.0) {
-        all.push(gather_one(cluster, kind, name, container, (pod, found.1)).await?);
+    for pod in each_policy(&whole) {
+        let facts = gather_one(cluster, kind, name, container, (pod, live)).await?;
+        all.push(Facts { alone: has_several(&whole), ..facts });
     }
-    let kinds: Vec<_> = all.iter().map(|f| f.provider.found().and_then(|p| authority::kind_of(p).ok())).collect();
-    for (facts, kind) in all.iter_mut().zip(&kinds) {
-        leave_to_others(&mut facts.pod, *kind, &kinds);
-    }
-    Ok(all)
+    Ok((whole, all))
 }
 
 async fn gather_one(
@@ -85,6 +84,7 @@ async fn gather_one(
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         live,
+        alone: false,
         account,
         settings: Some(settings(client, &cluster.system, namespace, &pod).await),
         approvers: approvers(client, namespace, policy.found(), provider.found(), &pod).await,

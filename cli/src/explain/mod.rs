@@ -53,9 +53,13 @@ pub struct ExplainArgs {
 /// What is explained does not exist, or the API server's.
 pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
     let (kind, name) = target::parse(&args.kind, args.name.as_deref())?;
-    let mut all = gather::gather(cluster, kind, &name, args.container.as_deref()).await?;
-    let several = all.len() > 1;
+    let (whole, mut all) = gather::gather(cluster, kind, &name, args.container.as_deref()).await?;
+    let several = all.iter().any(|facts| facts.alone);
     let (mut gates, mut text, mut unread) = (Vec::new(), String::new(), None);
+    if let Some(first) = all.first().filter(|_| several) {
+        gates = config::pod(&whole, &all);
+        text = format!("{}\n\n{}\n", heading(kind, first), gate::render(&gates, out.paint));
+    }
     for facts in &mut all {
         facts.call = args.action.clone().zip(args.resource.clone());
         let policy = Some(facts.pod.annotations().get(names::POLICY).cloned().unwrap_or_default()).filter(|_| several);
@@ -77,8 +81,7 @@ pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Re
     if out.is_data() {
         out.data(&gates)?;
     } else {
-        let first = all.first().filter(|_| several).map(|facts| format!("{}\n\n", heading(kind, facts)));
-        out.text(&format!("{}{text}", first.unwrap_or_default()))?;
+        out.text(&text)?;
     }
     let closed = gates.iter().any(|gate| gate.verdict == Verdict::Fail);
     Ok(if closed { Exit::Denied } else { Exit::Done })

@@ -53,25 +53,14 @@ impl Installation {
     pub(crate) fn inject(&self, pod: &Pod) -> Result<Pod, Vec<Refused>> {
         let named = pod_policies::of(&pod.metadata.annotations.clone().unwrap_or_default());
         let provider = |policy: &AgentCredentialPolicy| self.provider(&policy.spec.provider_ref.name);
-        let policy = named.first().and_then(|name| self.policy(name));
-        let further: Vec<Found> = named
+        let found: Vec<Found> = named
             .iter()
-            .skip(1)
             .map(|name| self.policy(name))
             .map(|policy| Found { policy: policy.cloned(), provider: policy.and_then(provider).cloned() })
             .collect();
-        let (provider, further) = (policy.and_then(provider), further.as_slice());
         let settings = settings().map_err(|error| vec![Refused::new(Reason::InternalError, error)])?;
         let (settings, requester) = (&settings, None);
-        let context = InjectContext {
-            namespace: NAMESPACE,
-            policy,
-            provider,
-            further,
-            settings,
-            issuer_ca: ISSUER_CA,
-            requester,
-        };
+        let context = InjectContext { namespace: NAMESPACE, found: &found, settings, issuer_ca: ISSUER_CA, requester };
         inject(pod, &context).map(|injected| injected.pod)
     }
 

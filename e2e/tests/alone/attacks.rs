@@ -107,6 +107,21 @@ fn remove_sidecar(pod: &mut Value) {
     pod["spec"]["initContainers"].as_array_mut().expect("init containers").retain(|c| c["name"] != names::SIDECAR);
 }
 
+/// Two containers with policies of their own, `agent` and `second`, and the memory volume that each mounts.
+fn two_with_their_own(pod: &mut Value, mounted: [&str; 2]) {
+    for number in 1..=3 {
+        push(&mut pod["spec"]["volumes"], json!({"name": names::run_volume(number), "emptyDir": {"medium": "Memory"}}));
+    }
+    let second = app(pod).clone();
+    push(&mut pod["spec"]["containers"], second);
+    for (place, (name, volume)) in ["agent", "second"].into_iter().zip(mounted).enumerate() {
+        pod["metadata"]["annotations"][format!("policy.exeat.dev/{name}")] = json!("pods");
+        let container = &mut pod["spec"]["containers"][place];
+        container["name"] = json!(name);
+        container["volumeMounts"] = json!([{"name": volume, "mountPath": names::RUN_PATH, "readOnly": true}]);
+    }
+}
+
 /// Half-injected and forged: the genuine pod with one thing changed.
 const SIDECAR: &[Attack] = &[
     ("no sidecar", remove_sidecar),
@@ -200,15 +215,9 @@ const POD: &[Attack] = &[
     ("the pod's memory volume in a container with policies of its own", |p| {
         p["metadata"]["annotations"]["policy.exeat.dev/agent"] = json!("pods");
     }),
-    ("one memory volume for two containers", |p| {
-        p["metadata"]["annotations"]["policy.exeat.dev/agent"] = json!("pods");
-        p["metadata"]["annotations"]["policy.exeat.dev/second"] = json!("pods");
-        push(&mut p["spec"]["volumes"], json!({"name": "exeat-run-1", "emptyDir": {"medium": "Memory"}}));
-        app(p)["volumeMounts"] = json!([{"name": "exeat-run-1", "mountPath": names::RUN_PATH, "readOnly": true}]);
-        let mut second = app(p).clone();
-        second["name"] = json!("second");
-        push(&mut p["spec"]["containers"], second);
-    }),
+    ("one memory volume for two containers", |p| two_with_their_own(p, ["exeat-run-1", "exeat-run-1"])),
+    ("two containers' memory volumes swapped", |p| two_with_their_own(p, ["exeat-run-2", "exeat-run-1"])),
+    ("a memory volume of no container", |p| two_with_their_own(p, ["exeat-run-1", "exeat-run-3"])),
     ("a second memory volume on disk", |p| {
         p["metadata"]["annotations"]["policy.exeat.dev/agent"] = json!("pods");
         push(&mut p["spec"]["volumes"], json!({"name": "exeat-run-1", "emptyDir": {}}));
@@ -276,6 +285,9 @@ async fn without_the_webhook_no_forged_pod_gets_in() -> Result {
             // The copy itself is good: what is refused is refused for the one change.
             let pods: Api<Pod> = Api::namespaced(admin.clone(), &ns.name);
             pods.create(&dry(), &serde_json::from_value(copy.clone())?).await?;
+            let mut two = copy.clone();
+            two_with_their_own(&mut two, ["exeat-run-1", "exeat-run-2"]);
+            pods.create(&dry(), &serde_json::from_value(two)?).await?;
             let refused =
                 each_is_refused(&admin, &ns, &copy, SIDECAR).await? + each_is_refused(&admin, &ns, &copy, POD).await?;
             println!("{refused} forged pods were refused without the webhook");

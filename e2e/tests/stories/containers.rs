@@ -131,6 +131,8 @@ async fn two_containers_of_a_pod_each_with_an_aws_policy_that_the_other_can_not_
             .map(|gate| gate["policy"].as_str().unwrap_or_default())
             .collect();
         assert_eq!(failing, BTreeSet::from(["listers"]), "{gates:#?}");
+        let whole: Vec<&Value> = gates.iter().filter(|gate| gate["gate"] == "pod").collect();
+        assert!(whole.len() == 1 && whole[0]["policy"].is_null() && whole[0]["verdict"] == "Ok", "{whole:#?}");
         Ok(())
     })
     .await

@@ -15,11 +15,11 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use exeat_runtime::clock::Clock;
 use tokio::sync::watch;
 
 use self::review::{Answer, Request};
+use crate::annotations::Asked;
 use crate::inject::Found;
 use crate::metrics::Metrics;
 use crate::objects::{LookupError, Objects};
@@ -72,29 +72,19 @@ impl App {
         settings
     }
 
-    /// What there is of the policies that a pod names after the first.
-    async fn further(&self, namespace: &str, names: &[String]) -> Result<Vec<Found>, LookupError> {
-        let mut all = Vec::with_capacity(names.len());
-        for name in names {
-            let Authority { policy, provider } = self.authority(namespace, Some(name)).await?;
+    /// What there is of each policy that a pod names.
+    async fn found(&self, namespace: &str, asked: &Asked) -> Result<Vec<Found>, LookupError> {
+        let mut all = Vec::new();
+        for name in asked.policies() {
+            let policy = self.objects.policy(namespace, &name).await?;
+            let provider = match &policy {
+                Some(policy) => self.objects.provider(&policy.spec.provider_ref.name).await?,
+                None => None,
+            };
             all.push(Found { policy, provider });
         }
         Ok(all)
     }
-
-    /// The policy that a pod names, and the provider that the policy names.
-    async fn authority(&self, namespace: &str, policy: Option<&str>) -> Result<Authority, LookupError> {
-        let Some(name) = policy else { return Ok(Authority::default()) };
-        let Some(policy) = self.objects.policy(namespace, name).await? else { return Ok(Authority::default()) };
-        let provider = self.objects.provider(&policy.spec.provider_ref.name).await?;
-        Ok(Authority { policy: Some(policy), provider })
-    }
-}
-
-#[derive(Default)]
-struct Authority {
-    policy: Option<AgentCredentialPolicy>,
-    provider: Option<CredentialProvider>,
 }
 
 /// The webhook's endpoints.

@@ -24,16 +24,12 @@ async fn judge(app: &App, request: &Request) -> Result<Answer, Answer> {
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let (asked, _) = annotations::read(&annotations);
-    let authority = app.authority(namespace, asked.policy.as_deref()).await;
-    let authority = authority.map_err(|error| Answer::Unavailable(error.to_string()))?;
-    let further = app.further(namespace, &asked.further).await;
-    let further = further.map_err(|error| Answer::Unavailable(error.to_string()))?;
+    let found = app.found(namespace, &asked).await;
+    let found = found.map_err(|error| Answer::Unavailable(error.to_string()))?;
     let issuer_ca = app.issuer_ca.borrow().clone();
     let context = InjectContext {
         namespace,
-        policy: authority.policy.as_ref(),
-        provider: authority.provider.as_ref(),
-        further: &further,
+        found: &found,
         settings: &app.settings(namespace),
         issuer_ca: issuer_ca.as_deref().unwrap_or_default(),
         requester: request.user_info.username.as_deref().filter(|name| approval::is_person(name)),

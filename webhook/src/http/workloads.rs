@@ -26,17 +26,9 @@ async fn warnings(app: &App, request: &Request) -> Option<Vec<String>> {
     }
     let namespace = request.namespace.as_deref().unwrap_or_default();
     let (asked, _) = annotations::read(&annotations);
-    let authority = app.authority(namespace, asked.policy.as_deref()).await.ok()?;
-    let further = app.further(namespace, &asked.further).await.ok()?;
-    let context = InjectContext {
-        namespace,
-        policy: authority.policy.as_ref(),
-        provider: authority.provider.as_ref(),
-        further: &further,
-        settings: &app.settings(namespace),
-        issuer_ca: "",
-        requester: None,
-    };
+    let found = app.found(namespace, &asked).await.ok()?;
+    let context =
+        InjectContext { namespace, found: &found, settings: &app.settings(namespace), issuer_ca: "", requester: None };
     let refused = |problem| message::header(&format!("pods of this template will be refused: {problem}"));
     Some(match inject(&pod, &context) {
         Ok(injected) => {

@@ -127,6 +127,12 @@ pub(super) fn connect(container: &mut Container, plan: &Plan<'_>) {
     }
     monitor::place(&mut env, route.filter(|route| route.observe.contains(&Kind::Aws)).map(|route| route.port));
     let mut mounts = container.volume_mounts.take().unwrap_or_default();
+    if let (Some(pods), Some(own)) = (plan.routes.first(), route)
+        && own.number != pods.number
+        && mounts.iter().any(|mount| is_injected_mount(mount) && mount.name == names::RUN_VOLUME)
+    {
+        env.retain(|old| !is_place_of(old, pods));
+    }
     let volume = route.map(|route| names::run_volume(route.number));
     mounts.retain(|mount| !is_injected_mount(mount) || Some(&mount.name) == volume.as_ref());
     if let Some(route) = route {
@@ -165,6 +171,16 @@ pub(super) fn set(env: &mut Vec<EnvVar>, variable: EnvVar) {
     if !found {
         env.push(variable);
     }
+}
+
+/// Whether it is the region or the project of this way: what a container was given by it before it had policies of its own.
+fn is_place_of(env: &EnvVar, route: &Route) -> bool {
+    let given = match env.name.as_str() {
+        PROJECT => &route.project,
+        name if REGIONS.contains(&name) => &route.region,
+        _ => return false,
+    };
+    given.is_some() && env.value == *given
 }
 
 /// The author's own region stands, under both names; else it is the provider's.

@@ -31,12 +31,8 @@ pub(crate) use self::volumes::TOKEN_PATH;
 pub struct InjectContext<'a> {
     /// The pod's namespace.
     pub namespace: &'a str,
-    /// The policy that the pod names, if there is one.
-    pub policy: Option<&'a AgentCredentialPolicy>,
-    /// The provider that the policy names, if there is one.
-    pub provider: Option<&'a CredentialProvider>,
-    /// The same for the policies that the pod names after the first, in its order.
-    pub further: &'a [Found],
+    /// What there is of each policy that the pod names, in the order of [`Asked::policies`].
+    pub found: &'a [Found],
     /// The installation's settings.
     pub settings: &'a Settings,
     /// The roots that the sidecar trusts, as PEM.
@@ -65,19 +61,13 @@ pub(crate) struct Named<'a> {
 }
 
 /// The policies that a pod names, with what there is of them.
-fn named<'a>(asked: &'a Asked, context: &InjectContext<'a>) -> Vec<Named<'a>> {
+fn named<'a>(policies: &'a [String], groups: &[Group], context: &InjectContext<'a>) -> Vec<Named<'a>> {
     let annotation = |name: &str| {
-        let group = asked.groups.iter().find(|group| group.policies.iter().any(|policy| policy == name));
+        let group = groups.iter().find(|group| group.policies.iter().any(|policy| policy == name));
         group.map_or_else(|| names::POLICY.to_owned(), Group::annotation)
     };
-    let first = asked.policy.as_deref().map(|name| Named {
-        name,
-        annotation: annotation(name),
-        policy: context.policy,
-        provider: context.provider,
-    });
-    let further = asked.further.iter().enumerate().map(|(i, name)| {
-        let found = context.further.get(i);
+    let named = policies.iter().enumerate().map(|(i, name)| {
+        let found = context.found.get(i);
         Named {
             name,
             annotation: annotation(name),
@@ -85,7 +75,7 @@ fn named<'a>(asked: &'a Asked, context: &InjectContext<'a>) -> Vec<Named<'a>> {
             provider: found.and_then(|found| found.provider.as_ref()),
         }
     });
-    first.into_iter().chain(further).collect()
+    named.collect()
 }
 
 /// A pod with its sidecar.
@@ -146,7 +136,8 @@ fn plan<'a>(pod: &Pod, context: &InjectContext<'a>) -> Result<Plan<'a>, Vec<Refu
     let (asked, mut problems) = annotations::read(&annotations);
     let spec = pod.spec.clone().unwrap_or_default();
     problems.extend(refuse::shape(&spec, &asked, context.settings));
-    let named = named(&asked, context);
+    let policies = asked.policies();
+    let named = named(&policies, &asked.groups, context);
     let mut needed = Vec::new();
     for policy in &named {
         match refuse::authority(pod, &spec, policy, context) {

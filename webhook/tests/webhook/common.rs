@@ -101,18 +101,10 @@ pub(crate) fn injected(
     requester: Option<&str>,
 ) -> Result<Pod, Vec<Refused>> {
     let provider = policy.and_then(|policy| provider(&policy.spec.provider_ref.name));
-    let provider = provider.as_ref();
+    let first = Found { policy: policy.cloned(), provider };
     let named = pod_policies::of(&pod.metadata.annotations.clone().unwrap_or_default());
-    let further: Vec<Found> = named.iter().skip(1).map(|name| found(name)).collect();
-    let context = InjectContext {
-        namespace: NAMESPACE,
-        policy,
-        provider,
-        further: &further,
-        settings,
-        issuer_ca: ISSUER_CA,
-        requester,
-    };
+    let found: Vec<Found> = std::iter::once(first).chain(named.iter().skip(1).map(|name| found(name))).collect();
+    let context = InjectContext { namespace: NAMESPACE, found: &found, settings, issuer_ca: ISSUER_CA, requester };
     inject(pod, &context).map(|injected| injected.pod)
 }
 

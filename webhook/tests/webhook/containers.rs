@@ -84,11 +84,18 @@ fn what_is_named_later_is_taken_in_and_what_goes_leaves_nothing() {
         assert_eq!(container(again, "exeat-sidecar"), container(fresh, "exeat-sidecar"));
         for name in ["app", "helper", "mesh"] {
             assert_eq!(mounts(again, name), mounts(fresh, name), "{name}");
-            let led = |pod| ["KUBECONFIG", URI].map(|variable| env(pod, name).get(variable).cloned());
+            let led = |pod| {
+                ["KUBECONFIG", URI, "AWS_REGION", "AWS_DEFAULT_REGION"]
+                    .map(|variable| env(pod, name).get(variable).cloned())
+            };
             assert_eq!(led(again), led(fresh), "{name}");
         }
     }
     assert_eq!(volumes(&back), ["exeat-id", "exeat-run"]);
+    let mut authors = serde_json::to_value(none).unwrap();
+    authors["spec"]["containers"][1]["env"] = json!([{"name": "AWS_REGION", "value": "ap-south-1"}]);
+    let authors = inject_pod(&serde_json::from_value(authors).unwrap()).unwrap();
+    assert_eq!(env(&with(&authors, &one), "helper")["AWS_REGION"], "ap-south-1", "the author's own stays");
 }
 
 #[test]

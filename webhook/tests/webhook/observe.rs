@@ -4,7 +4,7 @@ use exeat_webhook::message;
 use k8s_openapi::api::core::v1::{EnvVar, Pod};
 
 use crate::common::{ISSUER_CA, NAMESPACE, inject_pod, named_policy, pod_with, provider, settings};
-use exeat_webhook::{InjectContext, Injected, inject};
+use exeat_webhook::{Found, InjectContext, Injected, inject};
 
 fn pod(policy: &str, env: &str) -> Pod {
     pod_with(&format!(
@@ -17,9 +17,7 @@ fn injected(pod: &Pod) -> Injected {
     let provider = provider(&policy.spec.provider_ref.name);
     let context = InjectContext {
         namespace: NAMESPACE,
-        policy: Some(&policy),
-        provider: provider.as_ref(),
-        further: &[],
+        found: &[Found { policy: Some(policy), provider }],
         settings: &settings,
         issuer_ca: ISSUER_CA,
         requester: None,
