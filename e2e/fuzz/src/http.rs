@@ -11,9 +11,9 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// The path without its query.
+    /// The path without its query, and without a fragment, which servers leave out.
     pub(crate) fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        self.target.split(['?', '#']).next().unwrap_or_default()
     }
 
     /// The value of a field that is there exactly once.

@@ -83,11 +83,18 @@ fn containers_are_kept_apart(pod: &Pod) -> Result<(), String> {
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
     let spec = pod.spec.as_ref().ok_or("no spec")?;
     let inits = spec.init_containers.iter().flatten().filter(|container| container.name != names::SIDECAR);
+    let containers: Vec<&Container> = inits.chain(&spec.containers).collect();
+    // The API server refuses two of one name.
+    if containers.iter().map(|container| &container.name).collect::<BTreeSet<_>>().len() < containers.len() {
+        return Ok(());
+    }
     let (mut volumes, mut ports) = (Vec::new(), Vec::new());
-    for container in inits.chain(&spec.containers) {
+    for container in containers {
         let own = annotations.contains_key(&format!("policy.exeat.dev/{}", container.name));
         let mounts = container.volume_mounts.iter().flatten();
-        let of_group: Vec<String> = mounts.map(|mount| mount.name.clone()).filter(|name| is_memory(name)).collect();
+        // Twice at one path, the API server refuses it.
+        let of_group: BTreeSet<String> =
+            mounts.map(|mount| mount.name.clone()).filter(|name| is_memory(name)).collect();
         let name = &container.name;
         must(of_group.len() < 2, || format!("{name:?} mounts the memory of several groups"))?;
         volumes.extend(of_group.into_iter().map(|volume| (volume, own, name.clone())));
