@@ -34,19 +34,13 @@ mod tests {
 
     #[test]
     fn a_form_is_written_so_that_nothing_of_it_ends_a_value() {
-        let form = encoded(&[("scope", "https://storage.azure.com/.default"), ("client_secret", "a&b=c d+~é")]);
-        assert_eq!(
-            std::str::from_utf8(&form).unwrap(),
-            "scope=https%3A%2F%2Fstorage.azure.com%2F.default&client_secret=a%26b%3Dc%20d%2B~%C3%A9"
-        );
-    }
-
-    #[test]
-    fn a_form_keeps_what_has_a_meaning_in_it() {
-        let written = encoded(&[("options", "{\"a\": 'b&c=d'}"), ("token", "ä+~")]);
-        assert_eq!(
-            std::str::from_utf8(&written).unwrap(),
-            "options=%7B%22a%22%3A%20%27b%26c%3Dd%27%7D&token=%C3%A4%2B~"
-        );
+        for (value, written) in [
+            ("https://storage.azure.com/.default", "https%3A%2F%2Fstorage.azure.com%2F.default"),
+            ("a&b=c d+~é", "a%26b%3Dc%20d%2B~%C3%A9"),
+            ("{\"a\": 'b&c=d'}", "%7B%22a%22%3A%20%27b%26c%3Dd%27%7D"),
+        ] {
+            let form = encoded(&[("scope", value), ("token", "x")]);
+            assert_eq!(std::str::from_utf8(&form).unwrap(), format!("scope={written}&token=x"));
+        }
     }
 }

@@ -12,7 +12,7 @@ use common::{Answer, PATIENCE, World, aws, kubernetes, refusal};
 use exeat_sidecar::app::AppError;
 use exeat_sidecar::args::Provider;
 use exeat_sidecar::server::MAX_CONNECTIONS;
-use exeat_wire::{CredentialResponse, StreamMessage};
+use exeat_wire::CredentialResponse;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -112,9 +112,7 @@ async fn files_of_a_group_are_in_its_own_folder_and_named_as_it_sees_them() {
 async fn a_revoked_policy_ends_in_each_group_that_has_it_and_in_no_other() {
     let world = three().await;
     world.advance(1);
-    let revoked = || refusal("SessionRevoked", false);
-    world.issuer.script.by_policy.lock().unwrap().insert("cleaner".into(), Says::Refusal(403, revoked()));
-    world.issuer.push_of("cleaner", StreamMessage::Stopped(revoked())).await;
+    world.issuer.revoke("cleaner").await;
     for group in [1, 2] {
         until("its group is told", async || {
             asks(&world, group, &world.secret_of(group)).await.code() == "SessionRevoked"
@@ -136,14 +134,7 @@ async fn a_shared_kubernetes_policy_leaves_no_token_in_any_group() {
     let files = [world.run_file("kubernetes/token"), world.file_of(1, "kubernetes/token")];
     assert!(files.iter().all(|file| fs::read_to_string(file).unwrap() == "token-1"));
     world.advance(1);
-    world
-        .issuer
-        .script
-        .by_policy
-        .lock()
-        .unwrap()
-        .insert("pods".into(), Says::Refusal(403, refusal("SessionRevoked", false)));
-    world.issuer.push_of("pods", StreamMessage::Stopped(refusal("SessionRevoked", false))).await;
+    world.issuer.revoke("pods").await;
     until("both tokens go", async || files.iter().all(|file| !file.exists())).await;
 }
 

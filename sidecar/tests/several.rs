@@ -64,14 +64,7 @@ async fn the_end_of_one_policy_leaves_the_others_serving() {
     let world = three().await;
     until("all are held", async || world.started().await).await;
     world.advance(1);
-    world
-        .issuer
-        .script
-        .by_policy
-        .lock()
-        .unwrap()
-        .insert("pods".into(), Says::Refusal(403, refusal("SessionRevoked", false)));
-    world.issuer.push_of("pods", StreamMessage::Stopped(refusal("SessionRevoked", false))).await;
+    world.issuer.revoke("pods").await;
     until("the token goes", async || !world.run_file("kubernetes/token").exists()).await;
     let status: Value = world.get("/kubernetes/denied/api/v1/pods", "").await.json();
     assert_eq!(status["reason"], "SessionRevoked");

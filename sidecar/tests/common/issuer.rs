@@ -27,7 +27,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{IDENTITY, PATIENCE, active};
+use super::{IDENTITY, PATIENCE, active, refusal};
 
 /// The answer to a call for a credential.
 #[allow(clippy::large_enum_variant, reason = "a test has one of them")]
@@ -109,6 +109,13 @@ impl TestIssuer {
     /// Says `message` of one of several policies.
     pub async fn push_of(&self, policy: &str, message: StreamMessage) {
         self.push_line(StreamLine { policy: Some(policy.into()), message }).await;
+    }
+
+    /// Revokes the session of one of several policies.
+    pub async fn revoke(&self, policy: &str) {
+        let revoked = || refusal("SessionRevoked", false);
+        self.script.by_policy.lock().unwrap().insert(policy.into(), Says::Refusal(403, revoked()));
+        self.push_of(policy, StreamMessage::Stopped(revoked())).await;
     }
 
     async fn push_line(&self, line: StreamLine) {

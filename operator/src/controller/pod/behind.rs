@@ -6,8 +6,8 @@ use crate::controller::error::Error;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use kube::{Api, Client, ResourceExt};
 
-/// Whether the caches lack the pod's policy, or its provider, while the API server has it. What is on neither side comes with an event of its own. A name that is none could
-/// lead elsewhere: what is found must have it.
+/// Whether the caches lack the pod's policy, or its provider, while the API server has it. What is on neither side comes with an event of its own.
+/// A name that is none could lead elsewhere: what is found must have it.
 ///
 /// # Errors
 /// What the API server refused.
