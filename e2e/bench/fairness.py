@@ -1,6 +1,6 @@
 """What one noisy namespace costs the others: fairness.py BENCH WORK RESULTS.
 
-Each of the others has a sidecar that asks for a credential every few seconds. In alternating rounds the noisy one is silent, floods, or
+Each of the others has a few sidecars that ask for a new credential, far more often than agents' sidecars do. In alternating rounds the noisy one is silent, floods, or
 (as a control for what the load generator itself takes from the machine) floods a server that is not Exeat at the same rates, with pods that
 ask for no credentials.
 FAIR_NAMESPACES namespaces in all, FAIR_ROUNDS rounds of each kind, FAIR_SECONDS long. FAIR_KINDS names other kinds of rounds, to find what costs:
@@ -20,11 +20,12 @@ import time
 from api import Stage, in_parallel, make_namespace, make_pod, make_sidecar, make_sidecars, namespaced, note, quantiles, remove_namespace, rounded, write_pods
 
 QUIET = int(os.environ.get("FAIR_NAMESPACES", "50")) - 1
+SIDECARS = 6
 NOISY = "bench-fair-noisy"
 PLAIN = "bench-fair-plain"
 NOISY_PODS = 40
-# Fewer than the credentials that a pod may be given.
-EVERY = 12
+# A little less often than a pod may be given a credential.
+EVERY = 72
 RATES = {"bad": 60, "good": 60, "streams": 30}
 PODS_A_SECOND = 3
 # The first seconds of a round still feel the last one.
@@ -89,9 +90,9 @@ class Fairness(Stage):
 
         def quiet(name):
             self.make_place(name)
-            return make_sidecar(self.api, name, "pod-0")
+            return [make_sidecar(self.api, name, f"pod-{n}") for n in range(SIDECARS)]
 
-        pods = in_parallel(quiet, names, 4)
+        pods = sum(in_parallel(quiet, names, 4), [])
         quiet(NOISY)
         make_namespace(self.api, PLAIN)
         write_pods(self.noisy_file, make_sidecars(self.api, NOISY, NOISY_PODS, "noisy"))
@@ -133,7 +134,7 @@ class Fairness(Stage):
         kinds = os.environ.get("FAIR_KINDS", "quiet flood elsewhere").split()
         taken = {kind: [] for kind in kinds}
         with self.play(pods, EVERY) as sidecars:
-            sidecars.wait("all credentials", "held", QUIET)
+            sidecars.wait("all credentials", "held", QUIET * SIDECARS)
             time.sleep(SETTLE)
             for _ in range(rounds):
                 for kind in kinds:

@@ -20,8 +20,8 @@ const MAX_NOTE: usize = 1024;
 /// What one namespace is told of: one thing in this time, after so many at once. Kubernetes keeps each Event for an hour.
 const PAUSE: Duration = Duration::from_secs(1);
 const BURST: u32 = 100;
-/// Events that are written at once beside what they tell of.
-const BESIDE: usize = 8;
+/// Things that are told at once beside what they tell of: nobody waits for them, and they stand in others' way.
+const BESIDE: usize = 2;
 /// Those that wait for that; what is more is left out.
 const WAITING: usize = 2048;
 

@@ -5,15 +5,20 @@
 //! credentials, openings of streams and credentials themselves have shares of their own, so that none starves the other.
 
 use super::authn::PodIdentity;
+use super::early::Early;
 use super::hold::Caller;
 use super::mint::{Desk, refusal};
 use super::streams::{MAX_OF_POD, Place};
+use super::view;
 use crate::limiter::Limiter;
 use crate::turns::{Turn, Turns};
+use exeat_crds::CredentialSession;
 use exeat_crds::pod_policies::MAX_POLICIES;
 use exeat_crds::reason::Reason;
 use exeat_crds::v1alpha1::Holder;
 use exeat_wire::Refusal;
+use jiff::Timestamp;
+use kube::ResourceExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -53,6 +58,7 @@ pub(super) struct Shares {
     streams: Mutex<Share>,
     mints: Mutex<Share>,
     reports: Mutex<Share>,
+    early: Mutex<Early>,
     turns: Turns,
 }
 
@@ -86,6 +92,7 @@ impl Shares {
             streams: share(Limiter::slow(STREAM_PAUSE, STREAM_BURST), Limiter::new(rates.calls)),
             mints: share(Limiter::slow(MINT_PAUSE, MINT_BURST), Limiter::with_burst(rates.mints, MINT_BURST_SECONDS)),
             reports: share(Limiter::slow(REPORT_PAUSE, REPORT_BURST), Limiter::new(rates.calls)),
+            early: Mutex::default(),
             turns: Turns::new(UNDER_WAY, UNDER_WAY_OF_NAMESPACE),
         }
     }
@@ -111,20 +118,25 @@ fn limited(who: &str, name: &str, what: &str, wait: Duration) -> Refusal {
     refusal(Reason::RateLimited, message, Some(wait.as_secs() + 1))
 }
 
-fn lock(share: &Mutex<Share>) -> MutexGuard<'_, Share> {
+fn lock<T>(share: &Mutex<T>) -> MutexGuard<'_, T> {
     share.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Desk {
-    /// Proves who asks for a credential. The turn is to be kept until the request is answered.
+    /// Proves who asks for a credential, of one of its policies if it names that. The turn is to be kept until the request is answered.
     ///
     /// # Errors
     /// [`Reason::RateLimited`] before the API server is asked, also where no credential could be given for now; what [`super::authn`] refuses.
-    pub(super) async fn admit_request(&self, token: &str) -> Result<(PodIdentity, Turn), Refusal> {
+    pub(super) async fn admit_request(
+        &self,
+        token: &str,
+        policy: Option<&str>,
+    ) -> Result<(PodIdentity, Turn), Refusal> {
         let claimed = self.authenticator.check(token).await?;
         let (pod, now) = (claimed.pod(), Instant::now());
         lock(&self.shares.requests).take(pod, "credentials", now)?;
         lock(&self.shares.mints).ready(pod, NEW_ONES, now)?;
+        self.not_early(pod, policy)?;
         let turn = self.turn(pod).await?;
         Ok((self.authenticator.prove(token, claimed).await?, turn))
     }
@@ -146,6 +158,19 @@ impl Desk {
             let message = format!("too many requests of namespace {:?} are under way; wait", pod.namespace);
             refusal(Reason::RateLimited, message, Some(TURN_AFTER))
         })
+    }
+
+    /// Whether the pod may be given one more credential of this policy already.
+    fn not_early(&self, pod: &PodIdentity, policy: Option<&str>) -> Result<(), Refusal> {
+        let sessions = view::of_policy(self.view.of_pod(&pod.pod_uid), policy);
+        let Some(uid) = view::current(&sessions, self.clock.now()).and_then(|s| s.uid()) else { return Ok(()) };
+        lock(&self.shares.early).ready(&uid, Instant::now()).map_err(|wait| limited("pod", &pod.pod, NEW_ONES, wait))
+    }
+
+    /// A session was given a credential that is good until then.
+    pub(super) fn was_given(&self, session: &CredentialSession, until: Timestamp) {
+        let life = Duration::try_from(until.duration_since(self.clock.now())).unwrap_or_default();
+        lock(&self.shares.early).given(&session.uid().unwrap_or_default(), life, Instant::now());
     }
 
     /// Counts one more credential of a proved pod.
@@ -174,7 +199,7 @@ impl Desk {
             refusal(Reason::RateLimited, message, Some(RETRY_AFTER))
         })?;
         lock(&self.shares.streams).take(pod, "streams", Instant::now())?;
-        let caller = Caller { pod: self.authenticator.prove(token, claimed).await?, key, held: None, policies };
+        let caller = Caller { pod: self.authenticator.prove_of_late(token, claimed).await?, key, held: None, policies };
         let holder = self.may_stream(&caller).await?;
         Ok(Admitted { caller, holder, place })
     }

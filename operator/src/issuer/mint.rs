@@ -20,6 +20,7 @@ use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, Credential
 use exeat_providers::{MintRequest, Minted, Provider, ProviderError, SessionId};
 use exeat_runtime::clock::Clock;
 use exeat_wire::{CredentialResponse, Refusal};
+use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -52,6 +53,27 @@ struct Fresh {
     provider: Option<CredentialProvider>,
     order: Order,
 }
+
+/// What a session rests on, by name.
+#[derive(PartialEq)]
+struct Rests {
+    policy: String,
+    provider: String,
+    approval: Option<String>,
+}
+
+impl Rests {
+    fn of(session: &CredentialSession) -> Self {
+        let request = &session.spec.request;
+        Self {
+            policy: request.policy_ref.name.clone(),
+            provider: request.provider_ref.name.clone(),
+            approval: session.status.as_ref().and_then(|s| s.approval_ref.as_ref()).map(|r| r.name.clone()),
+        }
+    }
+}
+
+type Ground = (Option<AgentCredentialPolicy>, Option<CredentialProvider>, Option<Approval>);
 
 pub(super) fn refusal(reason: Reason, message: impl Into<String>, retry_after: Option<u64>) -> Refusal {
     Refusal {
@@ -89,7 +111,7 @@ impl Desk {
         held: Option<String>,
         policy: Option<String>,
     ) -> Result<CredentialResponse, Refusal> {
-        let (identity, _turn) = self.admit_request(token).await?;
+        let (identity, _turn) = self.admit_request(token, policy.as_deref()).await?;
         let now = self.clock.now();
         let known = view::of_policy(self.view.of_pod(&identity.pod_uid), policy.as_deref());
         let name = view::current(&known, now).map(|s| s.name_any()).ok_or_else(|| {
@@ -121,8 +143,27 @@ impl Desk {
         flight
     }
 
-    /// Quorum reads: a cache may be behind a revocation.
+    /// Quorum reads: a cache may be behind a revocation. It only tells what can be read beside the session.
     async fn read(&self, identity: &PodIdentity, name: &str) -> Result<Fresh, Refusal> {
+        let seen = self.view.of_pod(&identity.pod_uid).into_iter().find(|s| s.name_any() == name);
+        let supposed = seen.map(|s| Rests::of(&s));
+        let beside = async {
+            match &supposed {
+                Some(rests) => self.ground(&identity.namespace, rests).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (session, ground) = futures::try_join!(self.session(identity, name), beside)?;
+        let rests = Rests::of(&session);
+        let (policy, provider, approval) = match ground {
+            Some(ground) if supposed.as_ref() == Some(&rests) => ground,
+            _ => self.ground(&identity.namespace, &rests).await?,
+        };
+        let order = recompute(&session, policy.as_ref(), provider.as_ref(), approval.as_ref(), self.clock.now())?;
+        Ok(Fresh { session, provider, order })
+    }
+
+    async fn session(&self, identity: &PodIdentity, name: &str) -> Result<CredentialSession, Refusal> {
         let sessions: Api<CredentialSession> = Api::namespaced(self.client.clone(), &identity.namespace);
         let session = sessions.get_opt(name).await.map_err(unavailable)?;
         let session =
@@ -131,23 +172,29 @@ impl Desk {
         if agent.pod.uid != identity.pod_uid || agent.service_account != identity.service_account {
             return Err(refusal(Reason::TokenInvalid, format!("session {name} is another pod's"), None));
         }
-        let policies: Api<AgentCredentialPolicy> = Api::namespaced(self.client.clone(), &identity.namespace);
-        let policy = policies.get_opt(&session.spec.request.policy_ref.name).await.map_err(unavailable)?;
-        let providers: Api<CredentialProvider> = Api::all(self.client.clone());
-        let provider = match &policy {
-            Some(policy) => providers.get_opt(&policy.spec.provider_ref.name).await.map_err(unavailable)?,
-            None => None,
-        };
-        let approval = self.approval_of(&session).await?;
-        let order = recompute(&session, policy.as_ref(), provider.as_ref(), approval.as_ref(), self.clock.now())?;
-        Ok(Fresh { session, provider, order })
+        Ok(session)
     }
 
-    /// The approval that the session names as the one that opened it.
-    async fn approval_of(&self, session: &CredentialSession) -> Result<Option<Approval>, Refusal> {
-        let Some(reference) = session.status.as_ref().and_then(|s| s.approval_ref.as_ref()) else { return Ok(None) };
-        let approvals: Api<Approval> = Api::namespaced(self.client.clone(), &session.namespace().unwrap_or_default());
-        approvals.get_opt(&reference.name).await.map_err(unavailable)
+    /// Policy, provider and approval as they are now, all at once.
+    async fn ground(&self, namespace: &str, rests: &Rests) -> Result<Ground, Refusal> {
+        let policies: Api<AgentCredentialPolicy> = Api::namespaced(self.client.clone(), namespace);
+        let providers: Api<CredentialProvider> = Api::all(self.client.clone());
+        let approvals: Api<Approval> = Api::namespaced(self.client.clone(), namespace);
+        let approval = async {
+            match &rests.approval {
+                Some(name) => approvals.get_opt(name).await,
+                None => Ok(None),
+            }
+        };
+        let (policy, provider) = (policies.get_opt(&rests.policy), providers.get_opt(&rests.provider));
+        let (policy, provider, approval) = futures::try_join!(policy, provider, approval).map_err(unavailable)?;
+        // The policy may name another one by now.
+        let named = policy.as_ref().map(|p| &p.spec.provider_ref.name);
+        let provider = match named {
+            Some(name) if *name != rests.provider => providers.get_opt(name).await.map_err(unavailable)?,
+            _ => provider,
+        };
+        Ok((policy, provider, approval))
     }
 
     async fn issue(&self, caller: &Caller, holder: &Holder, fresh: &Fresh) -> Result<CredentialResponse, Refusal> {
@@ -190,7 +237,9 @@ impl Desk {
             self.events.publish(session, &event, self.clock.now()).await;
         }
         self.metrics.issued(fresh.order.grant.kind.as_str(), first);
-        Ok(response(fresh, minted))
+        let until = minted.serve_until.unwrap_or(minted.expires_at).min(fresh.order.session_expires_at);
+        self.was_given(session, until);
+        Ok(response(fresh, minted, until))
     }
 
     async fn mint(&self, caller: &Caller, fresh: &Fresh) -> Result<(Arc<dyn Provider>, Minted), ProviderError> {
@@ -266,9 +315,8 @@ fn issuance_of(session: &CredentialSession) -> Option<&Issuance> {
     session.status.as_ref()?.issuance.as_ref()
 }
 
-fn response(fresh: &Fresh, minted: Minted) -> CredentialResponse {
+fn response(fresh: &Fresh, minted: Minted, until: Timestamp) -> CredentialResponse {
     let order = &fresh.order;
-    let until = minted.serve_until.unwrap_or(minted.expires_at).min(order.session_expires_at);
     // Without a setting of its own a sidecar serves a credential for its whole life.
     let grace = order.offline_grace.unwrap_or(order.ttl).as_secs();
     CredentialResponse {

@@ -6,6 +6,7 @@ pub mod approvals;
 pub mod args;
 mod authn;
 pub mod authorities;
+mod early;
 #[cfg(test)]
 mod fixtures;
 mod hold;

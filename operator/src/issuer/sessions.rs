@@ -3,6 +3,7 @@
 use super::approvals::{self, Approvals};
 use super::authorities::{Authorities, Key, key_of};
 use super::view;
+use crate::revocation::ended_unissued;
 use exeat_crds::reason::Refused;
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession};
 use futures::StreamExt;
@@ -147,12 +148,14 @@ impl View {
         pod.listener.get_or_insert_with(|| watch::channel(0).0).subscribe()
     }
 
-    /// The UIDs of all sessions that there are; `None` while that can't be said for sure.
+    /// The UIDs of all sessions that something may have been made for; `None` while that can't be said for sure.
     pub(super) fn known(&self) -> Option<HashSet<String>> {
         if *self.listed.borrow() == 0 || !self.is_fresh() {
             return None;
         }
-        Some(self.lock().values().flat_map(|pod| pod.sessions.values()).filter_map(|s| s.uid()).collect())
+        let index = self.lock();
+        let sessions = index.values().flat_map(|pod| pod.sessions.values());
+        Some(sessions.filter(|s| !ended_unissued(s)).filter_map(|s| s.uid()).collect())
     }
 
     /// A receiver that changes whenever the sessions were listed whole: what went before that was told to nobody.

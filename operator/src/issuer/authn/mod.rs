@@ -25,15 +25,18 @@ use tokio::time::Instant;
 pub(super) const UNDECIDED_SECONDS: u64 = keys::MIN_GAP.as_secs();
 /// A token that the API server refused is refused again from memory for this long.
 const NEGATIVE_TTL: Duration = Duration::from_secs(10);
-/// Refused tokens that are remembered.
-const MAX_NEGATIVE: usize = 4096;
+/// One that it accepted, of a pod that lived, does for a stream without another question for this long.
+const PROVED_TTL: Duration = Duration::from_secs(30);
+/// Tokens that are remembered.
+const MAX_REMEMBERED: usize = 16_384;
 
 /// Proves callers.
 pub(super) struct Authenticator {
     client: Client,
     audience: String,
     keys: Keys,
-    refused: Mutex<HashMap<String, (Instant, Refused)>>,
+    /// What the API server said last, by a token's digest.
+    said: Mutex<HashMap<String, (Instant, Result<(), Refused>)>>,
 }
 
 /// Why a caller is not believed.
@@ -74,7 +77,7 @@ fn invalid(message: impl Into<String>) -> AuthError {
 impl Authenticator {
     pub(super) fn new(client: Client, audience: &str) -> Self {
         let keys = Keys::new(client.clone());
-        Self { client, audience: audience.to_owned(), keys, refused: Mutex::default() }
+        Self { client, audience: audience.to_owned(), keys, said: Mutex::default() }
     }
 
     /// Reads the cluster's keys once, so that the first sidecar does not wait for them.
@@ -95,25 +98,35 @@ impl Authenticator {
             checked => checked,
         };
         let claimed = claimed.map_err(|e| invalid(e.to_string()))?;
-        match self.remembered(&sha256_hex(token.as_bytes())) {
-            Some(refused) => Err(refused.into()),
-            None => Ok(Claimed(claimed)),
+        match self.remembered(token) {
+            Some((age, Err(refused))) if age < NEGATIVE_TTL => Err(refused.into()),
+            _ => Ok(Claimed(claimed)),
         }
     }
 
     /// Proves that `token`, which was checked, is held by a pod that lives.
     pub(super) async fn prove(&self, token: &str, claimed: Claimed) -> Result<PodIdentity, AuthError> {
         let proved = self.ask(token, claimed.0).await;
-        if let Err(AuthError::Refused(refused)) = &proved {
-            self.remember(sha256_hex(token.as_bytes()), refused.clone());
+        match &proved {
+            Ok(_) => self.remember(token, Ok(())),
+            Err(AuthError::Refused(refused)) => self.remember(token, Err(refused.clone())),
+            Err(_) => {}
         }
         proved
     }
 
+    /// As [`Authenticator::prove`], but what was proved a moment ago is taken as proved: for what gives no credential.
+    pub(super) async fn prove_of_late(&self, token: &str, claimed: Claimed) -> Result<PodIdentity, AuthError> {
+        match self.remembered(token) {
+            Some((age, Ok(()))) if age < PROVED_TTL => Ok(claimed.0),
+            _ => self.prove(token, claimed).await,
+        }
+    }
+
     async fn ask(&self, token: &str, claimed: PodIdentity) -> Result<PodIdentity, AuthError> {
-        let user = self.review(token).await?;
-        confirm(&claimed, &user)?;
-        self.live_pod(&claimed).await?;
+        let (user, pod) = futures::join!(self.review(token), self.live_pod(&claimed));
+        confirm(&claimed, &user?)?;
+        pod?;
         Ok(claimed)
     }
 
@@ -153,18 +166,19 @@ impl Authenticator {
         }
     }
 
-    fn remembered(&self, fingerprint: &str) -> Option<Refused> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.get(fingerprint).filter(|(at, _)| at.elapsed() < NEGATIVE_TTL).map(|(_, r)| r.clone())
+    /// What the API server said last of a token, and how long ago.
+    fn remembered(&self, token: &str) -> Option<(Duration, Result<(), Refused>)> {
+        let all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&sha256_hex(token.as_bytes())).map(|(at, said)| (at.elapsed(), said.clone()))
     }
 
-    fn remember(&self, fingerprint: String, reason: Refused) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.len() >= MAX_NEGATIVE {
-            refused.retain(|_, (at, _)| at.elapsed() < NEGATIVE_TTL);
+    fn remember(&self, token: &str, said: Result<(), Refused>) {
+        let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_REMEMBERED {
+            all.retain(|_, (at, _)| at.elapsed() < PROVED_TTL);
         }
-        if refused.len() < MAX_NEGATIVE {
-            refused.insert(fingerprint, (Instant::now(), reason));
+        if all.len() < MAX_REMEMBERED {
+            all.insert(sha256_hex(token.as_bytes()), (Instant::now(), said));
         }
     }
 }

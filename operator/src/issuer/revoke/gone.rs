@@ -36,7 +36,7 @@ impl Gone {
     pub(super) fn look(&mut self) -> Vec<Over> {
         loop {
             match self.told.try_recv() {
-                Ok(session) if was_issued(&session) => self.take_in(Over::of(session)),
+                Ok(session) if is_outstanding(&session) => self.take_in(Over::of(session)),
                 Ok(_) | Err(TryRecvError::Lagged(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
@@ -63,12 +63,6 @@ impl Gone {
         }
         self.dealt.insert(uid.to_owned());
     }
-}
-
-/// Whether something was handed out to a session and was not taken back. What was minted and not recorded is the mint's own to take back.
-fn was_issued(session: &CredentialSession) -> bool {
-    let issuance = session.status.as_ref().and_then(|s| s.issuance.as_ref());
-    is_outstanding(session) && issuance.is_some_and(|i| i.handle.is_some())
 }
 
 /// What of all that was made belongs to no session any more, and when more of it may, if nothing changes. Nothing is anybody's to judge

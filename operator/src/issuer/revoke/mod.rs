@@ -86,9 +86,6 @@ async fn end(desk: &Desk, gate: &WriteGate, over: &Over) -> bool {
     if gate.check().is_err() {
         return false;
     }
-    if !over.had_access() {
-        return true;
-    }
     let ended = timeout(TIMEOUT, async { provider(desk, over).await?.cut_off(&over.id).await }).await;
     matches!(ended, Ok(Ok(())))
 }

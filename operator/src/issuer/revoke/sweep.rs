@@ -1,7 +1,9 @@
 //! Finds what was made for sessions that went while no replica looked: between two watches, between two leaders, while the issuer was down.
+//! And what a mint that broke off has left of one that ended without any credential.
 
 use super::gone::nobodys;
 use crate::issuer::mint::Desk;
+use crate::revocation::ended_unissued;
 use exeat_crds::CredentialSession;
 use exeat_providers::{Made, ProviderError};
 use futures::{StreamExt, stream};
@@ -27,7 +29,7 @@ pub(super) async fn run(desk: &Desk, found: mpsc::Sender<Vec<Made>>) {
         let wait = match sweep(desk).await {
             Ok((made, wait)) => {
                 if !made.is_empty() {
-                    tracing::info!(sessions = made.len(), "what sessions that are gone have left is removed");
+                    tracing::info!(sessions = made.len(), "what sessions that are over have left is removed");
                     // Whoever deals with it has ended: so does this.
                     let Ok(()) = found.send(made).await else { return };
                 }
@@ -60,7 +62,7 @@ async fn sweep(desk: &Desk) -> Result<(Vec<Made>, Duration), ProviderError> {
     let (due, next) = nobodys(made, known.as_ref(), now);
     let rest = due.len() > BATCH || known.is_none();
     let gone = stream::iter(due.into_iter().take(BATCH))
-        .map(async |made| is_gone(desk, &made).await.then_some(made))
+        .map(async |made| is_nobodys(desk, &made).await.then_some(made))
         .buffer_unordered(CONCURRENCY)
         .filter_map(futures::future::ready)
         .collect()
@@ -71,13 +73,13 @@ async fn sweep(desk: &Desk) -> Result<(Vec<Made>, Duration), ProviderError> {
 }
 
 /// A cache may be behind: the API server has the last word.
-async fn is_gone(desk: &Desk, made: &Made) -> bool {
+async fn is_nobodys(desk: &Desk, made: &Made) -> bool {
     if made.session.namespace.is_empty() {
         return true;
     }
     let sessions: Api<CredentialSession> = Api::namespaced(desk.client.clone(), &made.session.namespace);
     match sessions.get_opt(&made.session.name).await {
-        Ok(found) => found.is_none_or(|session| session.uid().as_deref() != Some(made.session.uid.as_str())),
+        Ok(found) => found.is_none_or(|s| s.uid().as_deref() != Some(made.session.uid.as_str()) || ended_unissued(&s)),
         Err(error) => {
             tracing::debug!(%error, session = made.session.name, "whether a session is gone can't be found out yet");
             false

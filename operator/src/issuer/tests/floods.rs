@@ -142,7 +142,8 @@ async fn a_namespace_that_floods_with_good_tokens_costs_the_api_server_its_share
     let refused = ask(&desk, &tokens[PODS - 1]).await.unwrap_err();
     assert!(refused.message.contains("namespace \"noisy\"") && refused.retry_after_seconds == Some(1), "{refused:?}");
 
-    let opened = join_all(tokens.iter().map(|token| open(&desk, token))).await;
+    // From the other end: those that were not proved a moment ago.
+    let opened = join_all(tokens.iter().rev().map(|token| open(&desk, token))).await;
     assert_eq!(opened.iter().filter(|o| o.is_ok()).count(), share, "streams have a share of their own");
     assert!(opened.iter().filter_map(|o| o.as_ref().err()).all(|r| r.code == "RateLimited" && r.retryable));
     assert_eq!(reviews(), 2 * share);
@@ -196,7 +197,7 @@ async fn one_pod_alone_does_not_use_up_its_namespaces_share() {
         let _ = ask(&desk, &one).await;
         let _ = open(&desk, &one).await;
     }
-    assert_eq!(world.count("POST tokenreviews"), burst(1) + STREAM_BURST as usize);
+    assert_eq!(world.count("POST tokenreviews"), burst(1), "a stream asks nothing that a request has just asked");
     let refused = ask(&desk, &one).await.unwrap_err();
     assert!(refused.code == "RateLimited" && refused.message.contains("pod \"noisy-1\""), "{refused:?}");
     assert_eq!(ask(&desk, &two).await.unwrap_err().code, "SessionNotFound");
@@ -268,7 +269,46 @@ async fn a_deleted_pods_token_is_refused_at_once_and_asked_about_once() {
             assert_eq!((refusal.code.as_str(), refusal.retryable), ("TokenInvalid", false));
         }
     }
-    assert_eq!(world.points(), before + 1);
+    assert_eq!(world.points(), before + 2, "a review, and a look at the pod beside it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_opens_streams_is_proved_once_in_half_a_minute() {
+    let world = World::new(1);
+    let desk = desk(&world).await;
+    let token = add_pod(&world, "agents", 1);
+    let reviews = || world.count("POST tokenreviews");
+    for _ in 0..STREAM_BURST {
+        open(&desk, &token).await.ok().unwrap();
+    }
+    assert_eq!(reviews(), 1);
+    assert_eq!(ask(&desk, &token).await.unwrap_err().code, "SessionNotFound");
+    assert_eq!(reviews(), 2, "who asks for a credential is proved each time");
+    advance(Duration::from_secs(31)).await;
+    open(&desk, &token).await.ok().unwrap();
+    assert_eq!(reviews(), 3);
+    world.objects.lock().unwrap().all.remove("agents-1");
+    assert!(ask(&desk, &token).await.is_err());
+    let refused = open(&desk, &token).await.err().unwrap();
+    assert_eq!(refused.code, "TokenInvalid", "what was refused since is not taken as proved");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_long_before_its_credential_ends_waits_for_it_and_costs_nothing() {
+    let world = World::new(1);
+    let desk = desk(&world).await;
+    let token = agents_token(&world);
+    world.see(&desk);
+    ask(&desk, &token).await.unwrap();
+    ask(&desk, &token).await.unwrap();
+    let before = world.points();
+    let refused = ask(&desk, &token).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), refused.retryable), ("RateLimited", true));
+    assert_eq!(refused.retry_after_seconds, Some(61), "a tenth of its life, at most a minute");
+    assert_eq!(world.points(), before, "the API server was asked");
+    advance(Duration::from_secs(61)).await;
+    ask(&desk, &token).await.unwrap();
+    assert!(ask(&desk, &token).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

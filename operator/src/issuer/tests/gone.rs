@@ -94,6 +94,23 @@ async fn what_is_left_of_sessions_that_went_while_nobody_looked_is_swept_and_rec
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_ends_without_any_credential_costs_nothing_and_what_a_broken_mint_left_is_swept() {
+    let world = World::new(1);
+    let (desk, name) = (Arc::new(world.desk(None)), session_name(1));
+    world.made.lock().unwrap().push(made(&world, &name, "session-1", 600));
+    session(&world, &json!({}));
+    world.see(&desk);
+    desk.view.on_session(&Event::InitDone);
+    lead(&desk, 3, || {}).await;
+    assert_eq!(left(&world), [name.as_str()], "it may be served yet");
+    world.objects.lock().unwrap().edit(&name, |s| s["status"]["phase"] = json!("Completed"));
+    world.see(&desk);
+    lead(&desk, 3, || {}).await;
+    assert!(left(&world).is_empty());
+    assert_eq!(world.count(&format!("PATCH {name}")), 0, "there is nothing to put on record");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_is_cut_off_sweeps_nothing() {
     let world = World::new(1);
     let desk = Arc::new(world.desk(None));

@@ -272,6 +272,14 @@ impl World {
         view
     }
 
+    /// Lets a replica see the sessions as they are.
+    pub(super) fn see(&self, desk: &Desk) {
+        let objects = self.objects.lock().unwrap();
+        for session in objects.all.values().filter(|o| o["kind"] == "CredentialSession") {
+            desk.view.on_session(&Event::Apply(serde_json::from_value(session.clone()).unwrap()));
+        }
+    }
+
     /// A replica. With `turns` each of its requests waits for one.
     pub(super) fn desk(&self, turns: Option<Arc<Semaphore>>) -> Desk {
         let client = self.client(turns);
