@@ -36,7 +36,14 @@ pub(super) struct Authenticator {
     audience: String,
     keys: Keys,
     /// What the API server said last, by a token's digest.
-    said: Mutex<HashMap<String, (Instant, Result<(), Refused>)>>,
+    said: Mutex<HashMap<String, Said>>,
+}
+
+/// What the API server said of a token and its pod.
+#[derive(Clone)]
+struct Said {
+    at: Instant,
+    refused: Option<Refused>,
 }
 
 /// Why a caller is not believed.
@@ -98,9 +105,9 @@ impl Authenticator {
             checked => checked,
         };
         let claimed = claimed.map_err(|e| invalid(e.to_string()))?;
-        match self.remembered(token) {
-            Some((age, Err(refused))) if age < NEGATIVE_TTL => Err(refused.into()),
-            _ => Ok(Claimed(claimed)),
+        match self.said_lately(token, NEGATIVE_TTL).and_then(|said| said.refused) {
+            Some(refused) => Err(refused.into()),
+            None => Ok(Claimed(claimed)),
         }
     }
 
@@ -108,8 +115,8 @@ impl Authenticator {
     pub(super) async fn prove(&self, token: &str, claimed: Claimed) -> Result<PodIdentity, AuthError> {
         let proved = self.ask(token, claimed.0).await;
         match &proved {
-            Ok(_) => self.remember(token, Ok(())),
-            Err(AuthError::Refused(refused)) => self.remember(token, Err(refused.clone())),
+            Ok(_) => self.remember(token, None),
+            Err(AuthError::Refused(refused)) => self.remember(token, Some(refused.clone())),
             Err(_) => {}
         }
         proved
@@ -117,8 +124,8 @@ impl Authenticator {
 
     /// As [`Authenticator::prove`], but what was proved a moment ago is taken as proved: for what gives no credential.
     pub(super) async fn prove_of_late(&self, token: &str, claimed: Claimed) -> Result<PodIdentity, AuthError> {
-        match self.remembered(token) {
-            Some((age, Ok(()))) if age < PROVED_TTL => Ok(claimed.0),
+        match self.said_lately(token, PROVED_TTL) {
+            Some(Said { refused: None, .. }) => Ok(claimed.0),
             _ => self.prove(token, claimed).await,
         }
     }
@@ -166,19 +173,19 @@ impl Authenticator {
         }
     }
 
-    /// What the API server said last of a token, and how long ago.
-    fn remembered(&self, token: &str) -> Option<(Duration, Result<(), Refused>)> {
+    /// What the API server said last of a token, if that was no longer ago.
+    fn said_lately(&self, token: &str, ttl: Duration) -> Option<Said> {
         let all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&sha256_hex(token.as_bytes())).map(|(at, said)| (at.elapsed(), said.clone()))
+        all.get(&sha256_hex(token.as_bytes())).filter(|said| said.at.elapsed() < ttl).cloned()
     }
 
-    fn remember(&self, token: &str, said: Result<(), Refused>) {
+    fn remember(&self, token: &str, refused: Option<Refused>) {
         let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_REMEMBERED {
-            all.retain(|_, (at, _)| at.elapsed() < PROVED_TTL);
+            all.retain(|_, said| said.at.elapsed() < PROVED_TTL);
         }
         if all.len() < MAX_REMEMBERED {
-            all.insert(sha256_hex(token.as_bytes()), (Instant::now(), said));
+            all.insert(sha256_hex(token.as_bytes()), Said { at: Instant::now(), refused });
         }
     }
 }
