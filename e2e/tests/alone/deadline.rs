@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use serde_json::json;
 
 /// The deadline is compared when a word is written, whatever the phase says. To be called while no controller runs.
-pub(crate) async fn is_compared_when_a_word_is_written(ns: &Scope) -> Result {
+pub(crate) async fn the_deadline_is_compared_when_a_word_is_written(ns: &Scope) -> Result {
     let ann = ns.approver("ann", &["security"]).await?;
     let approval = ns.asked_for("late", json!([]), SignedDuration::from_secs(2)).await?;
     let deadline: Timestamp = approval.spec.request.deadline.parse()?;

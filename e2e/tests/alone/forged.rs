@@ -57,7 +57,7 @@ async fn an_active_session_that_somebody_wrote_ends_when_the_controller_sees_it(
         let genuine = ns.session("agent", 1, Phase::Active, 10).await?;
         let written = async {
             write(&ns, &genuine).await?;
-            deadline::is_compared_when_a_word_is_written(&ns).await
+            deadline::the_deadline_is_compared_when_a_word_is_written(&ns).await
         }
         .await;
         system::scale(&ns.client, "controller", 2).await?;
