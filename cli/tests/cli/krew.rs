@@ -46,12 +46,13 @@ fn what_krew_installs_is_packed_and_the_manifest_tells_its_sum() {
     // Debug programs are large for their symbols.
     let program = at("stripped");
     said(run("strip", &["-o", &program, env!("CARGO_BIN_EXE_kubectl-exeat")]));
-    let pack = |triple: &str, into: &str| said(script("archive.sh", &[&program, triple, VERSION, &at(into)]));
+    let pack = |program: &str, triple: &str, into: &str| {
+        said(script("archive.sh", &[program, triple, VERSION, &at(into)])).trim().to_owned()
+    };
 
-    let archive = pack(ours.0, "out").trim().to_owned();
+    let archive = pack(&program, ours.0, "out");
     let name = format!("kubectl-exeat-{VERSION}-linux-{}.tar.gz", ours.1);
     assert_eq!(Path::new(&archive).file_name().unwrap().to_str(), Some(name.as_str()));
-    assert_eq!(sum(&archive), sum(pack(ours.0, "again").trim()), "the same bytes from the same program");
 
     let one = manifest(&at("out"));
     for (field, value) in [
@@ -77,7 +78,10 @@ fn what_krew_installs_is_packed_and_the_manifest_tells_its_sum() {
     let bin = format!("{}/{}", at("installed"), one["spec"]["platforms"][0]["bin"].as_str().unwrap());
     assert_eq!(said(run(&bin, &["--version"])), format!("kubectl-exeat {VERSION}\n"));
 
-    let second = pack(other.0, "out").trim().to_owned();
+    // What another machine has brought; its program can't be run here.
+    let theirs = folder.file("theirs", "for another machine");
+    let second = pack(&theirs, other.0, "out");
+    assert_eq!(sum(&second), sum(&pack(&theirs, other.0, "again")), "the same bytes from the same program");
     let both = manifest(&at("out"));
     let mut platforms = vec![platform(ours.1, sum(&archive)), platform(other.1, sum(&second))];
     platforms.sort_by_key(|platform| platform["uri"].to_string());

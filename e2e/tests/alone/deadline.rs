@@ -22,8 +22,6 @@ pub(crate) async fn the_deadline_is_compared_when_a_word_is_written(ns: &Scope) 
         let said = ann.says(ns, &approval, word, "late").await?.failed()?;
         ensure!(said.contains("people could decide until"), "{word:?}: {said}");
     }
-    let said = ann.exeat(ns, &["approve", "late", "-m", "late", "--yes"]).await?.failed()?;
-    ensure!(said.contains("people could decide until"), "{said}");
     let seen = ns.api::<Approval>().get(&approval.name_any()).await?;
     assert_eq!((approval_phase(&seen), seen.spec.decisions), (ApprovalPhase::Pending, vec![]));
     Ok(())
