@@ -77,6 +77,10 @@ images-multi: ## Build and push the images for PLATFORMS from source, with docke
 	  docker buildx build --platform $(PLATFORMS) --target $$image -t $(PREFIX)/$$image:$(VERSION) --push . ; \
 	done
 
+.PHONY: krew
+krew: ## Build kubectl-exeat's archive for this platform, and the Krew manifest (BASE_URL, HOMEPAGE)
+	@cli/krew/build.sh
+
 .PHONY: demo
 demo: deps ## The guided demo on a cluster of its own (root)
 	@NAME=demo e2e/demo/run.sh

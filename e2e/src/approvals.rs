@@ -6,6 +6,7 @@ mod people;
 use exeat_crds::approval::digest;
 use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalRequest, ApprovalSpec};
 use exeat_crds::{AgentCredentialPolicy, Approval, condition};
+use jiff::SignedDuration;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -119,9 +120,16 @@ impl Scope {
     /// # Errors
     /// The API server's.
     pub async fn asked(&self, name: &str, decisions: Value) -> Result<Approval> {
+        self.asked_for(name, decisions, SignedDuration::from_hours(24)).await
+    }
+
+    /// As [`Scope::asked`], for so long.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn asked_for(&self, name: &str, decisions: Value, time: SignedDuration) -> Result<Approval> {
         let policy = self.unserved("writer").await?;
-        let day = jiff::SignedDuration::from_hours(24);
-        let deadline = condition::whole_seconds(now().saturating_add(day).unwrap_or_default());
+        let deadline = condition::whole_seconds(now().saturating_add(time).unwrap_or_default());
         let mut request: ApprovalRequest = serde_json::from_value(json!({
             "policyRef": {"name": "writer", "uid": policy}, "providerRef": {"name": KUBERNETES},
             "authorityHash": "h", "serviceAccount": "agent", "workload": {"kind": "Deployment", "name": "reports", "uid": "w"},

@@ -9,7 +9,7 @@ use exeat_audit::record::Record;
 use std::io::{BufRead, BufReader};
 
 /// Columns of the CSV, in this order. Fields that a later version adds are in the JSON alone.
-const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 27] = [
     "time",
     "program",
     "writer",
@@ -27,6 +27,9 @@ const COLUMNS: [&str; 24] = [
     "serviceAccount",
     "pod",
     "podUid",
+    "approval",
+    "approvalDigest",
+    "approver",
     "grantDigest",
     "principal",
     "sessionExpiresAt",

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::error::{Error, Exit};
 use crate::output::Out;
 use clap::{Args, Subcommand};
-use exeat_audit::command::{self, VerifyArgs};
+use exeat_audit::command::{self, VerifyArgs, VerifyError};
 use std::path::PathBuf;
 
 /// Read, verify and export what was recorded.
@@ -71,6 +71,18 @@ pub async fn run(global: &Global, command: &AuditCommand, out: &mut Out<'_>) -> 
 }
 
 fn verify(args: &VerifyArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
-    let well = command::run(args, &mut out.to).map_err(|error| Error::Usage(error.to_string()))?;
-    Ok(if well { Exit::Done } else { Exit::Failed })
+    let unread = |error: VerifyError| match error {
+        VerifyError::Report(error) => Error::Output(error),
+        error @ VerifyError::File { .. } => Error::Usage(error.to_string()),
+    };
+    if !out.is_data() {
+        let well = command::run(args, &mut out.to).map_err(unread)?;
+        return Ok(if well { Exit::Done } else { Exit::Failed });
+    }
+    let report = command::verify(args).map_err(unread)?;
+    match out.data(&report) {
+        // The reader has gone; the verdict is no less true.
+        Err(error) if !error.is_broken_pipe() => Err(error),
+        _ => Ok(if report.findings.is_empty() { Exit::Done } else { Exit::Failed }),
+    }
 }

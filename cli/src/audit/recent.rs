@@ -1,14 +1,16 @@
 //! `audit recent` and `audit show`: Events of the namespace, and the records in the logs of controller and issuer.
 
-use super::record::{Happened, merge, parse, table};
+use super::record::{Happened, merge, of_session, parse, table, table_of_one};
 use crate::client::{Cluster, list};
 use crate::error::{Error, Exit, api_message};
-use crate::output::{Format, Out};
+use crate::output::{Format, Out, Table};
+use exeat_crds::CredentialSession;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, LogParams};
+use std::collections::BTreeSet;
 
 /// Pods that write audit records.
 const WRITERS: &str = "app.kubernetes.io/name=exeat,app.kubernetes.io/component in (controller,issuer)";
@@ -21,7 +23,7 @@ pub async fn recent(cluster: &Cluster, since: i64, now: Timestamp, out: &mut Out
     let from = now - SignedDuration::from_secs(since);
     let mut all = gather(cluster, Some(since), out).await?;
     all.retain(|one| one.time >= from && cluster.scope().is_none_or(|namespace| one.namespace == namespace));
-    print(&all, cluster.all, out)
+    print(&all, table(&all, cluster.all), out)
 }
 
 /// `audit show`.
@@ -30,22 +32,32 @@ pub async fn recent(cluster: &Cluster, since: i64, now: Timestamp, out: &mut Out
 /// As [`recent`].
 pub async fn show(cluster: &Cluster, session: &str, out: &mut Out<'_>) -> Result<Exit, Error> {
     let mut all = gather(cluster, None, out).await?;
-    all.retain(|one| one.session == session && cluster.scope().is_none_or(|namespace| one.namespace == namespace));
+    all.retain(|one| cluster.scope().is_none_or(|namespace| one.namespace == namespace));
+    let all = of_session(all, session, approvals(cluster, session).await);
     if all.is_empty() {
         return Err(Error::NotFound(format!(
             "nothing is recorded of session {session:?} in what can be read; where logs are shipped, export them and use `audit export FILE`"
         )));
     }
-    print(&all, cluster.all, out)
+    print(&all, table_of_one(&all, cluster.all), out)
 }
 
-fn print(all: &[Happened], namespaces: bool, out: &mut Out<'_>) -> Result<Exit, Error> {
+/// The approvals that sessions of this name are on record with, where they can be read: its own records may be gone with a log.
+async fn approvals(cluster: &Cluster, session: &str) -> BTreeSet<(String, String)> {
+    let params = ListParams::default().fields(&format!("metadata.name={session}"));
+    let sessions = list::<CredentialSession>(&cluster.api(), params).await.unwrap_or_default();
+    let approval =
+        |s: &CredentialSession| Some((s.namespace()?, s.status.as_ref()?.approval_ref.as_ref()?.name.clone()));
+    sessions.iter().filter_map(approval).collect()
+}
+
+fn print(all: &[Happened], table: Table, out: &mut Out<'_>) -> Result<Exit, Error> {
     if out.is_data() {
         out.data(&all)?;
     } else if all.is_empty() {
         out.note("Nothing happened.")?;
     } else {
-        let text = table(all, namespaces).render(out.format == Format::Wide, out.paint);
+        let text = table.render(out.format == Format::Wide, out.paint);
         out.text(&text)?;
     }
     Ok(Exit::Done)
@@ -74,7 +86,10 @@ async fn gather(cluster: &Cluster, since: Option<i64>, out: &mut Out<'_>) -> Res
 
 async fn events(cluster: &Cluster) -> Result<Vec<Happened>, kube::Error> {
     let api: Api<Event> = cluster.api();
-    let found = list(&api, ListParams::default().fields("regarding.kind=CredentialSession")).await?;
+    let mut found = Vec::new();
+    for kind in ["CredentialSession", "Approval"] {
+        found.extend(list(&api, ListParams::default().fields(&format!("regarding.kind={kind}"))).await?);
+    }
     Ok(found.iter().filter_map(Happened::of_event).collect())
 }
 

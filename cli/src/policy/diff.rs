@@ -1,6 +1,6 @@
 //! `policy diff`: what a change newly allows and what it takes away, by the rules and not by the text.
 
-use super::DiffArgs;
+use super::{DiffArgs, kind};
 use crate::error::{Error, Exit};
 use crate::files;
 use crate::output::{Out, Paint, Tone};
@@ -31,17 +31,6 @@ pub struct Change {
     pub text: String,
 }
 
-/// The changes from one policy to another; wider ones come first.
-///
-/// # Errors
-/// When it can't be told how the policies' actions are to be read.
-pub fn changes(old: &AgentCredentialPolicy, new: &AgentCredentialPolicy) -> Result<Vec<Change>, Error> {
-    let kind = kind(&new.spec).or_else(|| kind(&old.spec)).ok_or_else(|| {
-        Error::Usage("spec.principal: neither an AWS role's ARN nor a Kubernetes group: it can't be told how the actions are to be read".to_owned())
-    })?;
-    Ok(changes_of(kind, old, new))
-}
-
 /// The changes between two policies at one kind of provider; wider ones come first.
 pub fn changes_of(kind: Kind, old: &AgentCredentialPolicy, new: &AgentCredentialPolicy) -> Vec<Change> {
     let mut found = Vec::new();
@@ -63,16 +52,6 @@ pub fn changes_of(kind: Kind, old: &AgentCredentialPolicy, new: &AgentCredential
     found.sort();
     found.dedup();
     found
-}
-
-fn kind(spec: &AgentCredentialPolicySpec) -> Option<Kind> {
-    if spec.principal.starts_with("arn:") {
-        Some(Kind::Aws)
-    } else if spec.principal.contains('@') {
-        Some(Kind::Gcp)
-    } else {
-        spec.principal.starts_with("system:").then_some(Kind::Kubernetes)
-    }
 }
 
 /// Actions on resources of `narrow` that no single statement of `wide` allows.
@@ -231,9 +210,11 @@ fn ceilings(old: &AgentCredentialPolicySpec, new: &AgentCredentialPolicySpec, sa
 /// `policy diff`.
 ///
 /// # Errors
-/// A file that can't be read.
+/// A file that can't be read, or policies of which it can't be told how their actions are to be read.
 pub fn run(args: &DiffArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
-    let found = changes(&files::policy(&args.old)?, &files::policy(&args.new)?)?;
+    let (old, new) = (files::policy(&args.old)?, files::policy(&args.new)?);
+    let providers = args.provider.as_deref().map(files::providers).transpose()?;
+    let found = changes_of(kind::of(&old, &new, providers.as_deref())?, &old, &new);
     if out.is_data() {
         out.data(&found)?;
     } else if found.is_empty() {
@@ -270,7 +251,7 @@ mod tests {
     fn changed(patch: impl FnOnce(&mut AgentCredentialPolicySpec)) -> Vec<(Direction, String)> {
         let mut new = policy();
         patch(&mut new.spec);
-        changes(&policy(), &new).unwrap().into_iter().map(|c| (c.direction, c.text)).collect()
+        changes_of(Kind::Aws, &policy(), &new).into_iter().map(|c| (c.direction, c.text)).collect()
     }
 
     #[test]
@@ -316,9 +297,9 @@ mod tests {
         new.spec.subjects.service_accounts.push("other".into());
         new.spec.session.duration = Some("12h".into());
         new.spec.principal = "arn:aws:iam::123456789012:role/agents/agents/admin".into();
-        let found = changes(&old, &new).unwrap();
+        let found = changes_of(Kind::Aws, &old, &new);
         assert_eq!(found.iter().filter(|c| c.direction == Direction::Wider).count(), 5, "{found:?}");
-        let back = changes(&new, &old).unwrap();
+        let back = changes_of(Kind::Aws, &new, &old);
         let wider: Vec<_> = back.iter().filter(|c| c.direction == Direction::Wider).collect();
         assert_eq!(wider.len(), 1, "another principal may be anything: {wider:?}");
         let mapped = changed(|spec| {

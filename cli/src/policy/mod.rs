@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod diff;
+mod kind;
 pub mod lint;
 pub mod schema;
 mod server;
@@ -47,6 +48,9 @@ pub struct DiffArgs {
     /// The policy as it shall be.
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
+    /// A file with the provider that they name, where what they allow does not tell of which kind it is.
+    #[arg(long, value_name = "FILE")]
+    pub provider: Option<PathBuf>,
     /// End with exit code 3 where the new policy is wider in anything.
     #[arg(long)]
     pub fail_if_wider: bool,
@@ -67,9 +71,19 @@ pub struct TestArgs {
     /// The agent's service account, where it shall be judged too.
     #[arg(long, value_name = "NAME")]
     pub service_account: Option<String>,
+    /// The pod's labels, where the policy selects by them.
+    #[arg(long, value_name = "KEY=VALUE,…", value_delimiter = ',', value_parser = label, requires = "service_account")]
+    pub labels: Vec<(String, String)>,
     /// What the pod's annotation exeat.dev/allow says.
     #[arg(long, value_name = "TEXT")]
     pub narrowing: Option<String>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, several with commas between them".to_owned()),
+    }
 }
 
 /// One call of an agent.

@@ -10,15 +10,25 @@ use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority};
 use kube::ResourceExt;
 use std::collections::BTreeMap;
 
-/// Judges a call of a pod with this service account and narrowing.
+/// What is said of the pod that would make the call.
+#[derive(Clone, Debug, Default)]
+pub struct Caller<'a> {
+    /// Its service account; without one it is not asked whether the policy covers the pod.
+    pub service_account: Option<&'a str>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it asks for.
+    pub narrowing: Option<&'a str>,
+}
+
+/// Judges a call.
 ///
 /// # Errors
 /// A call or a narrowing that can't be read.
 pub fn judge(
     policy: &AgentCredentialPolicy,
     provider: Option<&CredentialProvider>,
-    service_account: Option<&str>,
-    narrowing: Option<&str>,
+    caller: &Caller<'_>,
     wanted: Call<'_>,
 ) -> Result<CallVerdict, Error> {
     let refused = |problem: exeat_crds::reason::Refused| CallVerdict {
@@ -32,18 +42,21 @@ pub fn judge(
         Err(problem) => return Ok(refused(problem)),
     };
     call::check_action(authority.kind, wanted.action).map_err(Error::Usage)?;
-    if let Some(account) = service_account
-        && let Err(problem) = authority::covers_pod(policy, account, &BTreeMap::new())
+    if let Some(account) = caller.service_account
+        && let Err(problem) = authority::covers_pod(policy, account, &caller.labels)
     {
-        return Ok(refused(problem));
+        let by_labels = caller.labels.is_empty() && policy.spec.subjects.service_accounts.iter().any(|a| a == account);
+        let fix = by_labels.then(|| "say which labels the pod has: --labels KEY=VALUE,…".to_owned());
+        return Ok(CallVerdict { fix, ..refused(problem) });
     }
-    let narrowing = narrowing
+    let narrowing = caller
+        .narrowing
         .map(rules::parse_narrowing)
         .transpose()
         .map_err(|error| Error::Usage(format!("--narrowing: {error}")))?;
     // Without an account it is what all have in common.
     let Some(account) =
-        service_account.or_else(|| authority.principals.distinct().first().map(|(account, _)| *account))
+        caller.service_account.or_else(|| authority.principals.distinct().first().map(|(account, _)| *account))
     else {
         return Err(Error::Usage("spec.subjects.serviceAccounts: it is empty".to_owned()));
     };
@@ -68,7 +81,12 @@ pub fn run(args: &TestArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Resul
     let providers = files::providers(&args.provider)?;
     let provider = providers.iter().find(|p| p.name_any() == policy.spec.provider_ref.name);
     let wanted = Call { action: &args.call.action, resource: &args.call.resource };
-    let verdict = judge(&policy, provider, args.service_account.as_deref(), args.narrowing.as_deref(), wanted)?;
+    let caller = Caller {
+        service_account: args.service_account.as_deref(),
+        labels: args.labels.iter().cloned().collect(),
+        narrowing: args.narrowing.as_deref(),
+    };
+    let verdict = judge(&policy, provider, &caller, wanted)?;
     if out.is_data() {
         out.data(&verdict)?;
     } else {
@@ -99,15 +117,17 @@ mod tests {
 
     #[test]
     fn account_provider_and_narrowing_are_judged_too() {
-        let told = |provider: Option<&CredentialProvider>, account, narrowing| {
-            judge(&policy(), provider, account, narrowing, GET).unwrap()
+        let told = |provider: Option<&CredentialProvider>, service_account, narrowing| {
+            let caller = Caller { service_account, narrowing, ..Caller::default() };
+            judge(&policy(), provider, &caller, GET).unwrap()
         };
         assert!(told(Some(&provider()), Some("report-agent"), None).allowed);
         assert!(told(Some(&provider()), Some("other"), None).because.starts_with("PodNotCovered"));
         assert!(told(None, None, None).because.starts_with("ProviderNotFound"));
         let narrowed = told(Some(&provider()), None, Some("s3:GetObject on arn:aws:s3:::reports/b"));
         assert!(!narrowed.allowed && narrowed.because.contains("asks for less"), "{narrowed:?}");
-        let bad = judge(&policy(), Some(&provider()), None, None, Call { action: "GetObject", ..GET }).unwrap_err();
+        let wanted = Call { action: "GetObject", ..GET };
+        let bad = judge(&policy(), Some(&provider()), &Caller::default(), wanted).unwrap_err();
         assert_eq!(bad.exit(), Exit::Usage);
     }
 }

@@ -66,3 +66,54 @@ fn records_are_exported_for_others() {
         "{out}"
     );
 }
+
+#[test]
+fn what_verify_finds_is_told_to_programs_too() {
+    let folder = Folder::new("verify-data");
+    let (file, heads, key) = log(&folder);
+    let key = format!("issuer={key}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let forged = folder.file("forged", &text.replacen("\"namespace\":\"agents\"", "\"namespace\":\"others\"", 1));
+    for (file, code, findings) in [(&file, 0, 0), (&forged, 1, 1)] {
+        let base = ["audit", "verify", "--key-file", &key, "--heads", &heads, file];
+        let (ended, json, _) = said(&[&base[..], &["-o", "json"]].concat());
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((ended, report["findings"].as_array().map(Vec::len)), (code, Some(findings)), "{json}");
+        let chain = &report["chains"][0];
+        assert_eq!((&chain["writer"], &chain["last"], &report["otherLines"]), (&json!("pod-a"), &json!(2), &json!(1)));
+        if findings > 0 {
+            let first = &report["findings"][0];
+            assert_eq!((&first["code"], &first["line"], &first["boot"]), (&json!("Changed"), &json!(2), &json!("b0")));
+        }
+        let (ended, yaml, _) = said(&[&base[..], &["-o", "yaml"]].concat());
+        assert!(ended == code && yaml.contains("otherLines: 1"), "{yaml}");
+    }
+}
+
+/// As `audit verify … | head -1` does it.
+#[test]
+fn a_reader_that_has_seen_enough_changes_no_verdict() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let folder = Folder::new("verify-head");
+    // More findings than a pipe holds.
+    let lines: String = (0..5000).map(|n| format!("{{\"audit\":\"exeat.dev/v1\",\"event\":{n}}}\n")).collect();
+    let file = folder.file("log", &lines);
+    for format in ["table", "json"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-exeat"))
+            .args(["audit", "verify", "-o", format, &file])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        BufReader::with_capacity(64, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(first.starts_with("Unreadable line=1") || format == "json", "{first}");
+        assert_eq!(
+            (output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()),
+            (Some(1), ""),
+            "{format}"
+        );
+    }
+}

@@ -93,6 +93,52 @@ fn a_change_is_told_by_what_it_allows() {
     assert!(!said(&["policy", "diff", &old, &wider]).1.contains('\u{1b}'), "this is no terminal");
 }
 
+/// Every kind of provider: what its sample allows is taken as it is, widened, and narrowed.
+#[test]
+fn a_change_of_every_sample_is_told() {
+    let folder = Folder::new("diff-samples");
+    let samples = format!("{}/../config/samples", env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&samples).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let Some(name) = file.strip_prefix("policy-") else { continue };
+        seen += 1;
+        let (old, provider) = (format!("{samples}/{file}"), format!("{samples}/provider-{name}"));
+        let text = std::fs::read_to_string(&old).unwrap();
+        let more_accounts = folder.file(&file, &text.replace("serviceAccounts: [", "serviceAccounts: [another, "));
+        for more in [&[][..], &["--provider", &provider]] {
+            let diff = |from: &str, to: &str| said(&[&["policy", "diff", "--fail-if-wider", from, to], more].concat());
+            assert_eq!(diff(&old, &old), (0, "Both allow the same.\n".to_owned(), String::new()), "{file} {more:?}");
+            let (code, out, err) = diff(&old, &more_accounts);
+            let told = "+ wider     newly covered service account: another\n";
+            assert_eq!((code, out.as_str(), err.as_str()), (3, told, ""), "{file} {more:?}");
+        }
+    }
+    assert!(seen >= 6, "{seen} samples");
+    for (file, from, to, told) in [
+        ("vault", "secret/data/reports/*", "secret/data/*", "+ wider     newly allowed: read on secret/data/*"),
+        (
+            "azure",
+            "blobs/read]",
+            "blobs/read, Microsoft.Storage/x/write]",
+            "newly allowed: Microsoft.Storage/x/write on",
+        ),
+        (
+            "gcp",
+            "objects/2026/*",
+            "objects/*",
+            "newly allowed: storage.objects.get on projects/_/buckets/reports/objects/*",
+        ),
+    ] {
+        let old = format!("{samples}/policy-{file}.yaml");
+        let wider = folder.file("wider.yaml", &std::fs::read_to_string(&old).unwrap().replace(from, to));
+        let (code, out, err) = said(&["policy", "diff", "--fail-if-wider", &old, &wider]);
+        assert!(code == 3 && out.contains(told) && !out.contains("no longer"), "{file}: {code} {out}{err}");
+        let (code, out, _) = said(&["policy", "diff", "--fail-if-wider", &wider, &old]);
+        assert!(code == 0 && out.contains("- narrower") && !out.contains("+ wider"), "{file}: {code} {out}");
+    }
+}
+
 #[test]
 fn a_call_is_tried_without_a_cluster() {
     let folder = Folder::new("test");
@@ -112,6 +158,26 @@ fn a_call_is_tried_without_a_cluster() {
     ] {
         let (code, out, err) = call(action, resource, more);
         assert!(code == 3 && out.starts_with("not allowed: ") && out.contains(word), "{word}: {code} {out} {err}");
+    }
+    let selecting =
+        POLICY.replace("[report-agent]}", "[report-agent], podSelector: {matchLabels: {app: reports, tier: batch}}}");
+    let selecting = folder.file("selecting.yaml", &selecting);
+    let of_pod = |more: &[&str]| {
+        let base =
+            ["policy", "test", &selecting, "--provider", &provider, "--action", "get pods", "--resource", "agents/a"];
+        said(&[&base[..], more].concat())
+    };
+    let account = ["--service-account", "report-agent"];
+    assert_eq!(of_pod(&[&account[..], &["--labels", "app=reports,tier=batch"]].concat()).0, 0);
+    let (code, out, _) = of_pod(&account);
+    assert!(
+        code == 3 && out.contains("PodNotCovered") && out.contains("fix: say which labels the pod has: --labels"),
+        "{out}"
+    );
+    let (code, out, _) = of_pod(&[&account[..], &["--labels", "app=reports"]].concat());
+    assert!(code == 3 && out.contains("PodNotCovered") && !out.contains("--labels"), "{out}");
+    for wrong in [&["--labels", "app=reports"][..], &[&account[..], &["--labels", "app"]].concat()] {
+        assert_eq!(of_pod(wrong).0, 2, "{wrong:?}");
     }
     let (code, _, err) = call("pods", "agents/a", &[]);
     assert!(code == 2 && err.contains("--action"), "{err}");

@@ -112,19 +112,21 @@ fn other(value: &Value) -> Value {
     }
 }
 
+/// Holds a list of forgeries to the definition, in which the next field may be one that nobody has thought of here.
+fn each_field(part: &str, is_forged: impl Fn(&str) -> bool) -> Result {
+    let schema = serde_json::to_value(Approval::crd())?;
+    let fields = schema.pointer(&format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties"));
+    let fields: Vec<&String> = fields.and_then(Value::as_object).into_iter().flat_map(|all| all.keys()).collect();
+    let missing: Vec<&&String> = fields.iter().filter(|field| !is_forged(field)).collect();
+    ensure!(!fields.is_empty() && missing.is_empty(), "{part}: {missing:?}: every field is to be forged");
+    Ok(())
+}
+
 fn request(approval: &Approval) -> Result<Vec<Forgery>> {
     const WITH: &str = "spec.request: it is what people are asked";
     const WITHOUT: &str = "spec.request is immutable";
     let Value::Object(fields) = serde_json::to_value(&approval.spec.request)? else { return Ok(Vec::new()) };
-    let schema = serde_json::to_value(Approval::crd())?;
-    let all = schema.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/request/properties");
-    let missing: Vec<&String> = all
-        .and_then(Value::as_object)
-        .into_iter()
-        .flat_map(|all| all.keys())
-        .filter(|k| !fields.contains_key(*k))
-        .collect();
-    ensure!(all.is_some() && missing.is_empty(), "the request holds no {missing:?}: every field is to be forged");
+    each_field("spec/properties/request", |field| fields.contains_key(field))?;
     let forgeries = fields.into_iter().map(|(key, value)| {
         beside(&format!("spec.request.{key}"), WITH, WITHOUT, move |approval| {
             approval["spec"]["request"][&key] = other(&value);
@@ -184,7 +186,7 @@ fn metadata() -> Vec<Forgery> {
     ]
 }
 
-fn whole() -> Vec<Forgery> {
+fn whole() -> Result<Vec<Forgery>> {
     let status = [
         ("phase", json!("Approved")),
         ("used", json!(7)),
@@ -193,11 +195,13 @@ fn whole() -> Vec<Forgery> {
         ("validUntil", json!("2099-01-01T00:00:00Z")),
         ("coolDownUntil", json!("2026-01-01T00:00:00Z")),
         ("missing", json!(["nobody"])),
+        ("heard", json!(["ann Approve"])),
         (
             "conditions",
             json!([{"type": "Decided", "status": "True", "reason": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]),
         ),
     ];
+    each_field("status", |field| status.iter().any(|(forged, _)| *forged == field))?;
     let forge = |what: &str, act, forge: Forge| Forgery {
         what: what.to_owned(),
         act,
@@ -216,7 +220,7 @@ fn whole() -> Vec<Forgery> {
     all.push(forge("an approval of one's own", Act::Create, Box::new(renamed)));
     all.push(forge("the approval removed", Act::Delete, Box::new(|_, _| ())));
     all.push(forge("the queue removed", Act::DeleteAll, Box::new(|_, _| ())));
-    all
+    Ok(all)
 }
 
 /// What only the webhook can know and puts right; without it, the policy refuses what is not true.
@@ -246,7 +250,7 @@ pub async fn forge_each_field(ns: &Scope, six: &[Actor], approval: &Approval, pa
     let mut all = request(approval)?;
     all.extend(decisions());
     all.extend(metadata());
-    all.extend(whole());
+    all.extend(whole()?);
     each_is_refused(ns, six, approval, part, &all).await
 }
 

@@ -1,6 +1,6 @@
 //! What stories about approvals share: rules, people, and what these say.
 
-use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRule, Owner, Phase, Verdict};
+use exeat_crds::v1alpha1::{ApprovalCeiling, ApprovalPhase, ApprovalRule, Owner, Phase, Verdict};
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialSession};
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -104,8 +104,22 @@ impl Scope {
     /// # Errors
     /// Why it is not Ready.
     pub async fn guarded_by(&self, rules: Vec<ApprovalRule>, owners: &[&str]) -> Result<AgentCredentialPolicy> {
+        self.guarded_under(rules, owners, None).await
+    }
+
+    /// As [`Scope::guarded_by`], under a ceiling of the binding.
+    ///
+    /// # Errors
+    /// Why it is not Ready.
+    pub async fn guarded_under(
+        &self,
+        rules: Vec<ApprovalRule>,
+        owners: &[&str],
+        ceiling: Option<ApprovalCeiling>,
+    ) -> Result<AgentCredentialPolicy> {
         let mut guarded = provider("guarded", KUBERNETES, &[GRANTS], &["get *", "list *", "watch *"]);
         guarded.spec.bindings[0].approval_rules = rules;
+        guarded.spec.bindings[0].approval_ceiling = ceiling;
         let provider = self.create_provider(guarded).await?.name_any();
         let mut policy = kubernetes_policy("pods", &self.name, &["get pods", "list pods"]);
         policy.spec.provider_ref.name = provider;

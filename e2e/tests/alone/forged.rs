@@ -9,6 +9,8 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::deadline;
+
 const MORE: &str = "list secrets";
 
 /// A pod that asked for nothing and has no sidecar.
@@ -53,7 +55,11 @@ async fn an_active_session_that_somebody_wrote_ends_when_the_controller_sees_it(
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         ns.start(agent("agent", "pods")).await?;
         let genuine = ns.session("agent", 1, Phase::Active, 10).await?;
-        let written = write(&ns, &genuine).await;
+        let written = async {
+            write(&ns, &genuine).await?;
+            deadline::the_deadline_is_compared_when_a_word_is_written(&ns).await
+        }
+        .await;
         system::scale(&ns.client, "controller", 2).await?;
         written?;
 

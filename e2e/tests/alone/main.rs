@@ -3,6 +3,7 @@
 mod approvals;
 mod attacks;
 mod backstop;
+mod deadline;
 mod faults;
 mod forged;
 mod notify;

@@ -13,8 +13,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{EvictParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+
+use crate::approvals_record as record;
 
 fn pod_of(session: &CredentialSession) -> &str {
     &session.spec.request.agent.pod.name
@@ -103,8 +105,9 @@ async fn one_yes_serves_the_replicas_of_a_deployment_its_rollout_and_what_replac
         let used = ns.api::<Approval>().get(&name).await?.status.unwrap_or_default().used;
         only(&ns, &name, used).await?;
 
-        ns.api::<Pod>().delete(pod_of(&session), &DeleteParams::default()).await?;
-        let next = wait_for("what replaces the deleted pod has its session", 60, async || {
+        // As a drain of its node does.
+        ns.api::<Pod>().evict(pod_of(&session), &EvictParams::default()).await?;
+        let next = wait_for("what replaces the evicted pod has its session", 60, async || {
             let active = ns.in_phase(Phase::Active, 1, 0).await?.pop();
             active.filter(|s| s.uid() != session.uid()).ok_or_else(|| Failure::new("the old one"))
         })
@@ -258,8 +261,11 @@ async fn what_people_were_asked_and_said_is_on_record() -> Result {
         let ann = ns.approver("ann", &["security"]).await?;
         ns.create(&fleet(1)?).await?;
         let approval = ns.question().await?;
+        let before = record::waits_are_counted(&ns, &approval).await?;
         ann.says(&ns, &approval, Verdict::Approve, "ticket 4711").await?.ok()?;
-        one(&ns, Phase::Active, 30).await?;
+        let session = one(&ns, Phase::Active, 30).await?;
+        record::decisions_are_timed(&ns, &before).await?;
+        record::the_auditor_is_shown(&ns, &session.name_any(), &approval.name_any()).await?;
         let uid = approval.uid().unwrap_or_default();
         for (reason, part) in [
             ("ApprovalRequested", "provider/lists"),

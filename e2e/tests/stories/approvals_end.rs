@@ -1,9 +1,10 @@
 //! What ends a yes or a wait: a no, a deadline, the last use, another policy.
 
-use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRule, Phase, Verdict};
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, CredentialSession};
-use exeat_e2e::approvals::{lists, told};
-use exeat_e2e::{Failure, Result, Scope, agent, deployment, ensure, in_namespace, now, system, wait_for};
+use exeat_crds::v1alpha1::{ApprovalCeiling, ApprovalPhase, ApprovalRule, Phase, Verdict};
+use exeat_crds::{AgentCredentialPolicy, Approval, CredentialProvider, CredentialSession, condition};
+use exeat_e2e::approvals::{OWNER, lists, told};
+use exeat_e2e::{Failure, Result, Scope, agent, deployment, ensure, holds_for, in_namespace, now, system, wait_for};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -64,7 +65,7 @@ async fn a_no_is_told_sticks_and_wears_off() -> Result {
         assert_eq!(ns.approvals().await?.len(), 1, "nobody is asked again");
 
         let until = ns.settled(&name, ApprovalPhase::Denied, 5).await?.status.unwrap_or_default().cool_down_until;
-        let until: jiff::Timestamp = until.unwrap_or_default().parse()?;
+        let until: Timestamp = until.unwrap_or_default().parse()?;
         wait_for("the denial has worn off", 60, async || {
             ensure!(now() > until, "until {until}");
             Ok(())
@@ -144,24 +145,62 @@ async fn what_nobody_decided_in_time_ends_the_wait() -> Result {
 #[tokio::test]
 async fn a_yes_that_is_used_up_is_asked_for_anew_and_nothing_has_changed() -> Result {
     in_namespace("used-up", async |ns| {
-        ns.guarded(with(|r| r.uses = Some(1))?).await?;
+        // The rule leaves both open, and the binding's ceiling lets a yes open one session at most.
+        let ceiling = ApprovalCeiling { uses: Some(1), valid_for: Some("30m".to_owned()) };
+        ns.guarded_under(vec![lists()?], &[OWNER], Some(ceiling)).await?;
         let ann = ns.approver("ann", &["security"]).await?;
-        fleet(&ns).await?;
-        let first = ns.question().await?;
-        ann.approves(&ns, &first).await?;
-        let active = one(&ns, Phase::Active, 30).await?;
-        let waiting = replaced(&ns, &active, Phase::AwaitingApproval).await?;
-        let second = ns.question().await?;
-        assert_ne!(second.name_any(), first.name_any());
-        assert_eq!(second.spec.request.changes, Some(vec![]), "nothing has changed since the last yes");
-        ann.approves(&ns, &second).await?;
-        wait_for("each has opened one session", 30, async || {
+        ns.create(&deployment("fleet", &agent("x", "pods"), 3)?).await?;
+        ns.in_phase(Phase::AwaitingApproval, 3, 60).await?;
+        let mut asked: Vec<Approval> = Vec::new();
+        // Each yes is for one of those that race for it.
+        for opened in 1..=2 {
+            let question = ns.question().await?;
+            let request = &question.spec.request;
+            assert_eq!((request.uses, request.valid_for.as_str()), (1, "30m"));
+            assert!(asked.iter().all(|a| a.uid() != question.uid()), "asked anew");
+            let nothing = Some(Vec::new()).filter(|_| opened > 1);
+            assert_eq!(request.changes, nothing, "nothing has changed since the last yes");
+            ann.approves(&ns, &question).await?;
+            ns.in_phase(Phase::Active, opened, 30).await?;
+            ns.in_phase(Phase::AwaitingApproval, 3 - opened, 30).await?;
+            asked.push(question);
+        }
+        let last = ns.question().await?;
+        holds_for("one session for each yes", 3, async || {
+            ns.in_phase(Phase::Active, 2, 0).await?;
             let used: Vec<_> = ns.approvals().await?.into_iter().map(|a| a.status.unwrap_or_default().used).collect();
-            ensure!(used == [1, 1], "{used:?}");
+            ensure!(used == [1, 1, 0], "{used:?}");
             Ok(())
         })
         .await?;
-        ns.session(pod_of(&waiting), 1, Phase::Active, 20).await?;
+        let waiting = one(&ns, Phase::AwaitingApproval, 5).await?;
+        let named = waiting.status.and_then(|s| s.approval_ref).map(|r| r.name);
+        assert_eq!(named, Some(last.name_any()));
+        let (decided, until) = times(&ns.settled(&asked[0].name_any(), ApprovalPhase::Approved, 5).await?)?;
+        assert_eq!(until.duration_since(decided).as_secs(), 30 * 60);
+        beyond_the_ceiling(&ns).await
+    })
+    .await
+}
+
+/// When it was decided, and until when it may be used.
+fn times(approval: &Approval) -> Result<(Timestamp, Timestamp)> {
+    let status = approval.status.clone().unwrap_or_default();
+    Ok((status.decided_at.unwrap_or_default().parse()?, status.valid_until.unwrap_or_default().parse()?))
+}
+
+/// A policy's own rule may not give more than the binding lets a rule give.
+async fn beyond_the_ceiling(ns: &Scope) -> Result {
+    let mut rule = lists()?;
+    rule.uses = Some(2);
+    let body = json!({"spec": {"approvalRules": [rule]}});
+    let policies = ns.api::<AgentCredentialPolicy>();
+    policies.patch("pods", &PatchParams::default(), &Patch::Merge(&body)).await?;
+    wait_for("the policy is not Ready", 20, async || {
+        let conditions = policies.get("pods").await?.status.unwrap_or_default().conditions;
+        let ready = condition::get(&conditions, "Ready").ok_or_else(|| Failure::new("it says nothing"))?;
+        ensure!(ready.status == "False" && ready.reason == "ApprovalTooBroad", "{ready:?}");
+        ensure!(ready.message.contains("uses: 2 exceeds the 1 of the binding's approvalCeiling"), "{ready:?}");
         Ok(())
     })
     .await

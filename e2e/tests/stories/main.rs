@@ -7,6 +7,8 @@ mod approvals_certificates;
 mod approvals_end;
 mod approvals_lines;
 mod approvals_quota;
+mod approvals_races;
+mod approvals_record;
 mod audit;
 mod authors;
 mod aws;

@@ -37,7 +37,7 @@ fn key_file(text: &str) -> Result<(String, PathBuf), String> {
 /// Why a log was not verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// A file can't be read, or the report not written.
+    /// A file can't be read.
     #[error("{name}: {cause}")]
     File {
         /// Which.
@@ -45,6 +45,9 @@ pub enum VerifyError {
         /// What is wrong.
         cause: String,
     },
+    /// The report can't be written.
+    #[error("the report can't be written: {0}")]
+    Report(#[from] io::Error),
 }
 
 impl VerifyError {
@@ -53,11 +56,24 @@ impl VerifyError {
     }
 }
 
-/// Verifies, and writes the report to `out`. Returns whether all is well.
+/// Verifies, and writes the report to `out`. Returns whether all is well, and does so where the reader has seen enough and gone: the verdict
+/// is no less true.
 ///
 /// # Errors
 /// The file that can't be read.
 pub fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, VerifyError> {
+    let report = verify(args)?;
+    match write(&report, out) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(report.findings.is_empty()),
+    }
+}
+
+/// Verifies.
+///
+/// # Errors
+/// The file that can't be read.
+pub fn verify(args: &VerifyArgs) -> Result<Report, VerifyError> {
     let mut keys = Keys::default();
     for (program, path) in &args.key_files {
         keys.add(program, Key::parse(&read(path)?).map_err(|error| VerifyError::of(path, error))?);
@@ -72,9 +88,7 @@ pub fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<bool, VerifyError>
             verifier.line(&line.map_err(|error| VerifyError::of(file, error))?);
         }
     }
-    let report = verifier.finish(&heads, if args.partial { Extent::Part } else { Extent::Whole });
-    write(&report, out).map_err(|error| VerifyError::of(Path::new("the report"), error))?;
-    Ok(report.findings.is_empty())
+    Ok(verifier.finish(&heads, if args.partial { Extent::Part } else { Extent::Whole }))
 }
 
 /// A log's file; "-" is standard input.

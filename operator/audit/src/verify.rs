@@ -10,6 +10,7 @@ use crate::chain::Origin;
 use crate::heads::{Anchor, entry_name};
 use crate::key::Key;
 use crate::record::{FORMAT, MAC_FIELD, Mac, Record};
+use serde::Serialize;
 use slots::{Slot, Slots, Standing};
 use std::collections::BTreeMap;
 
@@ -30,9 +31,10 @@ impl Keys {
 }
 
 /// What is known of one chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChainSummary {
     /// Whose it is.
+    #[serde(flatten)]
     pub origin: Origin,
     /// Records that are not found to be changed.
     pub records: u64,
@@ -45,11 +47,12 @@ pub struct ChainSummary {
 }
 
 /// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Each chain of the log.
     pub chains: Vec<ChainSummary>,
     /// Lines that are no audit records.
+    #[serde(rename = "otherLines")]
     pub foreign: u64,
     /// What is wrong, by line; what is about no line comes last.
     pub findings: Vec<Finding>,

@@ -264,4 +264,6 @@ impl AuditEvent {
 }
 
 #[cfg(test)]
+mod reader_tests;
+#[cfg(test)]
 mod tests;

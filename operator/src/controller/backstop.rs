@@ -14,7 +14,7 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
@@ -91,12 +91,14 @@ async fn look(context: &Context, wanted: &mut Wanted) -> bool {
     let images = wanted.replicas.images();
     let ours_to_change = wanted.listed.as_ref().is_some_and(|listed| *listed != images);
     let mut stood = true;
+    // A policy and its binding have one name, and one is nothing without the other.
+    let mut healthy: BTreeMap<String, bool> = BTreeMap::new();
     for manifest in &wanted.manifests {
         let name = manifest.name_any();
         let listing = images::lists(manifest);
         let manifest = if listing { images::with(manifest, &images) } else { manifest.clone() };
         let healed = heal(context, &manifest).await;
-        context.metrics.set_backstop(&name, healed.is_ok());
+        *healthy.entry(name.clone()).or_insert(true) &= healed.is_ok();
         match healed {
             Ok(false) => continue,
             Ok(true) if listing && ours_to_change => {
@@ -114,6 +116,7 @@ async fn look(context: &Context, wanted: &mut Wanted) -> bool {
         context.backstop.set(false);
     }
     wanted.listed = Some(images);
+    healthy.iter().for_each(|(name, healthy)| context.metrics.set_backstop(name, *healthy));
     context.backstop.set(stood);
     stood
 }

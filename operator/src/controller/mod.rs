@@ -21,6 +21,8 @@ mod run;
 pub mod session;
 mod uninstall;
 mod watches;
+#[cfg(test)]
+mod world;
 
 pub use run::run;
 pub use uninstall::uninstall;

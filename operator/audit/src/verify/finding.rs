@@ -1,9 +1,10 @@
 use crate::chain::Origin;
 use exeat_crds::text;
+use serde::Serialize;
 use std::fmt;
 
 /// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Code {
     /// A line (or a head) that was a record can't be read any more.
     Unreadable,
@@ -49,7 +50,7 @@ impl Code {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What.
     pub code: Code,

@@ -108,3 +108,7 @@ pub(in crate::controller) async fn notified(
     }
     Ok(false)
 }
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod tests;

@@ -57,7 +57,7 @@ pub struct Item {
     pub decide: Option<Decide>,
 }
 
-/// Commands.
+/// Commands, but for the reason, which is theirs to say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Decide {
     /// Says yes, once the request was shown.
@@ -74,7 +74,7 @@ impl Item {
         let (namespace, name) = (approval.namespace().unwrap_or_default(), approval.name_any());
         let waits = notice.kind() != EventKind::Decided;
         let outcome = condition::get(&status.conditions, "Decided").map(|c| text::sanitize(&c.message));
-        let command = |word: &str| format!("kubectl exeat {word} -n {namespace} {name}");
+        let command = |word: &str| format!("kubectl exeat {word} -n {namespace} {name} -m WHY");
         let all = |lines: &[String]| lines.iter().map(|line| text::sanitize(line)).collect::<Vec<_>>();
         Self {
             event: match notice.kind() {

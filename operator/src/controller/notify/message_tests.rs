@@ -1,6 +1,8 @@
 use super::super::due::Notice;
 use super::super::fixtures::{approval, items, settle};
 use super::*;
+use clap::Parser;
+use exeat_cli::args::Command;
 use exeat_crds::v1alpha1::ApprovalPhase;
 use serde_json::Value;
 
@@ -37,8 +39,8 @@ fn the_generic_format_says_all_that_approvers_should_know() {
             "digest": "d1",
             "outcome": null,
             "decide": {
-                "approve": "kubectl exeat approve -n agents a000",
-                "deny": "kubectl exeat deny -n agents a000",
+                "approve": "kubectl exeat approve -n agents a000 -m WHY",
+                "deny": "kubectl exeat deny -n agents a000 -m WHY",
             },
         }],
     });
@@ -74,4 +76,32 @@ fn slack_gets_one_text_that_tells_of_all() {
     let body: Value = serde_json::from_slice(&message.body).unwrap();
     assert_eq!((body.as_object().unwrap().len(), message.told), (1, 30));
     assert_eq!(body["text"], slack::text("prod", &items(30)));
+}
+
+/// What the plugin makes of a line that an approver copies: whether it is a yes, where, of what, and why.
+fn read(line: &str) -> (bool, Option<String>, Vec<String>, String) {
+    let words = line.strip_prefix("kubectl exeat ").unwrap().split(' ');
+    let read = exeat_cli::Cli::try_parse_from(["kubectl-exeat"].into_iter().chain(words)).unwrap();
+    let (yes, decided) = match read.command {
+        Command::Approve(decided) => (true, decided),
+        Command::Deny(decided) => (false, decided),
+        other => panic!("{other:?}"),
+    };
+    (yes, read.global.namespace, decided.names, decided.message)
+}
+
+#[test]
+fn the_plugin_takes_the_commands_as_they_are_told() {
+    let mut longest = approval(&"n".repeat(253));
+    longest.metadata.namespace = Some("m".repeat(63));
+    for approval in [approval("a000"), longest] {
+        let (namespace, name) = (approval.metadata.namespace.clone(), approval.metadata.name.clone().unwrap());
+        let item = Item::new(&approval, Notice::Pending);
+        let decide = item.decide.clone().unwrap();
+        let meant = |yes| (yes, namespace.clone(), vec![name.clone()], "WHY".to_owned());
+        assert_eq!((read(&decide.approve), read(&decide.deny)), (meant(true), meant(false)));
+        let text = slack::text("prod", &[item]);
+        let spans: Vec<&str> = text.split('`').filter(|span| span.starts_with("kubectl exeat ")).collect();
+        assert_eq!(spans, [decide.approve], "Slack's readers see the whole line: {text}");
+    }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 fn a_message_reads_like_this() {
     let expected = "*Approvals* in cluster `prod`: 1 new
 • *waits* for people: `agents/a000` for `Deployment/reports` under policy `writer`
-    until `2026-01-01T16:00:00Z`: `kubectl exeat approve -n agents a000`
+    until `2026-01-01T16:00:00Z`: `kubectl exeat approve -n agents a000 -m WHY`
     rules: `provider/deletes`
     required: `1 of security`
     missing: `security: 1 more`
