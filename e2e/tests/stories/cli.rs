@@ -1,6 +1,7 @@
 //! `kubectl exeat` on a cluster: what it shows is so, what it stops is stopped, and what it says is wrong is what is wrong.
 
 use exeat_crds::CredentialSession;
+use exeat_crds::names::GRANTS_NAMESPACE;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
     AgentPod, MINISTACK, Output, Result, Scope, agent, aws_policy, deployment, ensure, exeat, exeat_program,
@@ -8,6 +9,7 @@ use exeat_e2e::{
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::rbac::v1::Role;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -274,6 +276,13 @@ async fn doctor_looks_at_every_part() -> Result {
     in_namespace("cli-doctor", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         ns.start(agent("agent", "pods")).await?;
+        // A right on one object, by a binding of this namespace alone.
+        let mint = json!({"metadata": {"name": "mint"}, "rules": [
+            {"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["agent"], "verbs": ["create"]},
+        ]});
+        ns.create(&serde_json::from_value::<Role>(mint)?).await?;
+        ns.bind("mia", "Role", "mint").await?;
+        ns.bind("ed", "ClusterRole", "edit").await?;
         let output = within(&ns, &["doctor", "-o", "json", "--probe-pod", "agent"]).await?;
         let checks: Vec<Value> =
             serde_json::from_str(&output.stdout).map_err(|e| exeat_e2e::Failure::new(format!("{e}: {output}")))?;
@@ -295,9 +304,21 @@ async fn doctor_looks_at_every_part() -> Result {
         ] {
             assert_eq!(level(check), Some(json!("ok")), "{check}: {output}");
         }
-        assert!(level("node metadata").is_some() && level("may impersonate").is_some(), "{output}");
-        let pods = format!("may create pods in {}", ns.name);
-        assert_eq!(level(&pods), Some(json!("ok")), "{output}");
+        let says = |name: &str, level: &str, words: &str| -> Result {
+            let check = checks.iter().find(|check| check["check"] == name).cloned().unwrap_or_default();
+            let message = check["message"].as_str().unwrap_or_default();
+            ensure!(check["level"] == level && message.contains(words), "{name}: {check} in {output}");
+            Ok(())
+        };
+        says("node metadata", "ok", "does not answer from inside the pod")?;
+        says(&format!("may mint tokens in {}", ns.name), "ok", "User mia")?;
+        for right in ["may create pods", "may exec into pods", "may impersonate accounts"] {
+            says(&format!("{right} in {}", ns.name), "ok", "User ed")?;
+        }
+        ensure!(level("may impersonate").is_some(), "{output}");
+        for (right, namespace) in [("may mint tokens", GRANTS_NAMESPACE), ("may create pods", system_namespace())] {
+            says(&format!("{right} in {namespace}"), "ok", "nobody but the cluster itself")?;
+        }
         let elsewhere = exeat(&["doctor", "--system-namespace", "default"]).await?;
         ends(&elsewhere, 1, &["FAIL  controller", "there is no Deployment exeat-controller in namespace default"])
     })
