@@ -15,6 +15,7 @@ mod canary;
 mod cli;
 mod containers;
 mod expiry;
+mod explain;
 mod first_hour;
 mod gcp;
 mod identity;
