@@ -73,12 +73,17 @@ fn job(spec: &Value, status: &Value) -> State {
     State { idle, lacks, refused: None }
 }
 
+/// Its pods are refused, or the ReplicaSet that should make them is.
 fn failure(status: &Value) -> Option<Told> {
+    const SIGNS: [(&str, &str, &str); 2] =
+        [("ReplicaFailure", "True", "FailedCreate"), ("Progressing", "False", "ReplicaSetCreateError")];
     let conditions = status["conditions"].as_array()?;
-    let found = conditions.iter().find(|c| c["type"] == "ReplicaFailure" && c["status"] == "True")?;
+    let is_sign = |c: &&Value| {
+        SIGNS.iter().any(|(kind, is, why)| c["type"] == *kind && c["status"] == *is && c["reason"] == *why)
+    };
+    let found = conditions.iter().find(is_sign)?;
     let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
-    let told = Told { reason: text("reason"), note: text("message"), ..Told::default() };
-    (told.reason == "FailedCreate").then_some(told)
+    Some(Told { reason: text("reason"), note: text("message"), ..Told::default() })
 }
 
 /// What is told last of a refusal, unless that is over: a pod was made since, or it has all that it wants.
@@ -134,6 +139,11 @@ mod tests {
             assert_eq!(refusal(&state, &old, Some(at(100))), None, "{state:?}");
         }
         assert_eq!(deployment(0, 2, "True").idle, Some("it is scaled to zero"));
+        let unmade = json!({"conditions": [
+            {"type": "ReplicaFailure", "status": "True", "reason": "FailedDelete", "message": "no"},
+            {"type": "Progressing", "status": "False", "reason": "ReplicaSetCreateError", "message": "exceeded quota: sets"},
+        ]});
+        assert_eq!(failure(&unmade).map(|told| told.note).as_deref(), Some("exceeded quota: sets"));
     }
 
     #[test]
