@@ -5,7 +5,7 @@ use super::maker::{self, Making, State};
 use super::target::Kind;
 use crate::client;
 use crate::error::{Error, api_message};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::api::events::v1::Event;
@@ -48,7 +48,7 @@ pub(super) async fn find(client: &Client, namespace: &str, kind: Kind, name: &st
     let newest = newest_pod(client, namespace, maker.selector.clone()).await?;
     let made = newest.as_ref().and_then(|pod| pod.creation_timestamp()).map(|time| time.0);
     let events = match kind {
-        // It says so itself.
+        // It says so itself, or its ReplicaSet.
         Kind::Deployment => Look::Found(Vec::new()),
         _ => events(client, namespace, &maker.uid).await,
     };
@@ -110,6 +110,14 @@ async fn maker(client: &Client, namespace: &str, kind: Kind, name: &str) -> Resu
             }
             (&spec["jobTemplate"]["spec"]["template"], newest.map_or(Value::Null, |job| by_job(&job.name_any())))
         }
+        Kind::Deployment => {
+            if let Some(set) = newest_set(client, namespace, &uid).await {
+                let told = events(client, namespace, &set.uid().unwrap_or_default()).await;
+                let told = told.found().map(Vec::as_slice).unwrap_or_default();
+                state = state.of_set(&serde_json::to_value(&set).map_err(unread)?, told);
+            }
+            (&spec["template"], spec["selector"].clone())
+        }
         _ => (&spec["template"], spec["selector"].clone()),
     };
     Ok(Maker {
@@ -125,6 +133,15 @@ async fn newest_job(client: &Client, namespace: &str, owner: &str) -> Result<Opt
     let jobs = client::list_where(&Api::namespaced(client.clone(), namespace), ListParams::default(), is_own).await;
     let jobs = jobs.map_err(Error::api("Jobs can't be listed"))?;
     Ok(jobs.into_iter().max_by_key(|job| job.creation_timestamp().map(|t| t.0)))
+}
+
+/// The ReplicaSet of the Deployment's newest template, where it may be read.
+async fn newest_set(client: &Client, namespace: &str, owner: &str) -> Option<ReplicaSet> {
+    const REVISION: &str = "deployment.kubernetes.io/revision";
+    let is_own = |set: &ReplicaSet| set.owner_references().iter().any(|o| o.uid == owner);
+    let api: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
+    let sets = client::list_where(&api, ListParams::default(), is_own).await.ok()?;
+    sets.into_iter().max_by_key(|set| set.annotations().get(REVISION).and_then(|number| number.parse::<u64>().ok()))
 }
 
 async fn required<K>(api: &Api<K>, namespace: &str, kind: Kind, name: &str) -> Result<K, Error>

@@ -20,9 +20,26 @@ pub(super) struct State {
     pub(super) idle: Option<&'static str>,
     /// Whether it has fewer pods than it wants; `None` where that can't be told.
     pub(super) lacks: Option<bool>,
-    /// A Deployment says itself that its pods are refused, for as long as they are.
+    /// A Deployment says itself that its pods are refused, for as long as they are; but in the words of the first refusal.
     pub(super) refused: Option<Told>,
 }
+
+impl State {
+    /// The same of a Deployment, whose pods its newest ReplicaSet makes: what an older one is refused is past.
+    pub(super) fn of_set(mut self, set: &Value, events: &[Told]) -> Self {
+        // Until the Deployment's last change was seen, its newest ReplicaSet is one of before.
+        if self.idle.is_some() || self.lacks.is_none() {
+            return self;
+        }
+        let last = events.iter().rev().find(|event| event.reason == "FailedCreate");
+        let unmade = self.refused.take().filter(|told| told.reason == UNMADE);
+        let refused = failure(&set["status"]).map(|told| last.cloned().unwrap_or(told));
+        Self { refused: unmade.or(refused), ..self }
+    }
+}
+
+/// Reason of a Deployment whose ReplicaSet can't be made.
+const UNMADE: &str = "ReplicaSetCreateError";
 
 /// Reads it from the object's JSON.
 pub(super) fn state(kind: Kind, object: &Value) -> State {
@@ -76,7 +93,7 @@ fn job(spec: &Value, status: &Value) -> State {
 /// Its pods are refused, or the ReplicaSet that should make them is.
 fn failure(status: &Value) -> Option<Told> {
     const SIGNS: [(&str, &str, &str); 2] =
-        [("ReplicaFailure", "True", "FailedCreate"), ("Progressing", "False", "ReplicaSetCreateError")];
+        [("ReplicaFailure", "True", "FailedCreate"), ("Progressing", "False", UNMADE)];
     let conditions = status["conditions"].as_array()?;
     let is_sign = |c: &&Value| {
         SIGNS.iter().any(|(kind, is, why)| c["type"] == *kind && c["status"] == *is && c["reason"] == *why)
@@ -144,6 +161,26 @@ mod tests {
             {"type": "Progressing", "status": "False", "reason": "ReplicaSetCreateError", "message": "exceeded quota: sets"},
         ]});
         assert_eq!(failure(&unmade).map(|told| told.note).as_deref(), Some("exceeded quota: sets"));
+    }
+
+    #[test]
+    fn the_newest_replica_set_decides_and_its_last_event_has_the_words() {
+        let condition = |message: &str| json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]);
+        let deployment = |conditions: Value| {
+            let status = json!({"observedGeneration": 2, "replicas": 1, "conditions": conditions});
+            state(Kind::Deployment, &json!({"metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": status}))
+        };
+        let told = |state: State, set: Value, events: &[Told]| {
+            let state = state.of_set(&json!({"status": {"conditions": set}}), events);
+            refusal(&state, &[], Some(at(100))).map(|told| told.note)
+        };
+        let events = [event("SuccessfulCreate", 5), event("FailedCreate", 10)];
+        let stays = deployment(condition("by the former template"));
+        assert_eq!(told(stays.clone(), condition("first"), &events).as_deref(), Some("at 10"));
+        assert_eq!(told(stays.clone(), condition("first"), &[]).as_deref(), Some("first"), "Events don't last");
+        assert_eq!(told(stays, json!([]), &events), None, "what an older one was refused is past");
+        let unmade = json!([{"type": "Progressing", "status": "False", "reason": UNMADE, "message": "no set"}]);
+        assert_eq!(told(deployment(unmade), condition("first"), &events).as_deref(), Some("no set"));
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub(crate) fn fleet(replicas: i32, command: &str) -> Result<Deployment> {
     deployment("fleet", &script("x", "pods", command), replicas)
 }
 
-pub(crate) async fn of_phase(ns: &Scope, phase: Phase) -> Result<Vec<CredentialSession>> {
+async fn of_phase(ns: &Scope, phase: Phase) -> Result<Vec<CredentialSession>> {
     let all = ns.api::<CredentialSession>().list(&Default::default()).await?.items;
     Ok(all.into_iter().filter(|session| exeat_e2e::phase(session) == Some(phase)).collect())
 }

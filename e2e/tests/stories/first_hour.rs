@@ -305,7 +305,10 @@ async fn an_approval_that_nobody_can_give() -> Result {
         let half = ["FAIL  approval", "ApprovalPending", "1 of security", "warn  approval", "NobodyCanApprove", &more];
         admin_finds(&ns, "deployment/fleet", &half).await?;
         shell(&more).await?.ok()?;
-        admin_finds(&ns, "deployment/fleet", &["ApprovalPending", "kubectl exeat approve", "One gate is closed"]).await
+        let output = exeat(&["-n", &ns.name, "explain", "deployment/fleet"]).await?;
+        ensure!(output.code == DENIED && output.stdout.contains("FAIL  approval"), "it still waits: {output}");
+        ensure!(!output.stdout.contains("NobodyCanApprove"), "both groups are bound: {output}");
+        Ok(())
     })
     .await
 }
