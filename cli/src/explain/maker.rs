@@ -17,7 +17,10 @@ pub struct Making {
 /// What its object says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
+    /// Why it makes no pod just now.
     pub(super) idle: Option<&'static str>,
+    /// Whether it wants none at all: what it was refused before is past.
+    pub(super) wants_none: bool,
     /// Whether it has fewer pods than it wants; `None` where that can't be told.
     pub(super) lacks: Option<bool>,
     /// A Deployment says itself that its pods are refused, for as long as they are; but in the words of the first refusal.
@@ -28,7 +31,7 @@ impl State {
     /// The same of a Deployment, whose pods its newest ReplicaSet makes: what an older one is refused is past.
     pub(super) fn of_set(mut self, set: &Value, events: &[Told]) -> Self {
         // Until the Deployment's last change was seen, its newest ReplicaSet is one of before.
-        if self.idle.is_some() || self.lacks.is_none() {
+        if self.wants_none || self.lacks.is_none() {
             return self;
         }
         let last = events.iter().rev().find(|event| event.reason == "FailedCreate");
@@ -53,18 +56,25 @@ pub(super) fn state(kind: Kind, object: &Value) -> State {
         Kind::Pod => State::default(),
         Kind::Deployment => State {
             idle: scaled_down.or((spec["paused"] == true).then_some("its rollout is paused")),
+            wants_none: replicas == 0,
             lacks: lacks(replicas, "replicas"),
-            refused: failure(status).filter(|_| observed && scaled_down.is_none()),
+            refused: failure(status).filter(|_| observed),
         },
-        Kind::StatefulSet => State { idle: scaled_down, lacks: lacks(replicas, "replicas"), refused: None },
+        Kind::StatefulSet => {
+            State { idle: scaled_down, wants_none: replicas == 0, lacks: lacks(replicas, "replicas"), refused: None }
+        }
         Kind::DaemonSet => {
             let wanted = number(&status["desiredNumberScheduled"]).unwrap_or(0);
             let nowhere = observed && wanted == 0;
             let idle = nowhere.then_some("no node matches what its pods ask for");
-            State { idle, lacks: lacks(wanted, "currentNumberScheduled"), refused: None }
+            State { idle, wants_none: nowhere, lacks: lacks(wanted, "currentNumberScheduled"), refused: None }
         }
         Kind::Job => job(spec, status),
-        Kind::CronJob => State { idle: suspended(spec).or(Some("it is not due yet")), ..State::default() },
+        Kind::CronJob => {
+            let suspended = suspended(spec);
+            let idle = suspended.or(Some("it is not due yet"));
+            State { idle, wants_none: suspended.is_some(), ..State::default() }
+        }
     }
 }
 
@@ -87,7 +97,7 @@ fn job(spec: &Value, status: &Value) -> State {
     // What is not counted yet is no lack: a Job has its startTime from the controller.
     let counted = status["startTime"].is_string();
     let lacks = counted.then(|| idle.is_none() && number(&status["active"]).unwrap_or(0) < wanted);
-    State { idle, lacks, refused: None }
+    State { idle, wants_none: idle.is_some(), lacks, refused: None }
 }
 
 /// Its pods are refused, or the ReplicaSet that should make them is.
@@ -105,7 +115,7 @@ fn failure(status: &Value) -> Option<Told> {
 
 /// What is told last of a refusal, unless that is over: a pod was made since, or it has all that it wants.
 pub(super) fn refusal(state: &State, events: &[Told], newest: Option<Timestamp>) -> Option<Told> {
-    if state.idle.is_some() {
+    if state.wants_none {
         return None;
     }
     if state.refused.is_some() || state.lacks == Some(false) {
@@ -156,6 +166,8 @@ mod tests {
             assert_eq!(refusal(&state, &old, Some(at(100))), None, "{state:?}");
         }
         assert_eq!(deployment(0, 2, "True").idle, Some("it is scaled to zero"));
+        let paused = State { idle: Some("its rollout is paused"), ..deployment(1, 2, "True") };
+        assert!(refusal(&paused, &[], None).is_some(), "the pods of before are made all the same");
         let unmade = json!({"conditions": [
             {"type": "ReplicaFailure", "status": "True", "reason": "FailedDelete", "message": "no"},
             {"type": "Progressing", "status": "False", "reason": "ReplicaSetCreateError", "message": "exceeded quota: sets"},
@@ -243,7 +255,8 @@ mod tests {
             let state = state(kind, &object);
             assert_eq!((state.idle, state.lacks), (idle, lacks), "{object}");
             let told = refusal(&state, &refused, None);
-            assert_eq!(told.is_some(), idle.is_none() && lacks != Some(false), "{object}");
+            assert_eq!(told.is_some(), !state.wants_none && lacks != Some(false), "{object}");
+            assert_eq!(state.wants_none, idle.is_some_and(|why| why != "it is not due yet"), "{object}");
         }
     }
 }
