@@ -1,7 +1,7 @@
 //! Reads what a judgement needs. What may not be read is told as such and stops nothing.
 
 use super::alone::{each_policy, has_several, named_by};
-use super::facts::{Facts, Look, Node};
+use super::facts::{self, Facts, Look, Node};
 use super::find::{self, Found};
 use super::target::Kind;
 use super::{sidecar, startup};
@@ -63,9 +63,8 @@ async fn gather_one(cluster: &Cluster, (kind, name): (Kind, &str), container: Op
         Some(reference) => look(Api::namespaced(client.clone(), namespace), &reference.name).await,
         None => Look::Skipped,
     };
-    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).filter(|name| !name.is_empty());
     let account: Look<ServiceAccount> =
-        look(Api::namespaced(client.clone(), namespace), account.as_deref().unwrap_or("default")).await;
+        look(Api::namespaced(client.clone(), namespace), facts::account_name(&pod)).await;
     let is_running = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
     let of_kind = provider.found().and_then(|provider| authority::kind_of(provider).ok());
     let of = (policy_name.as_deref().unwrap_or_default(), of_kind.map_or("", ProviderKind::as_str));

@@ -4,7 +4,7 @@
 use crate::cli::{DENIED, ends, fleet, within};
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, MINISTACK, Result, agent, aws_policy, ensure, in_namespace, kubernetes_policy, script, statement,
+    AgentPod, MINISTACK, Result, Scope, agent, aws_policy, ensure, in_namespace, kubernetes_policy, script, statement,
     wait_for,
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
@@ -97,14 +97,16 @@ fn job(name: &str, pod: &Pod) -> Result<Job> {
     Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec}))?)
 }
 
+/// Waits until `explain` ends with this code and says all of these.
+async fn explained(ns: &Scope, what: &str, code: i32, words: &[&str]) -> Result {
+    let told = || async { ends(&within(ns, &["explain", what]).await?, code, words) };
+    wait_for(&format!("explain {what} ends with {code}"), 60, told).await
+}
+
 #[tokio::test]
 async fn explain_finds_why_a_workload_has_no_pods() -> Result {
     in_namespace("cli-creation", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
-        let explained = async |what: &str, code: i32, words: &[&str]| {
-            let told = || async { ends(&within(&ns, &["explain", what]).await?, code, words) };
-            wait_for(&format!("explain {what} ends with {code}"), 60, told).await
-        };
         ns.create(&fleet(1, "sleep 86400")?).await?;
         // A pod that is not ready yet is taken away by a rollout.
         wait_for("the deployment has its pod", 120, async || {
@@ -115,7 +117,11 @@ async fn explain_finds_why_a_workload_has_no_pods() -> Result {
         .await?;
         let call = async |action: &str, code: i32, words: &[&str]| {
             let resource = format!("{}/", ns.name);
-            ends(&within(&ns, &["explain", "deploy", "fleet", "--action", action, "--resource", &resource]).await?, code, words)
+            ends(
+                &within(&ns, &["explain", "deploy", "fleet", "--action", action, "--resource", &resource]).await?,
+                code,
+                words,
+            )
         };
         call("list pods", 0, &["by its newest pod fleet-", "ok    call"]).await?;
         call("delete pods", DENIED, &["FAIL  call", "maxActions"]).await?;
@@ -128,7 +134,7 @@ async fn explain_finds_why_a_workload_has_no_pods() -> Result {
         };
         let refused = async |words: &[&str]| {
             let all = [&["by its template: its next pod is refused. Pod fleet-", "FAIL  creation"], words].concat();
-            explained("deployment/fleet", DENIED, &all).await
+            explained(&ns, "deployment/fleet", DENIED, &all).await
         };
         change(json!({"serviceAccountName": "default"})).await?;
         refused(&["FAIL  subjects", "PodNotCovered", "spec.serviceAccountName"]).await?;
@@ -137,7 +143,7 @@ async fn explain_finds_why_a_workload_has_no_pods() -> Result {
         change(json!({"hostNetwork": null, "securityContext": {"runAsNonRoot": null, "runAsUser": 0}})).await?;
         refused(&["PodSecurity", "securityContext"]).await?;
         change(json!({"securityContext": {"runAsNonRoot": true, "runAsUser": 1001}})).await?;
-        explained("deployment/fleet", 0, &["by its newest pod fleet-", "ok    session"]).await?;
+        explained(&ns, "deployment/fleet", 0, &["by its newest pod fleet-", "ok    session"]).await?;
 
         let small = json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}});
         ns.create(&serde_json::from_value::<ResourceQuota>(small)?).await?;
@@ -149,20 +155,31 @@ async fn explain_finds_why_a_workload_has_no_pods() -> Result {
         .await?;
         change(json!({"securityContext": {"runAsUser": 1002}})).await?;
         refused(&["Quota", "exceeded quota: small"]).await?;
-
-        let pod = agent("x", "pods");
-        ns.create(&job("task", &pod)?).await?;
-        let set = json!({"serviceName": "set", "selector": {"matchLabels": {"app": "made"}}, "template": template(&pod, "Always")?});
-        let object = json!({"metadata": {"name": "set"}, "spec": set});
-        ns.create(&serde_json::from_value::<StatefulSet>(object.clone())?).await?;
-        ns.create(&serde_json::from_value::<DaemonSet>(object)?).await?;
-        for what in ["job/task", "statefulset/set", "daemonset/set"] {
-            explained(what, DENIED, &["by its template: it has no pod", "FAIL  creation", "Quota", "exceeded quota: small"]).await?;
-        }
-        let nightly = pod.with(|spec| spec.host_network = Some(true));
-        let spec = json!({"schedule": "0 3 1 1 *", "jobTemplate": {"spec": {"template": template(&nightly, "Never")?}}});
-        ns.create(&serde_json::from_value::<CronJob>(json!({"metadata": {"name": "nightly"}, "spec": spec}))?).await?;
-        explained("cronjob/nightly", DENIED, &["?     creation", "it is not due yet", "FAIL  pod", "spec.hostNetwork"]).await
+        sets_and_jobs(&ns).await
     })
     .await
+}
+
+/// Of what makes pods otherwise than a Deployment, under a quota of none.
+async fn sets_and_jobs(ns: &Scope) -> Result {
+    let pod = agent("x", "pods");
+    ns.create(&job("task", &pod)?).await?;
+    let set = json!({"serviceName": "set", "selector": {"matchLabels": {"app": "made"}}, "template": template(&pod, "Always")?});
+    let object = json!({"metadata": {"name": "set"}, "spec": set});
+    ns.create(&serde_json::from_value::<StatefulSet>(object.clone())?).await?;
+    ns.create(&serde_json::from_value::<DaemonSet>(object)?).await?;
+    for what in ["job/task", "statefulset/set", "daemonset/set"] {
+        explained(
+            ns,
+            what,
+            DENIED,
+            &["by its template: it has no pod", "FAIL  creation", "Quota", "exceeded quota: small"],
+        )
+        .await?;
+    }
+    let nightly = pod.with(|spec| spec.host_network = Some(true));
+    let spec = json!({"schedule": "0 3 1 1 *", "jobTemplate": {"spec": {"template": template(&nightly, "Never")?}}});
+    ns.create(&serde_json::from_value::<CronJob>(json!({"metadata": {"name": "nightly"}, "spec": spec}))?).await?;
+    explained(ns, "cronjob/nightly", DENIED, &["?     creation", "it is not due yet", "FAIL  pod", "spec.hostNetwork"])
+        .await
 }

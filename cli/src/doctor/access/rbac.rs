@@ -193,8 +193,53 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
+    fn rules(value: serde_json::Value) -> Vec<PolicyRule> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn cluster_roles() -> BTreeMap<String, Vec<PolicyRule>> {
+        BTreeMap::from([
+            (
+                "edit".into(),
+                rules(json!([
+                    {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get"]},
+                    {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]},
+                ])),
+            ),
+            ("cluster-admin".into(), rules(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]))),
+            ("debug".into(), rules(json!([{"apiGroups": [""], "resources": ["*/exec"], "verbs": ["create"]}]))),
+            (
+                "impersonator".into(),
+                rules(
+                    json!([{"apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"], "verbs": ["impersonate"]}]),
+                ),
+            ),
+            (
+                "deployer".into(),
+                rules(json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"]}])),
+            ),
+        ])
+    }
+
+    fn roles() -> BTreeMap<(String, String), Vec<PolicyRule>> {
+        BTreeMap::from([
+            (
+                ("agents".into(), "one".into()),
+                rules(json!([
+                    {"apiGroups": ["exeat.dev"], "resources": ["agentcredentialpolicies"], "resourceNames": ["writer"], "verbs": ["approve"]},
+                    {"apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"], "verbs": ["create"]},
+                ])),
+            ),
+            (
+                ("agents".into(), "minter".into()),
+                rules(
+                    json!([{"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["report-agent"], "verbs": ["create"]}]),
+                ),
+            ),
+        ])
+    }
+
     pub(crate) fn rbac() -> Rbac {
-        let rules = |value: serde_json::Value| serde_json::from_value::<Vec<PolicyRule>>(value).unwrap();
         let cluster = |role: &str, subjects: serde_json::Value| {
             serde_json::from_value(json!({"metadata": {"name": role}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": subjects}))
                 .unwrap()
@@ -205,42 +250,8 @@ pub(crate) mod tests {
             .unwrap()
         };
         Rbac {
-            cluster_roles: BTreeMap::from([
-                (
-                    "edit".into(),
-                    rules(json!([
-                        {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get"]},
-                        {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]},
-                    ])),
-                ),
-                ("cluster-admin".into(), rules(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]))),
-                ("debug".into(), rules(json!([{"apiGroups": [""], "resources": ["*/exec"], "verbs": ["create"]}]))),
-                (
-                    "impersonator".into(),
-                    rules(
-                        json!([{"apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"], "verbs": ["impersonate"]}]),
-                    ),
-                ),
-                (
-                    "deployer".into(),
-                    rules(json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"]}])),
-                ),
-            ]),
-            roles: BTreeMap::from([
-                (
-                    ("agents".into(), "one".into()),
-                    rules(json!([
-                        {"apiGroups": ["exeat.dev"], "resources": ["agentcredentialpolicies"], "resourceNames": ["writer"], "verbs": ["approve"]},
-                        {"apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"], "verbs": ["create"]},
-                    ])),
-                ),
-                (
-                    ("agents".into(), "minter".into()),
-                    rules(
-                        json!([{"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["report-agent"], "verbs": ["create"]}]),
-                    ),
-                ),
-            ]),
+            cluster_roles: cluster_roles(),
+            roles: roles(),
             cluster_bindings: vec![
                 cluster("cluster-admin", json!([{"kind": "Group", "name": "system:masters"}])),
                 cluster("debug", json!([{"kind": "Group", "name": "system:authenticated"}])),
