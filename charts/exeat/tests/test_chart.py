@@ -17,7 +17,7 @@ HELM, KUBECTL = os.environ["HELM"], os.environ["KUBECTL"]
 NAMESPACES = ["exeat-system", "platform-security"]
 VALUES = [None, *sorted(p.name for p in (CHART / "ci").glob("*.yaml"))]
 WORKLOADS = {"Deployment", "Job"}
-PEOPLE = ("exeat-view", "exeat-edit", "exeat-admin", "exeat-approver", "exeat-officer")
+PEOPLE = ("exeat-view", "exeat-edit", "exeat-admin", "exeat-approver", "exeat-cluster-view", "exeat-officer")
 POLICIES = {"exeat-approvals", "exeat-authors", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions", "exeat-sidecar"}
 SECRETS_OF_OURS = {"exeat-issuer-root", "exeat-webhook-root", "exeat-webhook-tls", "exeat-webhook-ca", "exeat-audit-key-controller", "exeat-audit-key-issuer"}
 
@@ -213,7 +213,7 @@ class Access(unittest.TestCase):
             every = rules(of_kind("ClusterRole", values, namespace)[name])
             return {resource: set(verbs) - reading for resource, verbs, _ in every if set(verbs) - reading}
 
-        self.assertEqual(written("exeat-view"), {})
+        self.assertEqual(written("exeat-view") | written("exeat-cluster-view"), {})
         self.assertNotIn("approvals", written("exeat-edit") | written("exeat-admin"))
         self.assertEqual(written("exeat-approver"), {"approvals": {"update", "patch"}, "agentcredentialpolicies": {"approve"}})
         self.assertEqual(written("exeat-officer"), {"credentialsessions": {"update", "patch", "revoke"}, "credentialholds": {"create", "delete"}})

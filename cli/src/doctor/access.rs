@@ -2,47 +2,97 @@
 
 pub mod rbac;
 
-use super::Check;
+use super::{Check, Level};
 use crate::client::Cluster;
+use exeat_crds::names;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::Api;
 use rbac::{Ask, Rbac, Subject};
 
-/// Groups that everybody is in, or every account.
-const EVERYBODY: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
+/// What a right takes: one of these verbs on one of these resources of an API group.
+type Takes = (&'static [&'static str], &'static str, &'static [&'static str]);
+
+/// A right that matters.
+struct Right {
+    check: &'static str,
+    takes: &'static [Takes],
+    why: &'static str,
+}
+
+const CHANGE: &[&str] = &["create", "update", "patch"];
+const TOKENS: Right = Right {
+    check: "may mint tokens",
+    takes: &[(&["create"], "", &["serviceaccounts/token"])],
+    why: "with an account's token anybody is its agent",
+};
+const ACCOUNTS: Right = Right {
+    check: "may impersonate accounts",
+    takes: &[(&["impersonate"], "", &["serviceaccounts"])],
+    why: "they act in the cluster as its agents do",
+};
+const PODS: Right = Right {
+    check: "may create pods",
+    takes: &[
+        (&["create"], "", &["pods"]),
+        (CHANGE, "", &["replicationcontrollers"]),
+        (CHANGE, "apps", &["deployments", "replicasets", "statefulsets", "daemonsets"]),
+        (CHANGE, "batch", &["jobs", "cronjobs"]),
+    ],
+    why: "whoever creates a pod chooses its account: the namespace is the boundary",
+};
+// `get` is what a WebSocket asks for.
+const EXEC: Right = Right {
+    check: "may exec into pods",
+    takes: &[(&["create", "get"], "", &["pods/exec", "pods/attach"])],
+    why: "in the agent's container its credentials are at hand",
+};
+const POLICIES: Right = Right {
+    check: "may change our policies",
+    takes: &[(CHANGE, "exeat.dev", &["agentcredentialpolicies"])],
+    why: "they say what agents may do",
+};
+const SECRETS: Right = Right {
+    check: "may read Secrets",
+    takes: &[(&["get", "list", "watch"], "", &["secrets"])],
+    why: "roots, audit keys and providers' secrets are there",
+};
+
+impl Right {
+    fn holders(&self, rbac: &Rbac, namespace: &str) -> Vec<Subject> {
+        let mut asks = Vec::new();
+        for (verbs, group, resources) in self.takes {
+            for verb in *verbs {
+                asks.extend(resources.iter().map(|what| Ask::new(verb, group, what).within(namespace).on_some()));
+            }
+        }
+        rbac.who_may_any(&asks)
+    }
+}
 
 pub(super) async fn checks(cluster: &Cluster, served: &[String]) -> Vec<Check> {
     let rbac = match Rbac::read(&cluster.client).await {
         Ok(rbac) => rbac,
         Err(error) => return vec![Check::unseen("rights", &error)],
     };
-    judge(&rbac, served, &cluster.system)
+    judge(&rbac, served, &cluster.system, &grants_namespace(cluster).await)
 }
 
-fn judge(rbac: &Rbac, served: &[String], system: &str) -> Vec<Check> {
+/// Where the issuer makes the accounts of sessions.
+async fn grants_namespace(cluster: &Cluster) -> String {
+    let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.system);
+    let issuer = api.get_opt("exeat-issuer").await.ok().flatten();
+    let pod = issuer.and_then(|found| found.spec?.template.spec);
+    let env = pod.into_iter().flat_map(|pod| pod.containers).flat_map(|container| container.env.unwrap_or_default());
+    let mut named = env.filter(|variable| variable.name == "EXEAT_GRANTS_NAMESPACE").filter_map(|v| v.value);
+    named.next().unwrap_or_else(|| names::GRANTS_NAMESPACE.to_owned())
+}
+
+fn judge(rbac: &Rbac, served: &[String], system: &str, grants: &str) -> Vec<Check> {
     let mut checks = vec![impersonate(rbac)];
-    for (check, ask, why) in [
-        (
-            "may mint tokens",
-            Ask::new("create", "", "serviceaccounts/token"),
-            "with an account's token anybody is its agent",
-        ),
-        (
-            "may create pods",
-            Ask::new("create", "", "pods"),
-            "whoever creates a pod chooses its account: the namespace is the boundary",
-        ),
-        (
-            "may exec into pods",
-            Ask::new("create", "", "pods/exec"),
-            "in the agent's container its credentials are at hand",
-        ),
-        (
-            "may change our policies",
-            Ask::new("update", "exeat.dev", "agentcredentialpolicies"),
-            "they say what agents may do",
-        ),
-    ] {
+    for right in [TOKENS, ACCOUNTS, PODS, EXEC, POLICIES] {
         for namespace in served {
-            checks.push(listed(&format!("{check} in {namespace}"), &rbac.who_may(&ask.within(namespace)), why));
+            let check = format!("{} in {namespace}", right.check);
+            checks.push(listed(&check, &right.holders(rbac, namespace), right.why));
         }
     }
     for namespace in served {
@@ -50,17 +100,29 @@ fn judge(rbac: &Rbac, served: &[String], system: &str) -> Vec<Check> {
             rbac.who_may(&Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within(namespace).on_some());
         checks.push(approve(namespace, &approvers));
     }
-    checks.push(listed(
-        &format!("may read Secrets in {system}"),
-        &rbac.who_may(&Ask::new("get", "", "secrets").within(system)),
-        "roots, audit keys and providers' secrets are there",
-    ));
+    for right in [TOKENS, ACCOUNTS, PODS, EXEC] {
+        checks.push(ours(rbac, &right, system, system, "that makes them controller, issuer or webhook"));
+        checks.push(ours(rbac, &right, grants, system, "there are the accounts by which sessions hold their grants"));
+    }
+    checks.push(listed(&format!("{} in {system}", SECRETS.check), &SECRETS.holders(rbac, system), SECRETS.why));
     checks
+}
+
+/// In the namespaces of ours nobody needs such a right but our own programs.
+fn ours(rbac: &Rbac, right: &Right, namespace: &str, system: &str, why: &str) -> Check {
+    const PROGRAMS: [&str; 3] = ["exeat-controller", "exeat-issuer", "exeat-webhook"];
+    let is_program = |subject: &Subject| {
+        let is_account = subject.kind == "ServiceAccount" && subject.namespace == system;
+        is_account && PROGRAMS.contains(&subject.name.as_str())
+    };
+    let mut holders = right.holders(rbac, namespace);
+    holders.retain(|subject| !is_program(subject));
+    meant(&format!("{} in {namespace}", right.check), &holders, why)
 }
 
 /// Everybody is a fault; named people are for the reader to judge.
 fn listed(check: &str, subjects: &[Subject], why: &str) -> Check {
-    if let Some(all) = subjects.iter().find(|subject| EVERYBODY.contains(&subject.name.as_str())) {
+    if let Some(all) = subjects.iter().find(|subject| subject.is_everybody()) {
         return Check::fail(
             check,
             format!("{all}: that is everybody; {why}"),
@@ -75,23 +137,22 @@ fn listed(check: &str, subjects: &[Subject], why: &str) -> Check {
     }
 }
 
+/// As [`listed`], for what hardly anybody needs.
+fn meant(check: &str, subjects: &[Subject], why: &str) -> Check {
+    match listed(check, subjects, why) {
+        told if words(subjects).is_empty() || told.level == Level::Fail => told,
+        told => Check::warn(check, told.message, "is each of them meant to?"),
+    }
+}
+
 fn impersonate(rbac: &Rbac) -> Check {
-    const CHECK: &str = "may impersonate";
-    let mut subjects = Vec::new();
-    for resource in ["users", "groups", "serviceaccounts"] {
-        subjects.extend(rbac.who_may(&Ask::new("impersonate", "", resource)));
-    }
-    subjects.sort();
-    subjects.dedup();
-    match listed(CHECK, &subjects, "they can be any approver and any agent") {
-        check if words(&subjects).is_empty() || check.level == super::Level::Fail => check,
-        check => Check::warn(CHECK, check.message, "is each of them meant to?"),
-    }
+    let asks = ["users", "groups", "serviceaccounts"].map(|resource| Ask::new("impersonate", "", resource).on_some());
+    meant("may impersonate", &rbac.who_may_any(&asks), "they can be any approver and any agent that the right names")
 }
 
 fn approve(namespace: &str, approvers: &[Subject]) -> Check {
     let check = format!("may approve in {namespace}");
-    if approvers.iter().all(|approver| approver.kind == "ServiceAccount" || approver.is_control_plane()) {
+    if !approvers.iter().any(Subject::may_be_people) {
         return Check::warn(
             check,
             "no person holds the verb approve: what asks for approval there stays closed",
@@ -101,7 +162,7 @@ fn approve(namespace: &str, approvers: &[Subject]) -> Check {
         );
     }
     let all = listed(&check, approvers, "and a rule's group must be theirs; who is in a group can't be seen here");
-    if all.level == super::Level::Fail { all } else { Check::ok(check, all.message) }
+    if all.level == Level::Fail { all } else { Check::ok(check, all.message) }
 }
 
 /// The control plane's own accounts are counted and not listed.
@@ -122,29 +183,55 @@ fn words(subjects: &[Subject]) -> String {
 mod tests {
     use super::rbac::tests::rbac;
     use super::*;
-    use crate::doctor::Level;
+
+    fn told(name: &str) -> Check {
+        let checks = judge(&rbac(), &["agents".to_owned()], "exeat-system", "exeat-grants");
+        checks.into_iter().find(|check| check.check == name).unwrap_or_else(|| panic!("no check {name}"))
+    }
 
     #[test]
     fn rights_are_listed_and_everybody_is_a_fault() {
-        let checks = judge(&rbac(), &["agents".to_owned()], "exeat-system");
-        let of = |name: &str| checks.iter().find(|check| check.check == name).unwrap();
-        assert!(
-            of("may create pods in agents").message.starts_with("Group team,"),
-            "{:?}",
-            of("may create pods in agents")
-        );
-        assert_eq!(of("may exec into pods in agents").level, Level::Fail);
-        assert_eq!(of("may impersonate").level, Level::Warn);
-        assert!(
-            of("may approve in agents").message.starts_with("Group security,"),
-            "{:?}",
-            of("may approve in agents")
-        );
+        for (check, level, says) in [
+            ("may create pods in agents", Level::Ok, "Group team, ServiceAccount agents/ci, 1 of the control plane ("),
+            ("may exec into pods in agents", Level::Fail, "Group system:authenticated: that is everybody"),
+            ("may approve in agents", Level::Ok, "Group security,"),
+            ("may change our policies in agents", Level::Ok, "nobody but the cluster itself"),
+        ] {
+            let told = told(check);
+            assert!(told.level == level && told.message.starts_with(says), "{told:?}");
+        }
         let nobody = approve(
             "agents",
             &rbac().who_may(&Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within("agents")),
         );
         assert!(nobody.level == Level::Warn && nobody.fix.unwrap().contains("exeat-approver"));
-        assert_eq!(of("may mint tokens in agents").message, "nobody but the cluster itself");
+    }
+
+    #[test]
+    fn a_right_on_named_objects_is_listed_too() {
+        assert!(told("may mint tokens in agents").message.starts_with("User mia,"));
+        let told = told("may impersonate");
+        assert!(told.level == Level::Warn && told.message.starts_with("User root-ann,"), "{told:?}");
+    }
+
+    #[test]
+    fn accounts_of_one_namespace_can_be_impersonated_by_a_role_there() {
+        let told = told("may impersonate accounts in agents");
+        assert!(told.message.starts_with("Group team, ServiceAccount agents/ci,"), "{told:?}");
+    }
+
+    #[test]
+    fn in_the_namespaces_of_ours_our_programs_alone_need_such_rights() {
+        let deployer = told("may create pods in exeat-system");
+        assert!(deployer.level == Level::Warn && deployer.message.starts_with("User dan,"), "{deployer:?}");
+        for check in [
+            "may mint tokens in exeat-system",
+            "may mint tokens in exeat-grants",
+            "may impersonate accounts in exeat-grants",
+        ] {
+            assert_eq!(told(check).message, "nobody but the cluster itself", "{check}");
+        }
+        let debugger = told("may exec into pods in exeat-grants");
+        assert!(debugger.level == Level::Fail && debugger.message.contains("system:authenticated"), "{debugger:?}");
     }
 }

@@ -38,6 +38,13 @@ pub(super) fn each_policy(pod: &Pod) -> Vec<Pod> {
     named.into_iter().map(alone).collect()
 }
 
+/// The annotations of the pod that name this policy.
+pub(super) fn named_by(pod: &Pod, policy: &str) -> Vec<String> {
+    let groups = pod_policies::groups(pod.annotations());
+    let naming = groups.iter().filter(|group| group.policies.iter().any(|named| named == policy.trim()));
+    naming.map(Group::annotation).collect()
+}
+
 /// The containers that have this policy not.
 fn without(pod: &Pod, groups: &[Group], policy: &str) -> Vec<String> {
     let spec = pod.spec.as_ref();
@@ -91,6 +98,14 @@ mod tests {
                 (annotations[names::POLICY].clone(), annotations[names::SKIP_CONTAINERS].clone())
             })
             .collect();
+        let by = |policy: &str| named_by(&pod, policy).join(", ");
+        assert_eq!(
+            ["a", "b", "c"].map(by),
+            ["exeat.dev/policy", "exeat.dev/policy, policy.exeat.dev/second", "policy.exeat.dev/second"]
+        );
+        let named_by = named_by(&pod, "c");
+        let gate = config::annotation(&Facts { pod: each_policy(&pod)[2].clone(), named_by, ..Facts::default() });
+        assert_eq!(gate.message, "policy.exeat.dev/second: c");
         let expected = [("a", "mesh,second"), ("b", "mesh"), ("c", "mesh,mesh,first")];
         assert_eq!(explained, expected.map(|(policy, skipped)| (policy.to_owned(), skipped.to_owned())));
     }

@@ -19,7 +19,8 @@ const IRSA: &str = "eks.amazonaws.com/role-arn";
 pub(super) fn annotation(facts: &Facts) -> Gate {
     const GATE: &str = "annotation";
     match facts.pod.annotations().get(names::POLICY) {
-        Some(policy) => Gate::ok(GATE, format!("{}: {policy}", names::POLICY)),
+        Some(policy) if facts.named_by.is_empty() => Gate::ok(GATE, format!("{}: {policy}", names::POLICY)),
+        Some(policy) => Gate::ok(GATE, format!("{}: {policy}", facts.named_by.join(", "))),
         None => {
             let place = match facts.kind.as_str() {
                 "pod" => "metadata.annotations",

@@ -1,10 +1,11 @@
 //! What is known when a pod is judged. [`super::gather`] reads it from a cluster; tests write it down.
 
+use super::maker::Making;
 use crate::doctor::access::rbac::Subject;
 use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, Approval, CredentialHold, CredentialProvider, CredentialSession};
 use exeat_webhook::Settings;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
@@ -47,6 +48,12 @@ pub struct Facts {
     pub alone: bool,
     /// Whether the pod exists.
     pub live: bool,
+    /// The workload's newest pod, where its template is judged all the same: the next pod is refused.
+    pub before: Option<String>,
+    /// What the workload says of making pods.
+    pub making: Look<Making>,
+    /// The annotations that name the policy, where not the pod's alone does.
+    pub named_by: Vec<String>,
     /// The policy that it names.
     pub policy: Look<AgentCredentialPolicy>,
     /// The provider that the policy names.
@@ -57,7 +64,7 @@ pub struct Facts {
     pub settings: Option<Settings>,
     /// Sessions of the pod, by number.
     pub sessions: Look<Vec<CredentialSession>>,
-    /// What Kubernetes told of the pod and of what makes it.
+    /// What Kubernetes told of the pod.
     pub events: Look<Vec<Told>>,
     /// Admission policies and bindings of ours that are missing or changed.
     pub fallen: Look<Vec<String>>,
@@ -71,6 +78,8 @@ pub struct Facts {
     pub sidecar: Look<Counts>,
     /// The end of the agent's log.
     pub log: Look<String>,
+    /// The end of the log of a container that does not start.
+    pub last_words: Look<String>,
     /// Who holds the verb `approve` on the policy, where its grant needs people.
     pub approvers: Look<Vec<Subject>>,
     /// The approval that the session waits for or rests on.
@@ -94,6 +103,8 @@ pub struct Told {
     pub reason: String,
     /// Its text.
     pub note: String,
+    /// When it was last told.
+    pub at: Option<Timestamp>,
 }
 
 /// A node, as far as it matters.
@@ -112,6 +123,8 @@ pub struct Node {
 pub struct Counts {
     /// Credentials that were served.
     pub served: u64,
+    /// Requests that found none yet, or none any more.
+    pub unserved: u64,
     /// Requests without the loopback secret.
     pub without_secret: u64,
     /// Requests with a wrong secret.

@@ -3,6 +3,7 @@
 use super::facts::{Counts, Facts, Look, Node};
 use crate::policy::call::tests::{policy, provider};
 use crate::sessions::filter::tests::session;
+use exeat_crds::v1alpha1::Phase;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, names};
 use exeat_webhook::{Found, Settings, SidecarSettings};
 use jiff::{SignedDuration, Timestamp};
@@ -76,7 +77,9 @@ fn facts_of(policy: AgentCredentialPolicy, provider: CredentialProvider) -> Fact
     };
     facts.pod = exeat_webhook::inject(&pod(), &context).unwrap().pod;
     facts.pod.status = Some(of(json!({"phase": "Running", "initContainerStatuses": [
-        {"name": "exeat-sidecar", "image": IMAGE, "imageID": "i", "ready": true, "restartCount": 0, "started": true, "state": {"running": {}}}]})));
+        {"name": "exeat-sidecar", "image": IMAGE, "imageID": "i", "ready": true, "restartCount": 0, "started": true, "state": {"running": {}}}],
+        "containerStatuses": [{"name": "agent", "image": "agent:1", "imageID": "i", "ready": true, "restartCount": 0,
+            "state": {"running": {"startedAt": "2026-01-01T00:30:00Z"}}}]})));
     (facts.policy, facts.provider) = (Look::Found(policy), Look::Found(provider));
     facts
 }
@@ -87,4 +90,18 @@ pub(super) fn well() -> Facts {
     policy.status = Some(of(ready("True", "Ready", "")));
     provider.status = Some(of(ready("True", "Ready", "")));
     facts_of(policy, provider)
+}
+
+pub(super) fn mutate<T: Clone>(look: &mut Look<T>, change: impl FnOnce(&mut T)) {
+    if let Look::Found(found) = look {
+        change(found);
+    }
+}
+
+/// Its session is not decided yet.
+pub(super) fn pending(facts: &mut Facts) {
+    mutate(&mut facts.sessions, |sessions| {
+        let status = sessions[0].status.as_mut().unwrap();
+        (status.phase, status.reason) = (Some(Phase::Pending), Some("PolicyNotReady".into()));
+    });
 }

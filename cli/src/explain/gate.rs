@@ -99,11 +99,14 @@ pub fn render(gates: &[Gate], paint: Paint) -> String {
 }
 
 fn summary(gates: &[Gate]) -> String {
-    let closed: Vec<&Gate> = gates.iter().filter(|gate| gate.verdict == Verdict::Fail).collect();
+    let those = |verdict: Verdict| gates.iter().filter(move |gate| gate.verdict == verdict);
+    let closed: Vec<&Gate> = those(Verdict::Fail).collect();
+    let mut warned: Vec<&str> = those(Verdict::Warn).map(|gate| gate.gate).collect();
+    warned.dedup();
+    let seen = if those(Verdict::Unknown).next().is_some() { ", as far as can be seen" } else { "" };
     match closed[..] {
-        [] if gates.iter().any(|gate| gate.verdict == Verdict::Unknown) => {
-            "\nNo gate is closed, as far as can be seen.\n".to_owned()
-        }
+        [] if !warned.is_empty() => format!("\nNo gate is closed{seen}; look at: {}.\n", warned.join(", ")),
+        [] if !seen.is_empty() => format!("\nNo gate is closed{seen}.\n"),
         [] => "\nEvery gate is open.\n".to_owned(),
         [one] => format!("\nOne gate is closed: {}.\n", one.gate),
         [first, ..] => format!("\n{} gates are closed; begin with {}.\n", closed.len(), first.gate),
@@ -124,5 +127,21 @@ mod tests {
             text,
             "ok    policy  there\nFAIL  pod     PodUnsuitable: spec.hostPID: shared\n              fix: remove it\n\nOne gate is closed: pod.\n"
         );
+    }
+    #[test]
+    fn all_is_called_open_only_where_it_is() {
+        let (ok, unknown) = (Gate::ok("policy", "there"), Gate::unknown("clock", "forbidden"));
+        let (warn, fail) = (Gate::warn("session", "SidecarSilent", "", ""), Gate::fail("use", "NeverUsed", "", ""));
+        for (gates, says) in [
+            (vec![&ok], "Every gate is open."),
+            (vec![&ok, &unknown], "No gate is closed, as far as can be seen."),
+            (vec![&ok, &warn], "No gate is closed; look at: session."),
+            (vec![&ok, &warn, &unknown], "No gate is closed, as far as can be seen; look at: session."),
+            (vec![&ok, &warn, &fail], "One gate is closed: use."),
+            (vec![&fail, &fail], "2 gates are closed; begin with use."),
+        ] {
+            let gates: Vec<Gate> = gates.into_iter().cloned().collect();
+            assert_eq!(summary(&gates).trim(), says);
+        }
     }
 }

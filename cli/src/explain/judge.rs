@@ -23,7 +23,7 @@ pub fn judge(facts: &Facts, now: Timestamp) -> Result<Vec<Gate>, Error> {
     if facts.pod.annotations().contains_key(names::POLICY) {
         gates.extend(config::gates(facts));
         gates.push(installation(facts));
-        gates.extend(startup::gates(facts));
+        gates.push(startup::gate(facts, now));
         gates.push(egress::gate(facts));
         gates.push(clock(facts));
         gates.extend(people::gates(facts, now));
@@ -143,8 +143,8 @@ pub(super) fn fix_of(reason: &str, namespace: &str) -> String {
         "Held" => "`kubectl exeat holds` lists what holds it; who may `kubectl exeat release`s it".to_owned(),
         "ApprovalPending" => format!("people decide: `kubectl exeat approvals -n {namespace}` tells who is missing"),
         "ApprovalNotCreated" => "change the ResourceQuota or the admission policy that the message names: it is tried again within half a minute".to_owned(),
-        "ApprovalDenied" => "ask who denied it; after the cool-down a new pod asks again".to_owned(),
-        "ApprovalExpired" | "ApprovalWithdrawn" => "a new pod asks again: delete this one, or roll the workload out again".to_owned(),
+        "ApprovalDenied" | "ApprovalWithdrawn" => "ask who said no; after the cool-down a new pod asks again: delete this one then, or roll the workload out again".to_owned(),
+        "ApprovalExpired" => "a new pod asks again: delete this one, or roll the workload out again".to_owned(),
         "SessionRevoked" => "a revocation is final for the pod: start a new one if it shall go on".to_owned(),
         "SessionExpired" => "its time was up and the policy says onExpiry: Stop; start a new pod, or set onExpiry: Renew".to_owned(),
         "AuthorityChanged" => "policy or provider changed: the next session is decided afresh within seconds; if it is not, look at the policy's Ready".to_owned(),
@@ -187,4 +187,4 @@ fn wanted(facts: &Facts) -> Result<Option<Gate>, Error> {
 
 #[cfg(test)]
 #[path = "judge_tests.rs"]
-mod tests;
+pub(super) mod tests;

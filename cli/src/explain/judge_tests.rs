@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::explain::facts::{Counts, Told};
-use crate::explain::fixtures::{IMAGE, now, of, pod, ready, well};
+use crate::explain::fixtures::{IMAGE, mutate, now, of, pending, pod, ready, well};
 use crate::explain::gate::Verdict;
+use crate::explain::maker::Making;
 use jiff::SignedDuration;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -15,28 +16,11 @@ fn sidecar_waits(facts: &mut Facts, reason: &str, message: &str) {
     ));
 }
 
-fn no_pod(facts: &mut Facts, note: &str) {
+pub(in crate::explain) fn no_pod(facts: &mut Facts, note: &str) {
     (facts.live, facts.kind, facts.pod) = (false, "deployment".into(), pod());
     facts.sessions = Look::Skipped;
-    facts.events = Look::Found(vec![Told {
-        kind: "ReplicaSet".into(),
-        name: "fleet-1".into(),
-        reason: "FailedCreate".into(),
-        note: note.into(),
-    }]);
-}
-
-fn mutate<T: Clone>(look: &mut Look<T>, change: impl FnOnce(&mut T)) {
-    if let Look::Found(found) = look {
-        change(found);
-    }
-}
-
-fn pending(facts: &mut Facts) {
-    mutate(&mut facts.sessions, |sessions| {
-        let status = sessions[0].status.as_mut().unwrap();
-        (status.phase, status.reason) = (Some(Phase::Pending), Some("PolicyNotReady".into()));
-    });
+    let told = Told { reason: "FailedCreate".into(), note: note.into(), ..Told::default() };
+    facts.making = Look::Found(Making { refused: Some(told), idle: None });
 }
 
 fn closed(facts: &Facts) -> Vec<Gate> {
@@ -48,7 +32,7 @@ fn closed(facts: &Facts) -> Vec<Gate> {
 }
 
 /// The one gate that a mistake closes, with words of its message and of its fix.
-fn finds(mistake: &str, change: impl FnOnce(&mut Facts), gate: &str, says: &str, fix: &str) {
+pub(in crate::explain) fn finds(mistake: &str, change: impl FnOnce(&mut Facts), gate: &str, says: &str, fix: &str) {
     let mut facts = well();
     change(&mut facts);
     let all = closed(&facts);
@@ -270,7 +254,13 @@ fn an_sdk_that_does_not_take_what_is_served_is_found() {
         "LoopbackSecretMissing",
         "exeat.dev/aws-token: Env",
     );
-    finds("never used", counts(Counts::default()), "use", "NeverUsed", "default chain");
+    finds(
+        "never used",
+        counts(Counts::default()),
+        "use",
+        "NeverUsed the agent's SDK has never asked the sidecar, 30m after",
+        "default chain",
+    );
     finds(
         "never used, by the log",
         |f| {
@@ -280,59 +270,6 @@ fn an_sdk_that_does_not_take_what_is_served_is_found() {
         "use",
         "Unable to locate credentials",
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    );
-}
-
-fn asks_people(facts: &mut Facts) {
-    let rules = json!([{"name": "reads", "actions": ["s3:Get*"], "required": [{"group": "security", "count": 1}]}]);
-    mutate(&mut facts.policy, |p| p.spec.approval_rules = of(rules));
-    mutate(&mut facts.sessions, |sessions| {
-        let status = sessions[0].status.as_mut().unwrap();
-        (status.phase, status.reason) = (Some(Phase::AwaitingApproval), Some("ApprovalPending".into()));
-    });
-    facts.approval = Look::Found(crate::approvals::precheck::tests::approval());
-    facts.approvers = Look::Found(vec![subject("Group", "security")]);
-}
-
-fn subject(kind: &str, name: &str) -> crate::doctor::access::rbac::Subject {
-    crate::doctor::access::rbac::Subject { kind: kind.into(), namespace: String::new(), name: name.into() }
-}
-
-#[test]
-fn what_people_must_do_is_found() {
-    finds("people are asked", asks_people, "approval", "1 of security", "kubectl exeat approve reports-1");
-    finds(
-        "an approval nobody can give",
-        |f| {
-            asks_people(f);
-            f.approvers = Look::Found(vec![subject("Group", "system:masters")]);
-        },
-        "approval",
-        "NobodyCanApprove",
-        "--clusterrole=exeat-approver --group=security",
-    );
-    finds(
-        "an approval was denied",
-        |f| {
-            asks_people(f);
-            mutate(&mut f.approval, |a| {
-                a.status.as_mut().unwrap().phase = Some(exeat_crds::v1alpha1::ApprovalPhase::Denied)
-            });
-        },
-        "approval",
-        "ApprovalDenied",
-        "cool-down",
-    );
-    finds(
-        "a hold",
-        |f| {
-            pending(f);
-            let hold = json!({"metadata": {"name": "stop"}, "spec": {"namespace": "agents", "reason": "looks odd"}});
-            f.holds = Look::Found(vec![of(hold)]);
-        },
-        "hold",
-        "looks odd",
-        "kubectl exeat release stop",
     );
 }
 

@@ -5,11 +5,13 @@ mod alone;
 pub mod config;
 pub mod egress;
 pub mod facts;
+mod find;
 #[cfg(test)]
 mod fixtures;
 pub mod gate;
 pub mod gather;
 pub mod judge;
+pub mod maker;
 pub mod people;
 pub mod sidecar;
 pub mod startup;
@@ -92,7 +94,10 @@ fn heading(kind: target::Kind, facts: &Facts) -> String {
     let about = match facts.pod.metadata.name.as_deref() {
         _ if kind == target::Kind::Pod => String::new(),
         Some(pod) if facts.live => format!(", by its newest pod {pod}"),
-        _ => ", by its template: it has no pod".to_owned(),
+        _ => match &facts.before {
+            Some(pod) => format!(", by its template: its next pod is refused. Pod {pod} of before is there"),
+            None => ", by its template: it has no pod".to_owned(),
+        },
     };
     format!("{} {} in namespace {}{about}", facts.kind, facts.name, facts.namespace)
 }

@@ -1,25 +1,27 @@
 //! `kubectl exeat` on a cluster: what it shows is so, what it stops is stopped, and what it says is wrong is what is wrong.
 
 use exeat_crds::CredentialSession;
+use exeat_crds::names::GRANTS_NAMESPACE;
 use exeat_crds::v1alpha1::Phase;
 use exeat_e2e::{
-    AgentPod, MINISTACK, Output, Result, Scope, agent, aws_policy, deployment, ensure, exeat, exeat_program,
-    in_namespace, kubernetes_policy, script, shell, statement, system_namespace, wait_for,
+    Output, Result, Scope, agent, deployment, ensure, exeat, exeat_program, in_namespace, kubernetes_policy, script,
+    shell, system_namespace, wait_for,
 };
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::rbac::v1::Role;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 /// Exit code of a command by which a gate says no.
-const DENIED: i32 = 3;
+pub(crate) const DENIED: i32 = 3;
 
-async fn within(ns: &Scope, arguments: &[&str]) -> Result<Output> {
+pub(crate) async fn within(ns: &Scope, arguments: &[&str]) -> Result<Output> {
     exeat(&[&["-n", &ns.name], arguments].concat()).await
 }
 
-fn ends(output: &Output, code: i32, words: &[&str]) -> Result {
+pub(crate) fn ends(output: &Output, code: i32, words: &[&str]) -> Result {
     let said = format!("{}{}", output.stdout, output.stderr);
     ensure!(output.code == code, "it should end with {code}: {output}");
     let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
@@ -64,7 +66,7 @@ async fn sessions_are_listed_shown_and_revoked() -> Result {
     .await
 }
 
-fn fleet(replicas: i32, command: &str) -> Result<Deployment> {
+pub(crate) fn fleet(replicas: i32, command: &str) -> Result<Deployment> {
     deployment("fleet", &script("x", "pods", command), replicas)
 }
 
@@ -115,100 +117,6 @@ async fn a_workload_is_revoked_and_a_hold_keeps_its_next_pods_off() -> Result {
             Ok(())
         })
         .await
-    })
-    .await
-}
-
-#[tokio::test]
-async fn explain_passes_what_works_and_names_what_does_not() -> Result {
-    in_namespace("cli-explain", async |ns| {
-        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
-        ns.start(agent("agent", "pods")).await?;
-        ns.session("agent", 1, Phase::Active, 20).await?;
-        let call = |action: &'static str| [&["explain", "pod/agent", "--action", action, "--resource"][..]].concat();
-        let resource = format!("{}/", ns.name);
-        ends(
-            &within(&ns, &["explain", "pod", "agent"]).await?,
-            0,
-            &["ok    policy Ready", "ok    pod", "ok    session", "ok    admission policies"],
-        )?;
-        ends(&within(&ns, &[&call("list pods")[..], &[&resource]].concat()).await?, 0, &["ok    call"])?;
-        ends(
-            &within(&ns, &[&call("delete pods")[..], &[&resource]].concat()).await?,
-            DENIED,
-            &["FAIL  call", "maxActions"],
-        )?;
-        ends(&within(&ns, &["explain", "pod", "nobody"]).await?, 1, &["there is no pod \"nobody\""])?;
-
-        let mut plain = script("plain", "pods", "sleep 86400");
-        plain.metadata.annotations = None;
-        ns.create(&plain).await?;
-        ends(&within(&ns, &["explain", "pod", "plain"]).await?, DENIED, &["FAIL  annotation", "exeat.dev/policy"])
-    })
-    .await
-}
-
-#[tokio::test]
-async fn explain_sees_whether_an_sdk_takes_what_is_served() -> Result {
-    const ASK: &str =
-        "python3 -c 'import boto3; boto3.Session().get_credentials().get_frozen_credentials()'; sleep 86400";
-    in_namespace("cli-sdk", async |ns| {
-        let allow = vec![statement(&["s3:GetObject"], &["arn:aws:s3:::reports/*"])];
-        ns.ready(aws_policy("reports", MINISTACK, allow)).await?;
-        ns.create(&script("new", "reports", ASK)).await?;
-        let old = script("old", "reports", ASK).with_agent(|c| c.image = Some("exeat.test/agent-old:1".to_owned()));
-        ns.create(&old).await?;
-        for (pod, code, words) in [
-            ("new", 0, &["ok    use", "the agent has taken a credential"][..]),
-            ("old", DENIED, &["FAIL  use", "LoopbackSecretMissing", "exeat.dev/aws-token: Env"]),
-        ] {
-            ns.started(pod).await?;
-            wait_for(&format!("explain sees what pod {pod} asks for"), 60, async || {
-                ends(&within(&ns, &["explain", "pod", pod]).await?, code, words)
-            })
-            .await?;
-        }
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
-async fn explain_finds_why_a_workload_has_no_pods() -> Result {
-    in_namespace("cli-creation", async |ns| {
-        ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
-        let found = async |words: &[&str]| {
-            wait_for("explain finds it", 60, async || ends(&within(&ns, &["explain", "deployment", "fleet"]).await?, DENIED, words)).await
-        };
-        ns.create(&fleet(1, "sleep 86400")?).await?;
-        wait_for("the deployment has its pod", 120, async || {
-            ensure!(of_phase(&ns, Phase::Active).await?.len() == 1, "not yet");
-            Ok(())
-        })
-        .await?;
-        // Each change makes a new ReplicaSet, and the old pod would hide that its pods are refused.
-        let change = async |patch: Value| -> Result {
-            let api = ns.api::<Deployment>();
-            let stop = json!({"spec": {"replicas": 0}});
-            api.patch("fleet", &PatchParams::default(), &Patch::Merge(&stop)).await?;
-            wait_for("its pods are gone", 90, async || {
-                let left = ns.api::<Pod>().list(&Default::default()).await?.items;
-                ensure!(left.is_empty(), "{} are there", left.len());
-                Ok(())
-            })
-            .await?;
-            api.patch("fleet", &PatchParams::default(), &Patch::Merge(&patch)).await?;
-            Ok(())
-        };
-        change(json!({"spec": {"replicas": 1, "template": {"spec": {"serviceAccountName": "default"}}}})).await?;
-        found(&["FAIL  subjects", "PodNotCovered", "spec.serviceAccountName"]).await?;
-        change(json!({"spec": {"replicas": 1, "template": {"spec": {"serviceAccountName": "agent", "hostNetwork": true}}}})).await?;
-        found(&["FAIL  pod", "spec.hostNetwork", "remove it"]).await?;
-        change(json!({"spec": {"replicas": 1, "template": {"spec": {"hostNetwork": null, "securityContext": {"runAsNonRoot": null, "runAsUser": 0}}}}})).await?;
-        found(&["FAIL  creation", "PodSecurity", "securityContext"]).await?;
-        ns.create(&serde_json::from_value::<ResourceQuota>(json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "0"}}}))?).await?;
-        change(json!({"spec": {"replicas": 1, "template": {"spec": {"securityContext": {"runAsNonRoot": true, "runAsUser": 1000}}}}})).await?;
-        found(&["FAIL  creation", "Quota", "exceeded quota: small"]).await
     })
     .await
 }
@@ -274,6 +182,13 @@ async fn doctor_looks_at_every_part() -> Result {
     in_namespace("cli-doctor", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         ns.start(agent("agent", "pods")).await?;
+        // A right on one object, by a binding of this namespace alone.
+        let mint = json!({"metadata": {"name": "mint"}, "rules": [
+            {"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["agent"], "verbs": ["create"]},
+        ]});
+        ns.create(&serde_json::from_value::<Role>(mint)?).await?;
+        ns.bind("mia", "Role", "mint").await?;
+        ns.bind("ed", "ClusterRole", "edit").await?;
         let output = within(&ns, &["doctor", "-o", "json", "--probe-pod", "agent"]).await?;
         let checks: Vec<Value> =
             serde_json::from_str(&output.stdout).map_err(|e| exeat_e2e::Failure::new(format!("{e}: {output}")))?;
@@ -295,9 +210,21 @@ async fn doctor_looks_at_every_part() -> Result {
         ] {
             assert_eq!(level(check), Some(json!("ok")), "{check}: {output}");
         }
-        assert!(level("node metadata").is_some() && level("may impersonate").is_some(), "{output}");
-        let pods = format!("may create pods in {}", ns.name);
-        assert_eq!(level(&pods), Some(json!("ok")), "{output}");
+        let says = |name: &str, level: &str, words: &str| -> Result {
+            let check = checks.iter().find(|check| check["check"] == name).cloned().unwrap_or_default();
+            let message = check["message"].as_str().unwrap_or_default();
+            ensure!(check["level"] == level && message.contains(words), "{name}: {check} in {output}");
+            Ok(())
+        };
+        says("node metadata", "ok", "does not answer from inside the pod")?;
+        says(&format!("may mint tokens in {}", ns.name), "ok", "User mia")?;
+        for right in ["may create pods", "may exec into pods", "may impersonate accounts"] {
+            says(&format!("{right} in {}", ns.name), "ok", "User ed")?;
+        }
+        ensure!(level("may impersonate").is_some(), "{output}");
+        for (right, namespace) in [("may mint tokens", GRANTS_NAMESPACE), ("may create pods", system_namespace())] {
+            says(&format!("{right} in {namespace}"), "ok", "nobody but the cluster itself")?;
+        }
         let elsewhere = exeat(&["doctor", "--system-namespace", "default"]).await?;
         ends(&elsewhere, 1, &["FAIL  controller", "there is no Deployment exeat-controller in namespace default"])
     })

@@ -1,14 +1,17 @@
-//! The mistakes of the first hour, made for real: `kubectl exeat explain` finds each, and names the fix.
+//! The mistakes of the first hour, made for real: `kubectl exeat explain` finds each, and names the fix, to a member of a team that has the rights
+//! of config/samples/rbac-team.yaml and no others.
 
 use exeat_crds::v1alpha1::{AwsSource, NameRef, Phase};
 use exeat_e2e::approvals::rule;
 use exeat_e2e::{
-    AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, Output, Result, S3_MINIO, Scope, agent, aws_policy,
-    deployment, ensure, exeat, in_namespace, kubernetes_policy, provider, script, statement, wait_for,
+    AWS_ACCOUNT, AgentPod, GRANTS, KUBERNETES, MINIO, MINISTACK, Output, ROOT, Result, S3_MINIO, Scope, agent,
+    aws_policy, deployment, ensure, exeat, in_namespace, kubectl, kubernetes_policy, provider, script, shell,
+    statement, wait_for,
 };
 use jiff::SignedDuration;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
@@ -18,11 +21,36 @@ use serde_json::json;
 /// Exit code of a command by which a gate says no.
 const DENIED: i32 = 3;
 
-/// Waits until `explain` of it says all of these, and that a gate is closed.
+/// Who reads docs/teams.md.
+const MEMBER: [&str; 4] = ["--as", "maya", "--as-group", TEAM];
+const TEAM: &str = "first-hour-team";
+
+/// A story in the namespace of a team: the sample binds it, under names of our own.
+async fn in_the_teams_namespace(story: &str, run: impl AsyncFnOnce(Scope) -> Result) -> Result {
+    in_namespace(story, async move |ns| {
+        let sample = std::fs::read_to_string(format!("{ROOT}/config/samples/rbac-team.yaml"))?;
+        let ours = sample.replace("exeat-use-in-cluster", "first-hour-use").replace("agents-team", TEAM);
+        let ours = ours.replace("namespace: agents}", &format!("namespace: {}}}", ns.name));
+        shell(&format!("kubectl apply --server-side --force-conflicts -f - <<'E'\n{ours}\nE")).await?.ok()?;
+        run(ns).await
+    })
+    .await
+}
+
+/// Waits until `explain` of it says all of these to a member of the team, and that a gate is closed.
 async fn finds(ns: &Scope, what: &str, words: &[&str]) -> Result {
+    told(ns, &MEMBER, what, words).await
+}
+
+/// The same, to who may read everything.
+async fn admin_finds(ns: &Scope, what: &str, words: &[&str]) -> Result {
+    told(ns, &[], what, words).await
+}
+
+async fn told(ns: &Scope, who: &[&str], what: &str, words: &[&str]) -> Result {
     let (kind, name) = what.split_once('/').unwrap_or(("pod", what));
     wait_for(&format!("explain finds {words:?}"), 90, async || {
-        let output: Output = exeat(&["-n", &ns.name, "explain", kind, name]).await?;
+        let output: Output = exeat(&[who, &["-n", &ns.name, "explain", kind, name]].concat()).await?;
         let missing: Vec<_> = words.iter().filter(|word| !output.stdout.contains(**word)).collect();
         ensure!(missing.is_empty() && output.code == DENIED, "{missing:?} is not said: {output}");
         Ok(())
@@ -36,22 +64,36 @@ fn reads() -> Vec<exeat_crds::rules::Statement> {
 
 #[tokio::test]
 async fn a_provider_that_is_not_ready() -> Result {
-    in_namespace("first-provider", async |ns| {
+    in_the_teams_namespace("first-provider", async |ns| {
         let mut broken = provider("broken", MINISTACK, &["arn:aws:iam::000000000000:role/*"], &["s3:*"]);
         if let Some(aws) = &mut broken.spec.aws {
-            (aws.source, aws.secret_ref) = (AwsSource::Secret, Some(NameRef { name: "e2e-nowhere".to_owned() }));
+            // It is there, and has another provider's keys.
+            (aws.source, aws.secret_ref) = (AwsSource::Secret, Some(NameRef { name: "openbao".to_owned() }));
         }
         let broken = ns.create_provider(broken).await?.name_any();
         ns.create(&aws_policy("reports", &broken, reads())).await?;
         ns.create(&deployment("fleet", &agent("x", "reports"), 1)?).await?;
-        finds(&ns, "deployment/fleet", &["FAIL  provider Ready", "e2e-nowhere"]).await
+        finds(
+            &ns,
+            "deployment/fleet",
+            &[
+                "FAIL  provider Ready",
+                "BaseIdentityInvalid",
+                "the Secret openbao in namespace exeat-system has no text under the key accessKeyID",
+                "spec.aws.source of the CredentialProvider",
+            ],
+        )
+        .await?;
+        let listed = kubectl(&[&["get", "cprov"][..], &MEMBER].concat()).await?.ok()?;
+        ensure!(listed.contains(&broken), "a team sees which providers there are: {listed}");
+        Ok(())
     })
     .await
 }
 
 #[tokio::test]
 async fn a_role_that_does_not_trust_the_issuer() -> Result {
-    in_namespace("first-trust", async |ns| {
+    in_the_teams_namespace("first-trust", async |ns| {
         let mut policy = aws_policy("reports", MINISTACK, reads());
         policy.spec.principal = format!("arn:aws:iam::{AWS_ACCOUNT}:role/agents/agents/untrusting");
         ns.create(&policy).await?;
@@ -72,7 +114,7 @@ async fn a_role_that_does_not_trust_the_issuer() -> Result {
 
 #[tokio::test]
 async fn a_namespace_that_is_not_served() -> Result {
-    in_namespace("first-namespace", async |ns| {
+    in_the_teams_namespace("first-namespace", async |ns| {
         let mut elsewhere = provider("elsewhere", KUBERNETES, &[GRANTS], &["get *", "list *"]);
         elsewhere.spec.bindings[0].namespaces = vec!["another-team".to_owned()];
         let mut policy = kubernetes_policy("pods", &ns.name, &["list pods"]);
@@ -86,7 +128,7 @@ async fn a_namespace_that_is_not_served() -> Result {
 
 #[tokio::test]
 async fn credentials_that_are_there_already() -> Result {
-    in_namespace("first-irsa", async |ns| {
+    in_the_teams_namespace("first-irsa", async |ns| {
         ns.ready(aws_policy("reports", MINISTACK, reads())).await?;
         let keys = agent("x", "reports").with_env("AWS_ROLE_ARN", "arn:aws:iam::000000000000:role/x");
         ns.create(&deployment("fleet", &keys, 1)?).await?;
@@ -101,7 +143,7 @@ async fn credentials_that_are_there_already() -> Result {
 
 #[tokio::test]
 async fn egress_that_is_denied() -> Result {
-    in_namespace("first-egress", async |ns| {
+    in_the_teams_namespace("first-egress", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         let deny = json!({"metadata": {"name": "deny-all"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
         ns.create(&serde_json::from_value::<NetworkPolicy>(deny)?).await?;
@@ -117,19 +159,43 @@ async fn egress_that_is_denied() -> Result {
 
 #[tokio::test]
 async fn nodes_of_another_kind_and_images_that_are_not_there() -> Result {
-    in_namespace("first-node", async |ns| {
+    in_the_teams_namespace("first-node", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         let arm = |spec: &mut k8s_openapi::api::core::v1::PodSpec| {
             spec.node_selector = Some([("kubernetes.io/arch".to_owned(), "arm64".to_owned())].into());
         };
         ns.create(&agent("arm", "pods").with(arm)).await?;
         finds(&ns, "arm", &["FAIL  start-up", "Unschedulable", "linux/arm64"]).await?;
+        ns.create(&foreign_program()).await?;
+        let volume = json!([{"name": "foreign", "configMap": {"name": "foreign", "defaultMode": 0o555}}]);
+        let mount = json!([{"name": "foreign", "mountPath": "/foreign"}]);
+        let foreign = agent("foreign", "pods").with(|spec| spec.volumes = serde_json::from_value(volume).ok());
+        ns.create(&foreign.with_agent(|container| {
+            container.command = Some(vec!["/foreign/agent".to_owned()]);
+            container.volume_mounts = serde_json::from_value(mount).ok();
+        }))
+        .await?;
+        finds(&ns, "foreign", &["FAIL  start-up", "Architecture", "use an image for this architecture"]).await?;
         let image =
             |c: &mut k8s_openapi::api::core::v1::Container| c.image = Some("registry.invalid/agent:1".to_owned());
         ns.create(&agent("image", "pods").with_agent(image)).await?;
         finds(&ns, "image", &["FAIL  start-up", "name an image that the node can pull"]).await
     })
     .await
+}
+
+/// A program for the architecture that the node has not: a header is enough to be refused.
+fn foreign_program() -> ConfigMap {
+    const X86_64: u8 = 62;
+    const AARCH64: u8 = 183;
+    let machine = if cfg!(target_arch = "x86_64") { AARCH64 } else { X86_64 };
+    let mut header = vec![0x7f, b'E', b'L', b'F', 2, 1, 1];
+    header.resize(64, 0);
+    (header[16], header[18], header[20]) = (2, machine, 1);
+    let mut program = ConfigMap::default();
+    program.metadata.name = Some("foreign".to_owned());
+    program.binary_data = Some([("agent".to_owned(), ByteString(header))].into());
+    program
 }
 
 /// A registry that lets nobody pull without a password. containerd speaks plain HTTP to a registry on its own loopback, so it runs in
@@ -147,7 +213,7 @@ HTTPServer(("127.0.0.1", 5911), Private).serve_forever()
 
 #[tokio::test]
 async fn an_image_in_a_private_registry() -> Result {
-    in_namespace("first-registry", async |ns| {
+    in_the_teams_namespace("first-registry", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         let registry: Api<Pod> = Api::namespaced(ns.client.clone(), "kube-system");
         let mut server = script("e2e-private-registry", "", "").with_agent(|container| {
@@ -177,7 +243,7 @@ async fn an_image_in_a_private_registry() -> Result {
 /// One machine has one clock: the heartbeats are those that a kubelet writes whose clock is wrong.
 #[tokio::test]
 async fn a_node_whose_clock_is_wrong() -> Result {
-    in_namespace("first-clock", async |ns| {
+    in_the_teams_namespace("first-clock", async |ns| {
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         let node = format!("{}-node", ns.name);
         let (nodes, leases): (Api<Node>, Api<Lease>) =
@@ -213,7 +279,7 @@ import boto3, botocore.auth, datetime, os
 real = botocore.auth.get_current_datetime
 botocore.auth.get_current_datetime = lambda *a, **k: real(*a, **k) + datetime.timedelta(hours=1)
 boto3.client(\"s3\", endpoint_url=os.environ[\"S3\"]).list_objects_v2(Bucket=\"reports\")'; sleep 86400";
-    in_namespace("first-skew", async |ns| {
+    in_the_teams_namespace("first-skew", async |ns| {
         ns.ready(aws_policy("reports", MINIO, vec![statement(&["s3:ListBucket"], &["arn:aws:s3:::reports"])])).await?;
         ns.start(script("ahead", "reports", AHEAD).with_env("S3", S3_MINIO)).await?;
         finds(&ns, "ahead", &["FAIL  clock", "two clocks differ", "RequestTimeTooSkewed"]).await
@@ -223,34 +289,55 @@ boto3.client(\"s3\", endpoint_url=os.environ[\"S3\"]).list_objects_v2(Bucket=\"r
 
 #[tokio::test]
 async fn an_approval_that_nobody_can_give() -> Result {
-    in_namespace("first-approval", async |ns| {
-        ns.guarded(vec![rule("lists", &["list pods"], &[("security", 1)])?]).await?;
+    in_the_teams_namespace("first-approval", async |ns| {
+        ns.guarded(vec![rule("lists", &["list pods"], &[("compliance", 1), ("security", 1)])?]).await?;
         ns.create(&deployment("fleet", &agent("x", "pods"), 1)?).await?;
         ns.in_phase(Phase::AwaitingApproval, 1, 60).await?;
-        let fix = format!(
-            "kubectl -n {} create rolebinding exeat-approvers --clusterrole=exeat-approver --group=security",
-            ns.name
-        );
-        finds(&ns, "deployment/fleet", &["FAIL  approval", "NobodyCanApprove", &fix]).await?;
-        exeat_e2e::shell(&fix).await?.ok()?;
-        finds(&ns, "deployment/fleet", &["FAIL  approval", "ApprovalPending", "1 of security", "kubectl exeat approve"])
-            .await
+        let create = |name: &str, groups: &str| {
+            format!("kubectl -n {} create rolebinding {name} --clusterrole=exeat-approver {groups}", ns.name)
+        };
+        let both = create("exeat-approvers", "--group=compliance --group=security");
+        admin_finds(&ns, "deployment/fleet", &["FAIL  approval", "NobodyCanApprove", &both]).await?;
+        // Who may not read bindings is told that much.
+        finds(&ns, "deployment/fleet", &["FAIL  approval", "ApprovalPending", "is not for you to see"]).await?;
+        shell(&create("exeat-approvers", "--group=security")).await?.ok()?;
+        let more = create("exeat-more-approvers", "--group=compliance");
+        let half = ["FAIL  approval", "ApprovalPending", "1 of security", "warn  approval", "NobodyCanApprove", &more];
+        admin_finds(&ns, "deployment/fleet", &half).await?;
+        shell(&more).await?.ok()?;
+        let output = exeat(&["-n", &ns.name, "explain", "deployment/fleet"]).await?;
+        ensure!(output.code == DENIED && output.stdout.contains("FAIL  approval"), "it still waits: {output}");
+        ensure!(!output.stdout.contains("NobodyCanApprove"), "both groups are bound: {output}");
+        Ok(())
     })
     .await
 }
 
+/// An agent whose author has put keys into its code.
+const KEYS_IN_CODE: &str = "python3 -c '
+import boto3, os
+keys = {\"aws_access_key_id\": \"of-the-author\", \"aws_secret_access_key\": \"in-code\", \"region_name\": \"us-east-1\"}
+boto3.client(\"s3\", endpoint_url=os.environ[\"S3\"], **keys).list_buckets()'; sleep 86400";
+
 #[tokio::test]
 async fn an_sdk_that_is_too_old_or_never_asks() -> Result {
-    in_namespace("first-sdk", async |ns| {
+    in_the_teams_namespace("first-sdk", async |ns| {
         ns.ready(aws_policy("reports", MINISTACK, reads())).await?;
+        let never = script("never", "reports", KEYS_IN_CODE).with_env("S3", S3_MINIO);
+        ns.start(never).await?;
         let old = "curl -s -o /dev/null \"$AWS_CONTAINER_CREDENTIALS_FULL_URI\"; sleep 86400";
         ns.start(script("old", "reports", old)).await?;
-        let never = "echo 'botocore.exceptions.NoCredentialsError: Unable to locate credentials'; sleep 86400";
-        ns.start(script("never", "reports", never)).await?;
+        let lost = "env -u AWS_CONTAINER_CREDENTIALS_FULL_URI aws s3 ls; sleep 86400";
+        ns.start(script("lost", "reports", lost)).await?;
         finds(&ns, "old", &["FAIL  use", "LoopbackSecretMissing", "exeat.dev/aws-token: Env"]).await?;
-        finds(&ns, "never", &["FAIL  use", "NeverUsed", "AWS_CONTAINER_CREDENTIALS_FULL_URI"]).await?;
+        finds(&ns, "lost", &["FAIL  use", "NeverUsed", "Unable to locate credentials", "CREDENTIALS_FULL_URI"]).await?;
+        let silent =
+            ["FAIL  use", "NeverUsed", "has never asked the sidecar", "no keys in code", "One gate is closed: use."];
+        finds(&ns, "never", &silent).await?;
+        let log = ns.log("never", "agent").await?;
+        ensure!(log.contains("InvalidAccessKeyId"), "it called with keys of its own: {log}");
         let running: Vec<Pod> = ns.api::<Pod>().list(&Default::default()).await?.items;
-        assert_eq!(running.len(), 2);
+        assert_eq!(running.len(), 3);
         Ok(())
     })
     .await

@@ -17,6 +17,7 @@ mod canary;
 mod cli;
 mod containers;
 mod expiry;
+mod explain;
 mod first_hour;
 mod gcp;
 mod identity;

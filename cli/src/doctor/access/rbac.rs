@@ -63,9 +63,27 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Whether it is one of the cluster's own parts.
+    /// Whether it is one of the cluster's own parts. Service accounts can be written as users and as groups, too: those are not.
     pub fn is_control_plane(&self) -> bool {
-        self.namespace == "kube-system" || (self.kind != "ServiceAccount" && self.name.starts_with("system:"))
+        if self.kind == "ServiceAccount" {
+            return self.namespace == "kube-system";
+        }
+        match self.name.strip_prefix("system:serviceaccount") {
+            Some(rest) => rest.starts_with(":kube-system:") || rest == "s:kube-system",
+            None => self.name.starts_with("system:") && !self.is_everybody(),
+        }
+    }
+
+    /// Whether everybody is meant, or every account.
+    pub fn is_everybody(&self) -> bool {
+        const ALL: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
+        self.kind == "Group" && ALL.contains(&self.name.as_str())
+    }
+
+    /// Whether it can be a person, as far as its name tells.
+    pub fn may_be_people(&self) -> bool {
+        let is_other = self.kind == "ServiceAccount" || self.name.starts_with("system:");
+        !is_other || (self.kind == "Group" && self.name == "system:authenticated")
     }
 }
 
@@ -100,6 +118,14 @@ impl Rbac {
             cluster_bindings: Api::<ClusterRoleBinding>::all(client.clone()).list(&all).await?.items,
             bindings: Api::<RoleBinding>::all(client.clone()).list(&all).await?.items,
         })
+    }
+
+    /// Who may do one of these at least, sorted, each once.
+    pub fn who_may_any(&self, asks: &[Ask<'_>]) -> Vec<Subject> {
+        let mut found: Vec<Subject> = asks.iter().flat_map(|ask| self.who_may(ask)).collect();
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// Who may, sorted, each once.
@@ -147,16 +173,19 @@ fn subjects(subjects: Option<&[k8s_openapi::api::rbac::v1::Subject]>, namespace:
     .collect()
 }
 
-/// A rule for named objects counts where the question is about one of them.
+/// A rule for named objects counts where the question is about one of them. A new object has no name yet when RBAC is asked, so such a rule
+/// lets nobody create one; a subresource has its object's.
 fn allows(rule: &PolicyRule, ask: &Ask<'_>) -> bool {
     let has = |list: &[String], wanted: &str| list.iter().any(|item| item == "*" || item == wanted);
     let resources = rule.resources.as_deref().unwrap_or_default();
     let any_with_sub = ask.resource.split_once('/').map(|(_, sub)| format!("*/{sub}"));
     let names = rule.resource_names.as_deref().unwrap_or_default();
+    let has_name = ask.verb != "create" || ask.resource.contains('/');
     has(&rule.verbs, ask.verb)
         && has(rule.api_groups.as_deref().unwrap_or_default(), ask.group)
         && (has(resources, ask.resource) || any_with_sub.is_some_and(|any| resources.contains(&any)))
-        && (names.is_empty() || ask.some || ask.name.is_some_and(|name| names.iter().any(|n| n == name)))
+        && (names.is_empty()
+            || (has_name && (ask.some || ask.name.is_some_and(|name| names.iter().any(|n| n == name)))))
 }
 
 #[cfg(test)]
@@ -164,8 +193,53 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
+    fn rules(value: serde_json::Value) -> Vec<PolicyRule> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn cluster_roles() -> BTreeMap<String, Vec<PolicyRule>> {
+        BTreeMap::from([
+            (
+                "edit".into(),
+                rules(json!([
+                    {"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get"]},
+                    {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]},
+                ])),
+            ),
+            ("cluster-admin".into(), rules(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]))),
+            ("debug".into(), rules(json!([{"apiGroups": [""], "resources": ["*/exec"], "verbs": ["create"]}]))),
+            (
+                "impersonator".into(),
+                rules(
+                    json!([{"apiGroups": [""], "resources": ["users"], "resourceNames": ["bob"], "verbs": ["impersonate"]}]),
+                ),
+            ),
+            (
+                "deployer".into(),
+                rules(json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"]}])),
+            ),
+        ])
+    }
+
+    fn roles() -> BTreeMap<(String, String), Vec<PolicyRule>> {
+        BTreeMap::from([
+            (
+                ("agents".into(), "one".into()),
+                rules(json!([
+                    {"apiGroups": ["exeat.dev"], "resources": ["agentcredentialpolicies"], "resourceNames": ["writer"], "verbs": ["approve"]},
+                    {"apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"], "verbs": ["create"]},
+                ])),
+            ),
+            (
+                ("agents".into(), "minter".into()),
+                rules(
+                    json!([{"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["report-agent"], "verbs": ["create"]}]),
+                ),
+            ),
+        ])
+    }
+
     pub(crate) fn rbac() -> Rbac {
-        let rules = |value: serde_json::Value| serde_json::from_value::<Vec<PolicyRule>>(value).unwrap();
         let cluster = |role: &str, subjects: serde_json::Value| {
             serde_json::from_value(json!({"metadata": {"name": role}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": subjects}))
                 .unwrap()
@@ -176,21 +250,8 @@ pub(crate) mod tests {
             .unwrap()
         };
         Rbac {
-            cluster_roles: BTreeMap::from([
-                ("edit".into(), rules(json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["create", "get"]}]))),
-                ("cluster-admin".into(), rules(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]))),
-                ("debug".into(), rules(json!([{"apiGroups": [""], "resources": ["*/exec"], "verbs": ["create"]}]))),
-                (
-                    "impersonator".into(),
-                    rules(json!([{"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}])),
-                ),
-            ]),
-            roles: BTreeMap::from([(
-                ("agents".into(), "one".into()),
-                rules(
-                    json!([{"apiGroups": ["exeat.dev"], "resources": ["agentcredentialpolicies"], "resourceNames": ["writer"], "verbs": ["approve"]}]),
-                ),
-            )]),
+            cluster_roles: cluster_roles(),
+            roles: roles(),
             cluster_bindings: vec![
                 cluster("cluster-admin", json!([{"kind": "Group", "name": "system:masters"}])),
                 cluster("debug", json!([{"kind": "Group", "name": "system:authenticated"}])),
@@ -205,6 +266,14 @@ pub(crate) mod tests {
                 ),
                 within("elsewhere", "ClusterRole", "edit", json!([{"kind": "User", "name": "eve"}])),
                 within("agents", "Role", "one", json!([{"kind": "Group", "name": "security"}])),
+                within("agents", "Role", "minter", json!([{"kind": "User", "name": "mia"}])),
+                within("exeat-system", "ClusterRole", "deployer", json!([{"kind": "User", "name": "dan"}])),
+                within(
+                    "exeat-grants",
+                    "ClusterRole",
+                    "cluster-admin",
+                    json!([{"kind": "ServiceAccount", "name": "exeat-issuer", "namespace": "exeat-system"}]),
+                ),
             ],
         }
     }
@@ -215,6 +284,7 @@ pub(crate) mod tests {
         let told = |ask: Ask<'_>| rbac.who_may(&ask).iter().map(ToString::to_string).collect::<Vec<_>>();
         let pods = Ask::new("create", "", "pods");
         assert_eq!(told(pods.within("agents")), ["Group system:masters", "Group team", "ServiceAccount agents/ci"]);
+        assert_eq!(told(pods.within("agents").on_some()), told(pods.within("agents")), "what is new has no name");
         assert_eq!(told(pods), ["Group system:masters"]);
         assert_eq!(
             told(Ask::new("create", "", "pods/exec").within("agents")),
@@ -224,5 +294,25 @@ pub(crate) mod tests {
         assert_eq!(told(approve.clone()), ["Group system:masters"], "a right on one policy is none on all");
         assert_eq!(told(approve.on_some()), told(approve.named("writer")));
         assert_eq!(told(approve.named("writer")), ["Group security", "Group system:masters"]);
+        let tokens = Ask::new("create", "", "serviceaccounts/token").within("agents");
+        assert_eq!(told(tokens.on_some()), ["Group system:masters", "User mia"]);
+    }
+
+    #[test]
+    fn accounts_written_as_users_are_no_control_plane_and_no_people() {
+        let subject =
+            |kind: &str, name: &str| Subject { kind: kind.into(), namespace: String::new(), name: name.into() };
+        for (kind, name, control_plane, people) in [
+            ("User", "system:serviceaccount:ci:bot", false, false),
+            ("User", "system:serviceaccount:kube-system:job-controller", true, false),
+            ("Group", "system:serviceaccounts:ci", false, false),
+            ("Group", "system:serviceaccounts:kube-system", true, false),
+            ("Group", "system:masters", true, false),
+            ("Group", "system:authenticated", false, true),
+            ("User", "ann", false, true),
+        ] {
+            let found = subject(kind, name);
+            assert_eq!((found.is_control_plane(), found.may_be_people()), (control_plane, people), "{found}");
+        }
     }
 }
