@@ -79,7 +79,8 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
     let (phase, reason, message) = match state(request, &approval.spec.decisions, now) {
         State::Denied { by, comment } => {
             let phase = if status.used > 0 { ApprovalPhase::Withdrawn } else { ApprovalPhase::Denied };
-            decided(&mut status, now);
+            status.decided_at = Some(condition::whole_seconds(now).to_string());
+            status.valid_until = None;
             let until = duration::parse(&request.cool_down).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
             status.cool_down_until = Some(condition::whole_seconds(until).to_string());
             (
@@ -99,7 +100,7 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
             if old == ApprovalPhase::Approved || now <= deadline.saturating_add(SEEN_WITHIN).unwrap_or(deadline) =>
         {
             if status.decided_at.is_none() {
-                decided(&mut status, now);
+                status.decided_at = Some(condition::whole_seconds(now).to_string());
                 let until =
                     duration::parse(&request.valid_for).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
                 status.valid_until = Some(condition::whole_seconds(until).to_string());
@@ -113,7 +114,17 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
                 (ApprovalPhase::Approved, Reason::Ready, format!("it may open {} sessions until {until}", request.uses))
             }
         }
-        _ => (ApprovalPhase::Expired, Reason::ApprovalExpired, format!("nobody had decided by {deadline}")),
+        State::Open(missing) => (
+            ApprovalPhase::Expired,
+            Reason::ApprovalExpired,
+            format!("by {deadline} there was missing: {}", missing.join(", ")),
+        ),
+        // In the stamps' own words it was in time, but then a time that was written back would be too.
+        State::Approved => (
+            ApprovalPhase::Expired,
+            Reason::ApprovalExpired,
+            format!("what people said by {deadline} was seen more than {} min later", SEEN_WITHIN.as_mins()),
+        ),
     };
     status.phase = Some(phase);
     let settled = phase != ApprovalPhase::Pending;
@@ -131,10 +142,6 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
 
 fn denial(by: &str, comment: &str) -> String {
     if comment.is_empty() { format!("{by} said no") } else { format!("{by} said no: {comment}") }
-}
-
-fn decided(status: &mut ApprovalStatus, now: Timestamp) {
-    status.decided_at.get_or_insert(condition::whole_seconds(now).to_string());
 }
 
 /// Since when nobody needs the answer any more, of a question that ended so and not by a word or its deadline.

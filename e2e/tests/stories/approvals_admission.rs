@@ -2,7 +2,7 @@
 
 use exeat_crds::Approval;
 use exeat_crds::approval::digest;
-use exeat_crds::v1alpha1::{ApprovalDecision, Verdict};
+use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalPhase, Verdict};
 use exeat_e2e::approvals::{Actor, EXCLUDED, Part, forge_each_field};
 use exeat_e2e::{Result, Scope, ensure, in_namespace, now, refused, wait_for};
 use jiff::{SignedDuration, Timestamp};
@@ -112,6 +112,28 @@ async fn nobody_approves_what_they_asked_for_and_nobody_else_but_the_groups() ->
             {"op": "replace", "path": "/spec/decisions/1/decision", "value": "Approve"},
         ])).await)?.message;
         ensure!(said.contains("can only change from Approve to Deny"), "{said}");
+        Ok(())
+    })
+    .await
+}
+
+/// Whichever of the two is written first: the API server keeps both, or refuses the yes for the no that it finds.
+#[tokio::test]
+async fn a_no_beside_a_yes_in_the_same_moment_is_never_lost() -> Result {
+    in_namespace("same-moment", async |ns| {
+        let (ann, ben) = (ns.approver("ann", &["security"]).await?, ns.approver("ben", &["data"]).await?);
+        for n in 0..4 {
+            let approval = ns.asked(&format!("asked-{n}"), json!([])).await?;
+            let (yes, no) = tokio::join!(decide(&ann, &ns, &approval, "Approve"), decide(&ben, &ns, &approval, "Deny"));
+            no?;
+            if let Err(error) = &yes {
+                ensure!(error.to_string().contains("somebody has said no already"), "{error}");
+            }
+            let stored = ns.settled(&approval.name_any(), ApprovalPhase::Denied, 10).await?.spec.decisions;
+            let of = |who: &str| stored.iter().find(|d| d.approver == who).map(|d| d.decision);
+            assert_eq!(of("ben"), Some(Verdict::Deny));
+            assert_eq!(of("ann"), yes.is_ok().then_some(Verdict::Approve), "what was taken is kept");
+        }
         Ok(())
     })
     .await
