@@ -12,6 +12,10 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
+/// Kinds of the cluster's own controllers, of which each makes but its own things.
+const BUILT_IN: [&str; 7] =
+    ["CronJob", "DaemonSet", "Deployment", "Job", "ReplicaSet", "ReplicationController", "StatefulSet"];
+
 /// A kind that may stand above a pod.
 trait Owner: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned {}
 
@@ -49,8 +53,9 @@ where
     let Some(found) = stands::<O>(client, namespace, &owner).await? else { return Ok(None) };
     match controller_of(found.owner_references.as_deref().unwrap_or_default()) {
         None => Ok(Some(owner)),
-        Some(above) if above.kind != kind => Ok(Some(above)),
-        Some(above) => Ok(stands::<A>(client, namespace, &above).await?.map(|_| above)),
+        Some(above) if above.kind == kind => Ok(stands::<A>(client, namespace, &above).await?.map(|_| above)),
+        Some(above) if BUILT_IN.contains(&above.kind.as_str()) => Ok(None),
+        Some(above) => Ok(Some(above)),
     }
 }
 

@@ -51,7 +51,11 @@ async fn what_stands_above_a_pod_is_believed_only_as_far_as_it_is_there() {
     let alone = [object("replicasets", "app-1", "r", None)];
     assert_eq!(above_pod(named.clone(), &alone).await, Some(named.clone()));
     let rollout = [object("replicasets", "app-1", "r", Some(("Rollout", "app", "x")))];
-    assert_eq!(above_pod(named, &rollout).await, Some(workload("Rollout", "app", "x")));
+    assert_eq!(above_pod(named.clone(), &rollout).await, Some(workload("Rollout", "app", "x")));
+    for kind in ["StatefulSet", "CronJob", "Job"] {
+        let claimed = [object("replicasets", "app-1", "r", Some((kind, "db", "s")))];
+        assert_eq!(above_pod(named.clone(), &claimed).await, None, "a {kind} makes no ReplicaSets");
+    }
 
     let nightly = [object("jobs", "n-1", "j", Some(("CronJob", "n", "c"))), object("cronjobs", "n", "c", None)];
     assert_eq!(above_pod(workload("Job", "n-1", "j"), &nightly).await, Some(workload("CronJob", "n", "c")));
