@@ -123,7 +123,10 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
         State::Approved => (
             ApprovalPhase::Expired,
             Reason::ApprovalExpired,
-            format!("what people said by {deadline} was seen more than {} min later", SEEN_WITHIN.as_mins()),
+            format!(
+                "what people said by {deadline} was seen more than {} min later: whoever waits asks anew",
+                SEEN_WITHIN.as_mins()
+            ),
         ),
     };
     status.phase = Some(phase);

@@ -306,7 +306,7 @@ fn nobody_in_time_means_expired_and_late_words_revive_nothing() {
     );
     assert_eq!(
         told(&object, "2026-01-01T16:03:00Z"),
-        "what people said by 2026-01-01T16:00:00Z was seen more than 2 min later",
+        "what people said by 2026-01-01T16:00:00Z was seen more than 2 min later: whoever waits asks anew",
         "nobody is told that nobody had decided"
     );
 }

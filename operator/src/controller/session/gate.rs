@@ -68,7 +68,7 @@ pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
     }
     match same.last() {
         Some(last) if status(last).phase.is_none_or(|p| p == ApprovalPhase::Pending) => waiting(last),
-        Some(last) if names(asked, last) && lapsed(last) => closed(last, late(last)),
+        Some(last) if names(asked, last) && lapsed(last, now) => closed(last, late(last)),
         last => match refused_alike(asked, queue, &fresh, now) {
             Some((denied, why)) => closed(&denied, why),
             None => ask(asked, queue, last.map_or(0, |l| number(l)) + 1, now),
@@ -137,9 +137,11 @@ fn names(asked: &Asked<'_>, approval: &Approval) -> bool {
     name == Some(approval.name_any())
 }
 
-/// Whether its deadline has passed without a word. What nobody waited for any more has ended too, but whoever needs it again asks anew.
-fn lapsed(approval: &Approval) -> bool {
-    status(approval).decided_at.is_none() && approval::moot_at(approval).is_none()
+/// Whether its deadline has passed without the people who are needed. What nobody waited for any more has ended too, and what they said was seen too
+/// late, but whoever needs that asks anew.
+fn lapsed(approval: &Approval, now: Timestamp) -> bool {
+    let undecided = status(approval).decided_at.is_none() && approval::moot_at(approval).is_none();
+    undecided && approval::state(&approval.spec.request, &approval.spec.decisions, now) != approval::State::Approved
 }
 
 fn waiting(approval: &Approval) -> Gate {

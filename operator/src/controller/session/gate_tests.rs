@@ -152,6 +152,16 @@ fn what_nobody_decided_ends_who_waited_and_others_ask_anew() {
 }
 
 #[test]
+fn what_people_said_in_time_and_nobody_saw_refuses_nobody() {
+    let mut fixture = Fixture::new();
+    let late = "2026-01-01T13:02:01Z";
+    let name = fixture.stand(&[("alice", Verdict::Approve)], late);
+    fixture.session.status.get_or_insert_default().approval_ref = Some(NameRef { name });
+    let Gate::Ask(next) = fixture.judge(late) else { panic!("{:?}", fixture.judge(late)) };
+    assert!(next.name_any().ends_with("-2"), "it opens nothing, but whoever waited asks anew");
+}
+
+#[test]
 fn what_is_used_up_or_too_old_is_asked_for_anew_with_what_changed() {
     let mut fixture = Fixture::new();
     fixture.stand(&[("alice", Verdict::Approve)], SOON);
