@@ -190,6 +190,8 @@ fn a_request_is_the_same_until_anything_that_people_approved_differs() {
     let bare = request(&alone, None, at(ASKED));
     assert_eq!(bare.workload.as_ref().map(|w| (w.kind.as_str(), w.uid.as_str())), Some(("Pod", "p")));
     assert!(name(&bare, "pod", 3).starts_with("pod-"));
+    let unnamed = crate::v1alpha1::ApprovalRequest { workload: None, ..bare.clone() };
+    assert!(same_ask(&unnamed, &alone) && key(&unnamed) == key(&bare), "one session is named by its own name");
     let each = authority(
         json!({"approvalRules": [{"name": "r", "actions": ["s3:*"], "scope": "Session",
         "required": [{"group": "security", "count": 1}]}]}),
