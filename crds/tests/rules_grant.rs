@@ -61,11 +61,17 @@ proptest! {
         narrow in statements(World::Aws), wide in statements(World::Aws), patterns in guardrails(), calls in calls(),
     ) {
         let (inside, beside) = (subset(Kind::Aws, &narrow, &wide), !overlaps(Kind::Aws, &narrow, &patterns));
-        for call in calls.into_iter().filter(|call| alone(&narrow, *call)) {
+        for call in calls.iter().copied().filter(|call| alone(&narrow, *call)) {
             prop_assert!(!inside || alone(&wide, call), "outside: {:?}", call);
             prop_assert!(!beside || !names(&patterns, call), "overlapping: {:?}", call);
         }
         prop_assert!(subset(Kind::Aws, &narrow[..1], &narrow));
+        let Some(grant) = decide(&wide, &everything(), &[], None) else { return Ok(()) };
+        let apart = !grant.shares(&narrow);
+        for call in calls.into_iter().filter(|call| alone(&narrow, *call)) {
+            prop_assert!(!apart || !grant.covers(call), "allowed by both: {:?}", call);
+        }
+        prop_assert!(!inside || !apart, "what is inside shares all of it");
     }
 
     #[test]

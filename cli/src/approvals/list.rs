@@ -17,10 +17,11 @@ pub fn tone(phase: ApprovalPhase) -> Tone {
     }
 }
 
-/// Whom it is for: the workload, or the session.
+/// Whom it is for: the session, or the workload with all its pods.
 pub fn whose(request: &ApprovalRequest) -> String {
     match (&request.workload, &request.session_ref) {
-        (Some(workload), _) => format!("{}/{}", workload.kind, workload.name),
+        (Some(workload), Some(session)) => format!("{}/{}, session {}", workload.kind, workload.name, session.name),
+        (Some(workload), None) => format!("{}/{}", workload.kind, workload.name),
         (None, Some(session)) => format!("session {}", session.name),
         (None, None) => String::new(),
     }

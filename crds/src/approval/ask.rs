@@ -14,6 +14,8 @@ use kube::ResourceExt;
 
 /// Longest part of a workload's or pod's name in an approval's name.
 const MAX_NAME_PART: usize = 40;
+/// Kind of a pod that nothing stands above.
+pub const POD: &str = "Pod";
 
 /// What approval is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +39,16 @@ impl Asked<'_> {
         self.request().requester.as_ref().map(|r| r.username.as_str())
     }
 
-    /// The workload that one approval serves. A bare pod has none: then the approval is for its session alone.
-    fn workload(&self) -> Option<&Workload> {
-        self.request().agent.workload.as_ref().filter(|_| self.needed.demand.scope == ApprovalScope::Workload)
+    /// Whether one approval serves all pods of a workload. Otherwise, as for a bare pod, it is for its session alone.
+    fn is_shared(&self) -> bool {
+        self.request().agent.workload.is_some() && self.needed.demand.scope == ApprovalScope::Workload
+    }
+
+    /// What the session belongs to: the workload, or the pod where nothing stands above it.
+    pub fn subject(&self) -> Workload {
+        let agent = &self.request().agent;
+        let bare = || Workload { kind: POD.to_owned(), name: agent.pod.name.clone(), uid: agent.pod.uid.clone() };
+        agent.workload.clone().unwrap_or_else(bare)
     }
 
     fn duration(&self) -> String {
@@ -53,15 +62,15 @@ pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp
     let session = asked.request();
     let (authority, needed) = (asked.authority, asked.needed);
     let deadline = condition::whole_seconds(now.saturating_add(needed.demand.deadline).unwrap_or(Timestamp::MAX));
-    let workload = asked.workload().cloned();
+    let shared = asked.is_shared();
     let mut request = ApprovalRequest {
         policy_ref: session.policy_ref.clone(),
         provider_ref: session.provider_ref.clone(),
         authority_hash: authority.hash.clone(),
         service_account: session.agent.service_account.clone(),
-        session_ref: workload.is_none().then(|| NameRef { name: asked.session.name_any() }),
-        uses: if workload.is_none() { 1 } else { needed.demand.uses },
-        workload,
+        session_ref: (!shared).then(|| NameRef { name: asked.session.name_any() }),
+        uses: if shared { needed.demand.uses } else { 1 },
+        workload: Some(asked.subject()),
         requester: asked.requester().map(|username| Requester { username: username.to_owned() }),
         justification: session.justification.clone(),
         rules: needed.rules.clone(),
@@ -84,9 +93,16 @@ pub fn request(asked: &Asked<'_>, last: Option<&ApprovalRequest>, now: Timestamp
     request
 }
 
-/// The same for every request that asks the same: all but what depends on when it is asked.
+/// The same for every request that asks the same: all but what depends on when it is asked. A session has one workload.
 pub fn key(request: &ApprovalRequest) -> String {
-    digest(&ApprovalRequest { deadline: String::new(), justification: None, changes: None, ..request.clone() })
+    let workload = request.workload.clone().filter(|_| request.session_ref.is_none());
+    digest(&ApprovalRequest {
+        workload,
+        deadline: String::new(),
+        justification: None,
+        changes: None,
+        ..request.clone()
+    })
 }
 
 /// Whether the words on an approval still let anything be: it is there, and nobody said no since.
@@ -135,12 +151,13 @@ pub fn rests(approval: Option<&Approval>, asked: &Asked<'_>, now: Timestamp) -> 
 pub(super) fn same_ask(standing: &ApprovalRequest, asked: &Asked<'_>) -> bool {
     let of_any = |request: &ApprovalRequest| key(&ApprovalRequest { workload: None, ..request.clone() });
     let fresh = request(asked, None, Timestamp::UNIX_EPOCH);
-    fresh.workload.is_some() == standing.workload.is_some() && of_any(&fresh) == of_any(standing)
+    (fresh.session_ref.is_some() || standing.workload.is_some()) && of_any(&fresh) == of_any(standing)
 }
 
 /// Name of the `number`-th approval for a request: `<workload or pod, at most 40 characters>-<key>-<number>`.
 pub fn name(request: &ApprovalRequest, pod: &str, number: usize) -> String {
-    let stem = request.workload.as_ref().map_or(pod, |w| w.name.as_str());
+    let shared = request.workload.as_ref().filter(|_| request.session_ref.is_none());
+    let stem = shared.map_or(pod, |w| w.name.as_str());
     let mut part: String = stem.chars().take(MAX_NAME_PART).collect();
     while part.ends_with(['-', '.']) {
         part.pop();

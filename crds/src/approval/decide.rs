@@ -1,7 +1,7 @@
 //! One person's word on what is asked: whether they may give it now, and what is stored of it. The webhook stamps by [`decide`] and checks
 //! by it again; the command line asks [`may_decide`] beforehand. There is no second opinion anywhere.
 
-use super::is_person;
+use super::{MAX_PEOPLE, State, is_person, state};
 use crate::reason::{Reason, Refused};
 use crate::v1alpha1::{Approval, ApprovalDecision, ApprovalPhase, Verdict};
 use crate::{condition, text};
@@ -138,7 +138,21 @@ pub fn may_decide(
         let problem = format!("{:?} is in none of the groups that must approve ({wanted})", writer.username);
         return Err(no(field, &problem, "ask somebody who is"));
     }
+    is_wanted(approval, now)?;
     Ok(groups)
+}
+
+/// Whether one more yes is good for anything. More would take the place of a no.
+fn is_wanted(approval: &Approval, now: Timestamp) -> Result<(), Refused> {
+    let (spec, phase) = (&approval.spec, approval.status.as_ref().and_then(|s| s.phase));
+    if phase == Some(ApprovalPhase::Approved) || state(&spec.request, &spec.decisions, now) == State::Approved {
+        return Err(no("spec.decisions", "everybody who is needed has approved", "leave it; a no is still taken"));
+    }
+    if spec.decisions.len() >= MAX_PEOPLE {
+        let problem = format!("{MAX_PEOPLE} people have decided, and the last place is kept for a no");
+        return Err(no("spec.decisions", &problem, "deny it, and let the next session that needs it ask again"));
+    }
+    Ok(())
 }
 
 /// A yes is taken until the deadline. A no that takes something back is taken as long as there is something to take back.

@@ -5,21 +5,23 @@ mod ask;
 mod changes;
 mod decide;
 mod quorum;
+mod refusal;
 mod state;
 mod terms;
 
-pub use ask::{Asked, key, name, request, rests, still};
+pub use ask::{Asked, POD, key, name, request, rests, still};
 pub use changes::changes;
 pub use decide::{Decided, Writer, decide, may_decide};
 pub use quorum::missing;
+pub use refusal::{reaches, refusal, refused_at};
 pub use state::{State, consume, is_eligible, moot_at, opened, state, status, usable};
 pub use terms::{Demand, Needed, Rule, Terms};
 
 use crate::digest;
 use crate::v1alpha1::ApprovalRequest;
 
-/// Most people that one approval takes; `spec.decisions` holds as many.
-pub const MAX_PEOPLE: usize = 16;
+/// Most people whose yes one approval takes: `spec.decisions` holds one word more, so that there is always room for a no.
+pub const MAX_PEOPLE: usize = 15;
 
 /// Whether a user name can be a person's: service accounts and the cluster's own parts decide nothing.
 pub fn is_person(username: &str) -> bool {

@@ -1,6 +1,6 @@
 use super::fixtures::{ask, at, required, says};
 use super::*;
-use crate::v1alpha1::{ApprovalDecision, RequiredApprovals, Verdict};
+use crate::v1alpha1::{ApprovalDecision, ApprovalPhase, RequiredApprovals, Verdict};
 use proptest::prelude::*;
 
 const GROUPS: [&str; 3] = ["a", "b", "c"];
@@ -83,12 +83,12 @@ proptest! {
         }
     }
 
-    /// Words come one by one, time goes on, sessions use what they find: whatever the order, nothing is opened against a denial, after the time,
-    /// without the people, or more often than asked; and what is final stays.
+    /// Words come one by one and turn, time goes on, sessions use what they find: whatever the order, nothing is opened against a denial, after the
+    /// time, without the people, or more often than asked; what is final stays, and a no stands for its cool-down from when it was seen.
     #[test]
     fn no_order_of_events_opens_a_session_that_nobody_approved(
         words in prop::collection::vec(word(), 1..6),
-        steps in prop::collection::vec((0u8..3, 0i64..5400), 1..30),
+        steps in prop::collection::vec((0u8..4, 0i64..5400), 1..30),
     ) {
         let request = ask(&[("a", 1), ("b", 1)], 2);
         let said = decisions(&request, &words);
@@ -103,6 +103,11 @@ proptest! {
                     next += 1;
                 }
                 1 => object.status = Some(status(&object, now).0),
+                3 => {
+                    let count = object.spec.decisions.len().max(1);
+                    let one = object.spec.decisions.get_mut(usize::try_from(seconds).unwrap() % count);
+                    one.into_iter().for_each(|said| said.decision = Verdict::Deny);
+                }
                 _ if usable(&object, "new", now) => {
                     opened += 1;
                     let denied = object.spec.decisions.iter().any(|d| d.decision == Verdict::Deny);
@@ -116,10 +121,16 @@ proptest! {
                 _ => {}
             }
             let after = object.status.clone().unwrap_or_default();
-            if before.phase.is_some_and(|p| p.is_final()) && before.phase != Some(crate::v1alpha1::ApprovalPhase::Expired) {
+            if before.phase.is_some_and(|p| p.is_final()) && before.phase != Some(ApprovalPhase::Expired) {
                 prop_assert_eq!(before.phase, after.phase);
             }
             prop_assert!(after.used >= before.used);
+            if matches!(after.phase, Some(ApprovalPhase::Denied | ApprovalPhase::Withdrawn)) {
+                let (seen, until) = (at(after.decided_at.as_ref().unwrap()), at(after.cool_down_until.as_ref().unwrap()));
+                prop_assert_eq!(until.duration_since(seen), jiff::SignedDuration::from_mins(30));
+                prop_assert!(after.valid_until.is_none() && (before.phase == after.phase || seen == now));
+                prop_assert_eq!(refusal(&object, now).is_some(), now < until);
+            }
         }
     }
 }

@@ -78,15 +78,8 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
     let mut look_again = None;
     let (phase, reason, message) = match state(request, &approval.spec.decisions, now) {
         State::Denied { by, comment } => {
-            let phase = if status.used > 0 { ApprovalPhase::Withdrawn } else { ApprovalPhase::Denied };
-            decided(&mut status, now);
-            let until = duration::parse(&request.cool_down).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
-            status.cool_down_until = Some(condition::whole_seconds(until).to_string());
-            (
-                phase,
-                if phase == ApprovalPhase::Denied { Reason::ApprovalDenied } else { Reason::ApprovalWithdrawn },
-                denial(&by, &comment),
-            )
+            let (phase, reason) = deny(&mut status, request, now);
+            (phase, reason, denial(&by, &comment))
         }
         _ if old == ApprovalPhase::Expired => return (status, None),
         State::Open(missing) if now <= deadline => {
@@ -98,14 +91,7 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
         State::Approved
             if old == ApprovalPhase::Approved || now <= deadline.saturating_add(SEEN_WITHIN).unwrap_or(deadline) =>
         {
-            if status.decided_at.is_none() {
-                decided(&mut status, now);
-                let until =
-                    duration::parse(&request.valid_for).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
-                status.valid_until = Some(condition::whole_seconds(until).to_string());
-            }
-            status.missing = Vec::new();
-            let until: Timestamp = status.valid_until.as_ref().and_then(|t| t.parse().ok()).unwrap_or(Timestamp::MIN);
+            let until = approve(&mut status, request, now);
             look_again = Some(until);
             if now >= until {
                 (ApprovalPhase::Expired, Reason::ApprovalExpired, format!("it could be used until {until}"))
@@ -113,7 +99,7 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
                 (ApprovalPhase::Approved, Reason::Ready, format!("it may open {} sessions until {until}", request.uses))
             }
         }
-        _ => (ApprovalPhase::Expired, Reason::ApprovalExpired, format!("nobody had decided by {deadline}")),
+        late => (ApprovalPhase::Expired, Reason::ApprovalExpired, too_late(&late, deadline)),
     };
     status.phase = Some(phase);
     let settled = phase != ApprovalPhase::Pending;
@@ -129,12 +115,42 @@ pub fn status(approval: &Approval, now: Timestamp) -> (ApprovalStatus, Option<Ti
     (status, look_again.filter(|_| !phase.is_final()))
 }
 
-fn denial(by: &str, comment: &str) -> String {
-    if comment.is_empty() { format!("{by} said no") } else { format!("{by} said no: {comment}") }
+/// Nobody is asked again before its cool-down is over, and nothing may be opened by it any more.
+fn deny(status: &mut ApprovalStatus, request: &ApprovalRequest, now: Timestamp) -> (ApprovalPhase, Reason) {
+    let until = duration::parse(&request.cool_down).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
+    status.decided_at = Some(condition::whole_seconds(now).to_string());
+    status.cool_down_until = Some(condition::whole_seconds(until).to_string());
+    status.valid_until = None;
+    match status.used > 0 {
+        true => (ApprovalPhase::Withdrawn, Reason::ApprovalWithdrawn),
+        false => (ApprovalPhase::Denied, Reason::ApprovalDenied),
+    }
 }
 
-fn decided(status: &mut ApprovalStatus, now: Timestamp) {
-    status.decided_at.get_or_insert(condition::whole_seconds(now).to_string());
+/// Until when it may be used: from the moment on in which it was seen first that nobody is missing.
+fn approve(status: &mut ApprovalStatus, request: &ApprovalRequest, now: Timestamp) -> Timestamp {
+    if status.decided_at.is_none() {
+        let until = duration::parse(&request.valid_for).ok().and_then(|d| now.checked_add(d).ok()).unwrap_or(now);
+        status.decided_at = Some(condition::whole_seconds(now).to_string());
+        status.valid_until = Some(condition::whole_seconds(until).to_string());
+    }
+    status.missing = Vec::new();
+    status.valid_until.as_ref().and_then(|t| t.parse().ok()).unwrap_or(Timestamp::MIN)
+}
+
+/// In the stamps' own words enough may have been said in time, but a time that was written back would look the same.
+fn too_late(state: &State, deadline: Timestamp) -> String {
+    match state {
+        State::Open(missing) => format!("by {deadline} there was missing: {}", missing.join(", ")),
+        _ => format!(
+            "what people said by {deadline} was seen more than {} min later: whoever waits asks anew",
+            SEEN_WITHIN.as_mins()
+        ),
+    }
+}
+
+fn denial(by: &str, comment: &str) -> String {
+    if comment.is_empty() { format!("{by} said no") } else { format!("{by} said no: {comment}") }
 }
 
 /// Since when nobody needs the answer any more, of a question that ended so and not by a word or its deadline.

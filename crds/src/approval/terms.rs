@@ -14,6 +14,8 @@ const DEFAULT_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 const DEFAULT_VALID_FOR: SignedDuration = SignedDuration::from_hours(24);
 const DEFAULT_COOL_DOWN: SignedDuration = SignedDuration::from_hours(1);
 const DEFAULT_USES: i32 = 100;
+/// A denial is kept, and read at each question, for as long as it stands. The schema has the same bound.
+const MAX_COOL_DOWN: SignedDuration = SignedDuration::from_hours(720);
 /// People who approve where nobody is known to answer for the workload: one alone could be its author.
 const MINIMUM_WITHOUT_OWNER: i32 = 2;
 
@@ -180,6 +182,10 @@ fn read_rule(
         uses: rule.uses.unwrap_or(DEFAULT_USES.min(ceiling.uses.unwrap_or(DEFAULT_USES))),
         cool_down: time("coolDown", &rule.cool_down, DEFAULT_COOL_DOWN)?,
     };
+    if demand.cool_down > MAX_COOL_DOWN {
+        let (has, most) = (duration::format(demand.cool_down), duration::format(MAX_COOL_DOWN));
+        return Err(invalid("coolDown", format!("{has} exceeds {most}; lower it")));
+    }
     let too_broad = |field: &str, has: String, most: String| {
         let message = format!("{path}.{field}: {has} exceeds the {most} of the binding's approvalCeiling; lower it");
         Err(Refused::new(Reason::ApprovalTooBroad, message))

@@ -4,7 +4,7 @@ use super::*;
 use crate::authority::{Authority, resolve};
 use crate::reason::Reason;
 use crate::v1alpha1::{
-    Agent, ApprovalPhase, ApprovalScope, CredentialSession, CredentialSessionSpec, ObjectRef, Requester,
+    Agent, Approval, ApprovalPhase, ApprovalScope, CredentialSession, CredentialSessionSpec, ObjectRef, Requester,
     SessionRequest, Verdict, Workload,
 };
 use Verdict::{Approve, Deny};
@@ -100,7 +100,7 @@ fn rules_that_cannot_be_read_or_met_or_give_too_much_make_their_policy_useless()
             json!({}),
             json!({"approvalRules": [rule("r", &["s3:*"], json!([{"group": "a", "count": 9}, {"group": "b", "count": 8}]))]}),
             Reason::ApprovalRuleInvalid,
-            "at most 16",
+            "at most 15",
         ),
         (
             json!({"approvalCeiling": {"uses": 10}}),
@@ -119,6 +119,12 @@ fn rules_that_cannot_be_read_or_met_or_give_too_much_make_their_policy_useless()
             json!({"approvalRules": [{"name": "r", "actions": ["s3:*"], "required": one, "deadline": "soon"}]}),
             Reason::ApprovalRuleInvalid,
             "spec.approvalRules[0].deadline",
+        ),
+        (
+            json!({}),
+            json!({"approvalRules": [{"name": "r", "actions": ["s3:*"], "required": one, "coolDown": "720h1s"}]}),
+            Reason::ApprovalRuleInvalid,
+            "spec.approvalRules[0].coolDown: 720h1s exceeds 720h",
         ),
     ] {
         let refused = authority(binding, policy).unwrap_err();
@@ -181,6 +187,21 @@ fn a_request_is_the_same_until_anything_that_people_approved_differs() {
     other_account.spec.request.agent.service_account = "other".into();
     assert!(!same_ask(&standing, &Asked { session: &other_account, ..asked }));
     assert!(name(&standing, "pod", 3).starts_with("reports-") && name(&standing, "pod", 3).ends_with("-3"));
+    let bare = request(&alone, None, at(ASKED));
+    assert_eq!(bare.workload.as_ref().map(|w| (w.kind.as_str(), w.uid.as_str())), Some(("Pod", "p")));
+    assert!(name(&bare, "pod", 3).starts_with("pod-"));
+    let unnamed = crate::v1alpha1::ApprovalRequest { workload: None, ..bare.clone() };
+    assert!(same_ask(&unnamed, &alone) && key(&unnamed) == key(&bare), "one session is named by its own name");
+    let each = authority(
+        json!({"approvalRules": [{"name": "r", "actions": ["s3:*"], "scope": "Session",
+        "required": [{"group": "security", "count": 1}]}]}),
+        json!({}),
+    );
+    let each = each.unwrap();
+    let needed = each.approval.needed(&grant).unwrap();
+    let of_one = request(&Asked { authority: &each, needed: &needed, ..asked }, None, at(ASKED));
+    assert!(of_one.session_ref.is_some() && of_one.workload == standing.workload, "people see whose it is");
+    assert!(name(&of_one, "pod", 1).starts_with("pod-"));
 }
 
 #[test]
@@ -227,9 +248,12 @@ fn a_denial_wins_sticks_and_takes_back_what_was_used() {
     object.status = Some(consume(&approved, "s1"));
     object.spec.decisions.push(no);
     assert!(!usable(&object, "new", at(LATER)));
-    let (withdrawn, _) = status(&object, at(LATER));
+    let (withdrawn, _) = status(&object, at("2026-01-01T13:20:00Z"));
     assert_eq!(withdrawn.phase, Some(ApprovalPhase::Withdrawn));
     assert_eq!(withdrawn.consumers, ["s1"]);
+    let times = [withdrawn.decided_at, withdrawn.cool_down_until].map(Option::unwrap);
+    assert_eq!(times, ["2026-01-01T13:20:00Z", "2026-01-01T13:50:00Z"], "of the no, not of the yes before it");
+    assert_eq!(withdrawn.valid_until, None, "nothing may be opened by it any more");
 }
 
 #[test]
@@ -261,6 +285,11 @@ fn nobody_in_time_means_expired_and_late_words_revive_nothing() {
     assert_eq!(pending.missing, ["1 of security"]);
     object.status = Some(status(&object, at("2026-01-01T16:00:01Z")).0);
     assert_eq!(object.status.as_ref().unwrap().phase, Some(ApprovalPhase::Expired));
+    let told = |object: &Approval, now| {
+        let status = status(object, at(now)).0;
+        crate::condition::get(&status.conditions, "Decided").unwrap().message.clone()
+    };
+    assert_eq!(told(&object, "2026-01-01T16:00:01Z"), "by 2026-01-01T16:00:00Z there was missing: 1 of security");
     object.spec.decisions = vec![says(&request, "alice", &["security"], Approve, LATER)];
     assert_eq!(status(&object, at("2026-01-01T16:00:02Z")).0.phase, Some(ApprovalPhase::Expired));
     object.spec.decisions = vec![says(&request, "bob", &[], Deny, LATER)];
@@ -276,6 +305,11 @@ fn nobody_in_time_means_expired_and_late_words_revive_nothing() {
         status(&object, at("2026-01-01T16:03:00Z")).0.phase,
         Some(ApprovalPhase::Expired),
         "a time that was written back helps nobody"
+    );
+    assert_eq!(
+        told(&object, "2026-01-01T16:03:00Z"),
+        "what people said by 2026-01-01T16:00:00Z was seen more than 2 min later: whoever waits asks anew",
+        "nobody is told that nobody had decided"
     );
 }
 

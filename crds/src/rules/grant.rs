@@ -199,6 +199,15 @@ impl Grant {
         }
     }
 
+    /// Whether a list in the words of this grant allows something that is allowed here. Never `false` wrongly; what can't be read does.
+    pub fn shares(&self, allow: &[Statement]) -> bool {
+        let read = |allow| statement::read_as(self.kind, self.role(), allow, POLICY);
+        match (read(&self.allow), read(allow)) {
+            (Ok(own), Ok(other)) => own.iter().any(|a| other.iter().any(|b| a.shares(b))),
+            _ => true,
+        }
+    }
+
     /// In whose words `allow` is written.
     pub(crate) fn role(&self) -> Role {
         if self.observe { Role::Guardrail } else { Role::Allow }

@@ -91,6 +91,12 @@ impl Read {
     pub(crate) fn meets(&self, guardrail: &Action) -> bool {
         self.actions.iter().any(|action| self.resources.iter().any(|resource| action.meets(guardrail, resource)))
     }
+
+    /// Whether both allow some action on some resource. Never `false` wrongly.
+    pub(crate) fn shares(&self, other: &Self) -> bool {
+        self.actions.iter().any(|a| other.actions.iter().any(|b| a.overlaps(b)))
+            && self.resources.iter().any(|a| other.resources.iter().any(|b| a.overlaps(b)))
+    }
 }
 
 /// Reads a list of statements that stands at `path`.

@@ -39,7 +39,7 @@ pub struct ApprovalSpec {
     /// What is asked, frozen at creation.
     #[x_kube(validation = Rule::new("self == oldSelf").message("spec.request is immutable"))]
     pub request: ApprovalRequest,
-    /// What people said; one entry a person, and the only change allowed to one is from Approve to Deny.
+    /// What people said; one entry a person, and the only change allowed to one is from Approve to Deny. The last place is kept for a no.
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["approver".into()]))]
     #[schemars(length(max = 16), extend("default" = []))]
@@ -60,7 +60,7 @@ pub struct ApprovalRequest {
     /// The agent's service account.
     #[schemars(length(min = 1, max = 253))]
     pub service_account: String,
-    /// The workload that it serves: what stands above its ReplicaSets or Jobs.
+    /// The workload that it is asked for: what stands above its ReplicaSets or Jobs, or the pod where nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<Workload>,
     /// The session that it serves, where it serves one alone.
@@ -179,7 +179,7 @@ pub enum ApprovalPhase {
     Approved,
     /// Somebody said no before it was used.
     Denied,
-    /// Nobody decided by the deadline, or its time of use is over.
+    /// Not enough people had decided by the deadline, or its time of use is over.
     Expired,
     /// Somebody said no after it was used.
     Withdrawn,
@@ -224,7 +224,7 @@ pub struct ApprovalStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 20), inner(length(max = 300)))]
     pub missing: Vec<String>,
-    /// When the last approval needed, or a denial, was seen, RFC 3339 UTC.
+    /// When the last approval needed, or after it a denial, was seen, RFC 3339 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub decided_at: Option<String>,

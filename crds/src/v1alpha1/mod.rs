@@ -120,6 +120,7 @@ pub struct RequiredApprovals {
 /// Actions that need people's approval.
 #[derive(Clone, Debug, Deserialize, Serialize, KubeSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.coolDown) || duration(self.coolDown) <= duration('720h')").message("coolDown: at most 720h"))]
 pub struct ApprovalRule {
     /// Name of the rule, shown to approvers.
     #[schemars(length(min = 1, max = 63))]
@@ -146,7 +147,7 @@ pub struct ApprovalRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub uses: Option<i32>,
-    /// How long a denial stands: nobody is asked for the same again before. Default 1h.
+    /// How long a denial stands: nobody is asked for any of the same again before. Default 1h, at most 720h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]{1,9}(h|m|s))+$"))]
     pub cool_down: Option<String>,

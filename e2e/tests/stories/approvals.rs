@@ -4,7 +4,7 @@ use exeat_crds::approval::digest;
 use exeat_crds::names;
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalScope, Phase, Verdict};
 use exeat_crds::{Approval, CredentialSession};
-use exeat_e2e::approvals::{OWNER, lists, rule};
+use exeat_e2e::approvals::{OWNER, lists, rule, told};
 use exeat_e2e::{
     AgentPod, Failure, Result, Scope, agent, deployment, ensure, holds_for, in_namespace, kubectl, script, system,
     wait_for,
@@ -183,7 +183,8 @@ async fn who_asked_owns_or_edited_does_not_approve() -> Result {
         let request = &approval.spec.request;
         assert_eq!(request.requester.as_ref().map(|r| r.username.as_str()), Some(paula));
         assert_eq!(request.excluded, [editor, owner, paula]);
-        assert!(request.session_ref.is_some() && request.workload.is_none(), "{request:?}");
+        let workload = request.workload.as_ref().map(|w| (w.kind.as_str(), w.name.as_str()));
+        assert!(request.session_ref.is_some() && workload == Some(("Pod", "by-hand")), "{request:?}");
         for actor in &people[..3] {
             let said = actor.says(&ns, &approval, Verdict::Approve, "mine").await?.failed()?;
             ensure!(said.contains("asked for this, owns policy"), "{}: {said}", actor.user);
@@ -192,6 +193,18 @@ async fn who_asked_owns_or_edited_does_not_approve() -> Result {
         }
         people[3].approves(&ns, &approval).await?;
         ns.session("by-hand", 1, Phase::Active, 30).await?;
+
+        // Taken back: neither the pod that lives on nor another one of hers has people asked again.
+        people[3].exeat(&ns, &["deny", &approval.name_any(), "-m", "not after all", "--yes"]).await?.ok()?;
+        ns.session("by-hand", 1, Phase::Revoked, 20).await?;
+        let other = agent("another", "pods").annotated(names::DURATION, "10m");
+        pods.create(&Default::default(), &other).await?;
+        for (pod, number) in [("by-hand", 2), ("another", 1)] {
+            let denied = ns.session(pod, number, Phase::Denied, 30).await?;
+            let (reason, message) = told(&denied);
+            ensure!(reason == "ApprovalDenied" && message.contains("not after all"), "{pod}: {reason}: {message}");
+        }
+        assert_eq!(ns.approvals().await?.len(), 1, "nobody is asked again");
         Ok(())
     })
     .await

@@ -231,8 +231,8 @@ fn who_may_still_say_what() {
     use ApprovalPhase::{Approved, Denied, Expired, Pending, Withdrawn};
     for (phase, used, yes, no, late_yes, late_no) in [
         (Pending, 0, true, true, false, false),
-        (Approved, 0, true, true, false, true),
-        (Approved, 3, true, true, false, true),
+        (Approved, 0, false, true, false, true),
+        (Approved, 3, false, true, false, true),
         (Expired, 0, false, false, false, false),
         (Expired, 3, false, true, false, true),
         (Denied, 0, false, false, false, false),
@@ -249,7 +249,61 @@ fn who_may_still_say_what() {
     assert!(may_decide(&unreadable, Approve, as_user("alice", &groups(&["security"])), at(NOW)).is_err());
 }
 
+#[test]
+fn nobody_is_taken_who_is_not_needed_any_more_and_a_no_always_is() {
+    let data = ApprovalDecision { groups: groups(&["data"]), ..stamped("ben", Approve) };
+    let met = with(&[stamped("ann", Approve), data]);
+    let write = |old: &Approval, who: &str, decision| {
+        let mut new = old.clone();
+        new.spec.decisions.push(written(who, decision));
+        by(who, old, &new, NOW)
+    };
+    let refused = write(&met, "alice", Approve).unwrap_err();
+    assert!(
+        refused.message.contains("everybody who is needed has approved; leave it; a no is still taken"),
+        "{refused}"
+    );
+    assert!(write(&met, "alice", Deny).is_ok());
+    assert!(matches!(by("ann", &met, &met, NOW), Ok(Decided::Nothing)), "who said it may repeat it");
+
+    let full: Vec<_> = (0..MAX_PEOPLE).map(|n| stamped(&format!("p{n}"), Approve)).collect();
+    let refused = write(&with(&full), "alice", Approve).unwrap_err();
+    assert!(refused.message.contains("the last place is kept for a no"), "{refused}");
+    assert!(write(&with(&full), "alice", Deny).is_ok());
+}
+
 proptest! {
+    /// Many people say yes, in whatever groups and order: never more than the list takes, and whoever says no is heard.
+    #[test]
+    fn there_is_always_room_for_a_no(
+        counts in (0i32..8, 0i32..8), people in prop::collection::vec((0usize..24, any::<bool>(), any::<bool>()), 0..40)
+    ) {
+        let asked: Vec<_> = [("security", counts.0), ("data", counts.1)].into_iter().filter(|(_, n)| *n > 0).collect();
+        prop_assume!(!asked.is_empty());
+        let mut object = approval(ask(&asked, 1), vec![]);
+        let say = |object: &Approval, who: &str, decision, mine: &[String]| {
+            let mut new = object.clone();
+            new.spec.decisions.retain(|d| d.approver != who);
+            new.spec.decisions.push(ApprovalDecision { digest: object.spec.request.digest.clone(), ..written(who, decision) });
+            decide(object, &new, as_user(who, mine), at(NOW))
+        };
+        for (person, security, data) in people {
+            let mine: Vec<String> = [("security", security), ("data", data)].into_iter().filter(|(_, is)| *is).map(|(g, _)| g.to_owned()).collect();
+            let who = format!("p{person}");
+            if object.spec.decisions.iter().all(|d| d.approver != who)
+                && let Ok(Decided::One { decision, .. }) = say(&object, &who, Approve, &mine)
+            {
+                prop_assert!(state(&object.spec.request, &object.spec.decisions, at(NOW)) != State::Approved);
+                object.spec.decisions.push(*decision);
+                object.status = Some(status(&object, at(NOW)).0);
+            }
+            prop_assert!(object.spec.decisions.len() <= MAX_PEOPLE);
+            for who in ["stranger", who.as_str()] {
+                prop_assert!(say(&object, who, Deny, &[]).is_ok(), "{who} is not heard");
+            }
+        }
+    }
+
     /// Whoever writes whatever: what is stored as a yes counts as one, in the writer's name, and everybody else's word is as it was.
     #[test]
     fn what_is_stored_counts_and_is_the_writers_own(

@@ -180,6 +180,11 @@ impl Resource {
     pub fn subset(&self, wide: &Self) -> bool {
         self.pattern.subset(&wide.pattern)
     }
+
+    /// Whether something is named by both. Never `false` wrongly.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.pattern.overlaps(&other.pattern)
+    }
 }
 
 fn check_arn(text: &str) -> Result<(), PatternError> {

@@ -248,6 +248,11 @@ impl Resource {
     pub fn subset(&self, wide: &Self) -> bool {
         if self.open && !wide.open { false } else { wide.covers(&self.stem) }
     }
+
+    /// Whether something is named by both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.subset(other) || other.subset(self) || self.covers(&other.stem) || other.covers(&self.stem)
+    }
 }
 
 fn audience_of(text: &str, audience: &str, open: bool) -> Result<Target, PatternError> {

@@ -291,6 +291,11 @@ impl Resource {
     pub fn subset(&self, wide: &Self) -> bool {
         self.namespace == wide.namespace && self.name.subset(&wide.name)
     }
+
+    /// Whether something is named by both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.subset(other) || other.subset(self)
+    }
 }
 
 /// Refuses a name where RBAC would ignore it: requests to create an object or to delete a collection carry none, but for those

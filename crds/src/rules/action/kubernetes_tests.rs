@@ -133,4 +133,12 @@ proptest! {
             prop_assert_eq!(allow(call).subset(&x), x.covers(call), "{:?} {}", x, call);
         }
     }
+
+    #[test]
+    fn the_three_questions_about_objects_agree(
+        a in "(agents|other)/(a|b|[*])", b in "(agents|other)/(a|b|[*])", calls in prop::collection::vec("(agents|other)/(a|b|c|)", 1..12)
+    ) {
+        let (x, y) = (Resource::parse(&a).unwrap(), Resource::parse(&b).unwrap());
+        law::check((&x, &y), &calls, Resource::covers, Resource::subset, Resource::overlaps)?;
+    }
 }

@@ -296,6 +296,18 @@ impl Resource {
             _ => false,
         }
     }
+
+    /// Whether something is named by both. Never `false` wrongly.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Aws(a), Self::Aws(b)) => a.overlaps(b),
+            (Self::Azure(a), Self::Azure(b)) => a.subset(b),
+            (Self::Kubernetes(a), Self::Kubernetes(b)) => a.overlaps(b),
+            (Self::Vault(a), Self::Vault(b)) => a.overlaps(b),
+            (Self::Gcp(a), Self::Gcp(b)) => a.overlaps(b),
+            _ => true,
+        }
+    }
 }
 
 /// Whether the provider can enforce this action on this resource.

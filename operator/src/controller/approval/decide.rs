@@ -26,6 +26,8 @@ pub struct Facts<'a> {
     pub session: Option<&'a CredentialSession>,
     /// Whether any session waits for it.
     pub awaited: bool,
+    /// Whether its CronJob, which needs the same at its next run, is there.
+    pub recurs: bool,
     /// How long nobody may wait for it before people are not bothered any longer.
     pub patience: SignedDuration,
 }
@@ -74,8 +76,7 @@ pub fn decide(facts: &Facts<'_>, now: Timestamp) -> Decision {
 /// When nobody will have waited for too long, where nobody waits now: a pod that takes another's place, or a Job's next try, comes in between.
 /// Of a CronJob's runs there may be none for days, and the next one needs the same.
 fn deserted(facts: &Facts<'_>, status: &mut ApprovalStatus, now: Timestamp) -> Option<Timestamp> {
-    let recurs = facts.approval.spec.request.workload.as_ref().is_some_and(|w| w.kind == "CronJob");
-    if facts.awaited || recurs {
+    if facts.awaited || facts.recurs {
         status.conditions.retain(|c| c.type_ != AWAITED);
         return None;
     }
@@ -100,13 +101,14 @@ fn moot(facts: &Facts<'_>, deserted: bool) -> Option<(Reason, &'static str)> {
     deserted.then_some((Reason::ApprovalUnneeded, "nobody waits for this any more; whoever needs it again asks anew"))
 }
 
-/// Until when an approval is history that is kept, once it is settled.
+/// Until when an approval is history that is kept, once it is settled: a no at least as long as it stands.
 pub fn kept_until(approval: &Approval, age: SignedDuration) -> Option<Timestamp> {
     let status = approval.status.as_ref().filter(|s| s.phase.is_some_and(ApprovalPhase::is_final))?;
     let since = status.decided_at.as_ref().unwrap_or(&approval.spec.request.deadline).parse::<Timestamp>().ok()?;
+    let stands = status.cool_down_until.as_ref().and_then(|t| t.parse().ok());
     match approval::moot_at(approval) {
         Some(at) => at.checked_add(age.min(MOOT_KEPT)).ok(),
-        None => since.checked_add(age).ok(),
+        None => since.checked_add(age).ok().max(stands),
     }
 }
 

@@ -40,7 +40,15 @@ fn word(approval: &Approval, who: &str, decision: Verdict) -> ApprovalDecision {
 
 fn facts(approval: &Approval) -> Facts<'_> {
     let patience = SignedDuration::from_mins(10);
-    Facts { approval, authority: Some("hash"), policy_gone: false, session: None, awaited: true, patience }
+    Facts {
+        approval,
+        authority: Some("hash"),
+        policy_gone: false,
+        session: None,
+        awaited: true,
+        recurs: false,
+        patience,
+    }
 }
 
 #[test]
@@ -105,7 +113,7 @@ fn a_question_that_nobody_waits_for_is_withdrawn_after_a_while_and_not_when_some
 }
 
 #[test]
-fn a_word_counts_whoever_waits_and_a_cronjob_runs_again() {
+fn a_word_counts_whoever_waits_and_a_cronjob_that_is_there_runs_again() {
     let later = "2026-01-01T12:30:00Z";
     for (verdict, phase) in [(Verdict::Approve, ApprovalPhase::Approved), (Verdict::Deny, ApprovalPhase::Denied)] {
         let mut object = approval();
@@ -114,11 +122,16 @@ fn a_word_counts_whoever_waits_and_a_cronjob_runs_again() {
         assert_eq!(decide(&Facts { awaited: false, ..facts(&object) }, at(later)).status.phase, Some(phase));
     }
     let mut object = approval();
-    object.spec.request.workload =
-        Some(exeat_crds::v1alpha1::Workload { kind: "CronJob".into(), name: "nightly".into(), uid: "c".into() });
-    let decision = decide(&Facts { awaited: false, ..facts(&object) }, at(later));
+    let decision = decide(&Facts { awaited: false, recurs: true, ..facts(&object) }, at(later));
     assert_eq!(decision.status.phase, Some(ApprovalPhase::Pending));
     assert_eq!(decision.look_again, Some(at("2026-01-01T13:00:00Z")));
+    // It is deleted: from then on nobody waits.
+    object.status = Some(decision.status);
+    let gone = decide(&Facts { awaited: false, ..facts(&object) }, at(later));
+    assert_eq!(gone.look_again, Some(at("2026-01-01T12:40:00Z")));
+    object.status = Some(gone.status);
+    let over = decide(&Facts { awaited: false, ..facts(&object) }, at("2026-01-01T12:40:00Z"));
+    assert_eq!(over.status.phase, Some(ApprovalPhase::Expired));
 }
 
 #[test]
@@ -136,6 +149,22 @@ fn what_was_asked_for_nothing_is_kept_for_a_day_and_the_rest_as_long_as_sessions
     object.spec.decisions.push(word(&object, "alice", Verdict::Deny));
     object.status = Some(decide(&facts(&object), at(NOW)).status);
     assert_eq!(kept_until(&object, week), Some(at("2026-01-08T12:00:00Z")));
+}
+
+#[test]
+fn a_no_is_kept_for_as_long_as_it_stands() {
+    let day = SignedDuration::from_hours(24);
+    let mut object = approval();
+    object.spec.request.cool_down = "48h".into();
+    object.spec.request.digest = exeat_crds::approval::digest(&object.spec.request);
+    object.spec.decisions.push(word(&object, "alice", Verdict::Approve));
+    object.status = Some(decide(&facts(&object), at(NOW)).status);
+    object.status = object.status.map(|s| exeat_crds::approval::consume(&s, "s"));
+    object.spec.decisions[0].decision = Verdict::Deny;
+    object.status = Some(decide(&facts(&object), at("2026-01-01T12:30:00Z")).status);
+    assert_eq!(object.status.as_ref().unwrap().phase, Some(ApprovalPhase::Withdrawn));
+    assert_eq!(kept_until(&object, day), Some(at("2026-01-03T12:30:00Z")), "from the no on, not from the yes");
+    assert_eq!(kept_until(&object, SignedDuration::from_hours(72)), Some(at("2026-01-04T12:30:00Z")));
 }
 
 #[test]

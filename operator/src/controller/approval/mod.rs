@@ -1,5 +1,6 @@
 //! Approval: what people's words come to. A session uses one in `session/apply`; here it is told where it stands.
 
+mod afresh;
 pub mod decide;
 mod write;
 
@@ -11,7 +12,7 @@ use crate::audit::{AuditEvent, EventName};
 use crate::controller::session::gate::waits_for;
 use decide::{Decision, Facts, decide, kept_until};
 use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalStatus, Phase, Verdict};
-use exeat_crds::{Approval, CredentialSession, authority, condition};
+use exeat_crds::{Approval, CredentialSession, condition};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Preconditions};
@@ -27,7 +28,7 @@ pub async fn reconcile(approval: Arc<Approval>, context: Arc<Context>) -> Result
     let _timer = context.metrics.reconcile_timer("approval");
     context.gate.check()?;
     let now = context.clock.now();
-    let decision = judge(&approval, &context, now); // pure, over the caches
+    let decision = judge(&approval, &context, now).await?; // caches; client before a question is ended for good
     let outcome = apply(&approval, &decision, &context, now).await?; // client
     if retire(&approval, &decision.status, &context, now).await? == Outcome::Gone {
         return Ok(Action::await_change());
@@ -35,26 +36,25 @@ pub async fn reconcile(approval: Arc<Approval>, context: Arc<Context>) -> Result
     Ok(context.next_look(outcome, decision.look_again, now))
 }
 
-fn judge(approval: &Approval, context: &Context, now: Timestamp) -> Decision {
+async fn judge(approval: &Approval, context: &Context, now: Timestamp) -> Result<Decision, Error> {
     let request = &approval.spec.request;
     let namespace = approval.namespace().unwrap_or_default();
-    let policy = context.caches.policy(&namespace, &request.policy_ref.name);
-    let policy = policy.filter(|p| p.uid().as_deref() == Some(request.policy_ref.uid.as_str()));
-    let provider = policy.as_ref().and_then(|p| context.caches.provider(&p.spec.provider_ref.name));
-    let authority = policy.as_ref().and_then(|p| authority::resolve(p, provider.as_deref()).ok()).map(|a| a.hash);
+    let policy = afresh::policy(approval, &context.caches, &context.client).await?;
     let session = request
         .session_ref
         .as_ref()
         .and_then(|s| context.caches.sessions.get(&ObjectRef::<CredentialSession>::new(&s.name).within(&namespace)));
+    let awaited = context.caches.waiting_sessions(&namespace).iter().any(|s| waits_for(s, approval));
     let facts = Facts {
         approval,
-        authority: authority.as_deref(),
-        policy_gone: policy.is_none(),
+        authority: policy.authority.as_deref(),
+        policy_gone: policy.gone,
         session: session.as_deref(),
-        awaited: context.caches.waiting_sessions(&namespace).iter().any(|s| waits_for(s, approval)),
+        awaited,
+        recurs: !awaited && afresh::recurs(approval, &context.client).await?,
         patience: context.approval_patience,
     };
-    decide(&facts, now)
+    Ok(decide(&facts, now))
 }
 
 /// Writes the status if it changed, and says what is new in it.

@@ -1,4 +1,4 @@
-//! Approvals by policy, and how many of a namespace people are asked, or were for nothing.
+//! Approvals by policy, and how many of a namespace people are asked, or were in vain.
 
 use super::{Key, View, change};
 use crate::controller::caches::is_open;
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 pub(super) struct Approvals {
     by_policy: HashMap<(String, String), HashSet<Key<Approval>>>,
     open: HashMap<String, HashSet<Key<Approval>>>,
-    moot: HashMap<String, HashMap<Key<Approval>, Timestamp>>,
+    vain: HashMap<String, HashMap<Key<Approval>, Timestamp>>,
 }
 
 /// What counts of an approval.
@@ -21,7 +21,7 @@ pub(super) struct Known {
     namespace: String,
     policy: String,
     open: bool,
-    moot_at: Option<Timestamp>,
+    vain_at: Option<Timestamp>,
 }
 
 impl Approvals {
@@ -35,9 +35,9 @@ impl Approvals {
         self.open.get(namespace).map_or(0, HashSet::len)
     }
 
-    /// How many of a namespace people were asked that nobody needs since some time after `since`.
-    pub(super) fn moot_since(&self, namespace: &str, since: Timestamp) -> usize {
-        self.moot.get(namespace).map_or(0, |all| all.values().filter(|at| **at > since).count())
+    /// How many of a namespace people were asked that they refused, or that nobody needs, since some time after `since`.
+    pub(super) fn vain_since(&self, namespace: &str, since: Timestamp) -> usize {
+        self.vain.get(namespace).map_or(0, |all| all.values().filter(|at| **at > since).count())
     }
 }
 
@@ -50,7 +50,7 @@ impl View for Approvals {
             namespace: approval.namespace().unwrap_or_default(),
             policy: approval.spec.request.policy_ref.name.clone(),
             open: is_open(approval),
-            moot_at: approval::moot_at(approval),
+            vain_at: approval::moot_at(approval).or_else(|| approval::refused_at(approval)),
         }
     }
 
@@ -60,8 +60,8 @@ impl View for Approvals {
         if known.open {
             self.open.entry(known.namespace.clone()).or_default().insert(key.clone());
         }
-        if let Some(at) = known.moot_at {
-            self.moot.entry(known.namespace.clone()).or_default().insert(key.clone(), at);
+        if let Some(at) = known.vain_at {
+            self.vain.entry(known.namespace.clone()).or_default().insert(key.clone(), at);
         }
     }
 
@@ -74,7 +74,7 @@ impl View for Approvals {
             keys.remove(key);
             keys.is_empty()
         });
-        change(&mut self.moot, &known.namespace, |keys| {
+        change(&mut self.vain, &known.namespace, |keys| {
             keys.remove(key);
             keys.is_empty()
         });
@@ -93,7 +93,7 @@ mod tests {
 
     const NOW: &str = "2026-01-01T12:00:00Z";
 
-    /// Not looked at, pending, approved, moot at 12:00:MINUTE, and expired by its deadline.
+    /// Not looked at, pending, approved, moot or refused at 12:00:SECOND, and expired by its deadline.
     fn status(kind: u8, second: u8) -> serde_json::Value {
         let settled = |reason: &str| {
             json!({"phase": "Expired", "conditions": [{"type": "Decided", "status": "True", "reason": reason, "message": "",
@@ -104,6 +104,7 @@ mod tests {
             1 => json!({"phase": "Pending"}),
             2 => json!({"phase": "Approved", "decidedAt": NOW}),
             3 => settled("ApprovalUnneeded"),
+            4 => json!({"phase": "Denied", "decidedAt": format!("2026-01-01T12:00:{second:02}Z")}),
             _ => settled("ApprovalExpired"),
         }
     }
@@ -122,7 +123,7 @@ mod tests {
         /// Through changes, deletions, deletions of what was never seen, lists and lists that are broken off.
         #[test]
         fn the_index_says_what_a_walk_over_the_store_says(
-            events in prop::collection::vec((0u8..8, 0u8..2, 0u8..4, 0u8..2, 0u8..5), 1..80), since in 0u8..60
+            events in prop::collection::vec((0u8..8, 0u8..2, 0u8..4, 0u8..2, 0u8..6), 1..80), since in 0u8..60
         ) {
             let mut index = Index::<Approvals>::default();
             let (mut store, mut listed) = (BTreeMap::new(), BTreeMap::new());
@@ -141,8 +142,10 @@ mod tests {
                 for namespace in ["n0", "n1", "n2"] {
                     let here: Vec<&Approval> = store.values().filter(|a| a.namespace().as_deref() == Some(namespace)).collect();
                     prop_assert_eq!(view.open(namespace), here.iter().filter(|a| is_open(a)).count());
-                    let moot = here.iter().filter(|a| approval::moot_at(a).is_some_and(|at| at > since)).count();
-                    prop_assert_eq!(view.moot_since(namespace, since), moot);
+                    let asked_in_vain = |a: &&&Approval| {
+                        approval::moot_at(a).is_some_and(|at| at > since) || approval::refused_at(a).is_some_and(|at| at > since)
+                    };
+                    prop_assert_eq!(view.vain_since(namespace, since), here.iter().filter(asked_in_vain).count());
                     for policy in ["p0", "p1"] {
                         let mut found: Vec<String> = view.of_policy(namespace, policy).iter().map(ToString::to_string).collect();
                         let of = |a: &&&Approval| a.spec.request.policy_ref.name == policy;
@@ -153,7 +156,7 @@ mod tests {
                     }
                 }
                 let sets = view.by_policy.values().chain(view.open.values());
-                prop_assert!(sets.map(HashSet::len).chain(view.moot.values().map(HashMap::len)).all(|n| n > 0), "nothing is kept of what is gone");
+                prop_assert!(sets.map(HashSet::len).chain(view.vain.values().map(HashMap::len)).all(|n| n > 0), "nothing is kept of what is gone");
             }
         }
     }

@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::Event;
 use std::collections::HashMap;
 
-/// What nobody needed any more counts for this long: who asks and withdraws again and again must not keep people busy.
-const MOOT_COUNTS: SignedDuration = SignedDuration::from_hours(1);
+/// What people refused, or nobody needed any more, counts for this long: who asks again and again in vain must not keep people busy.
+const VAIN_COUNTS: SignedDuration = SignedDuration::from_hours(1);
 /// What was asked and is not seen for this long was removed by somebody while no watch looked.
 const UNSEEN: SignedDuration = SignedDuration::from_mins(10);
 
@@ -45,14 +45,14 @@ impl Queue {
         self.index.view().of_policy(namespace, policy)
     }
 
-    /// Whether people may be asked one more thing in a namespace: `most` at once, and twice as many in an hour that nobody decides.
+    /// Whether people may be asked one more thing in a namespace: `most` at once, and twice as many in an hour that come to nothing.
     pub(in crate::controller) fn has_room(&self, namespace: &str, most: usize, now: Timestamp) -> bool {
         let fresh = |since: Timestamp| now.duration_since(since) < UNSEEN;
         let here = |key: &Key<Approval>| key.namespace.as_deref() == Some(namespace);
         let asking = self.asking.iter().filter(|(key, asking)| here(key) && fresh(asking.since)).count();
         let open = self.index.view().open(namespace) + asking;
-        let since = now.checked_sub(MOOT_COUNTS).unwrap_or(Timestamp::MIN);
-        open < most && open + self.index.view().moot_since(namespace, since) < most.saturating_mul(2)
+        let since = now.checked_sub(VAIN_COUNTS).unwrap_or(Timestamp::MIN);
+        open < most && open + self.index.view().vain_since(namespace, since) < most.saturating_mul(2)
     }
 
     /// Before people are asked: takes the place of this question. Returns whether it has one; of several who would ask the same at once one does.

@@ -18,7 +18,8 @@ fn question(name: &str) -> Approval {
 }
 
 fn settled(approval: &Approval, phase: ApprovalPhase, reason: &str, now: Timestamp) -> Approval {
-    let mut status = ApprovalStatus { phase: Some(phase), ..ApprovalStatus::default() };
+    let decided_at = (phase != ApprovalPhase::Expired).then(|| now.to_string());
+    let mut status = ApprovalStatus { phase: Some(phase), decided_at, ..ApprovalStatus::default() };
     condition::set(&mut status.conditions, "Decided", true, reason, "", None, now);
     Approval { status: Some(status), ..approval.clone() }
 }
@@ -51,11 +52,12 @@ impl World {
         self.queue.asked(&key, how == 0);
     }
 
-    fn settle(&mut self, name: &str, moot: bool, now: Timestamp) {
+    fn settle(&mut self, name: &str, how: u8, now: Timestamp) {
         let Some(approval) = self.server.get_mut(name).filter(|a| a.status.is_none()) else { return };
-        *approval = match moot {
-            true => settled(approval, ApprovalPhase::Expired, "ApprovalUnneeded", now),
-            false => settled(approval, ApprovalPhase::Denied, "ApprovalDenied", now),
+        *approval = match how {
+            0 => settled(approval, ApprovalPhase::Approved, "Ready", now),
+            1 => settled(approval, ApprovalPhase::Denied, "ApprovalDenied", now),
+            _ => settled(approval, ApprovalPhase::Expired, "ApprovalUnneeded", now),
         };
         self.untold.push_back(Event::Apply(approval.clone()));
     }
@@ -78,9 +80,10 @@ impl World {
         self.server.values().filter(|a| a.status.is_none()).count()
     }
 
-    fn moot(&self, now: Timestamp) -> usize {
-        let since = now.checked_sub(MOOT_COUNTS).unwrap();
-        self.server.values().filter(|a| approval::moot_at(a).is_some_and(|t| t > since)).count()
+    fn in_vain(&self, now: Timestamp) -> usize {
+        let since = now.checked_sub(VAIN_COUNTS).unwrap();
+        let vain_at = |a: &Approval| approval::moot_at(a).or_else(|| approval::refused_at(a));
+        self.server.values().filter(|a| vain_at(a).is_some_and(|t| t > since)).count()
     }
 }
 
@@ -96,13 +99,13 @@ proptest! {
             match step {
                 0..=2 => world.begin(&name, now),
                 3 | 4 => world.answer(how),
-                5 => world.settle(&name, how > 0, now),
+                5 => world.settle(&name, how, now),
                 6 => world.tell(),
                 _ if how == 0 => world.list(),
                 _ => world.tell(),
             }
             prop_assert!(world.open() <= MOST);
-            prop_assert!(world.open() + world.moot(now) <= 2 * MOST);
+            prop_assert!(world.open() + world.in_vain(now) <= 2 * MOST);
         }
         while !world.under_way.is_empty() {
             world.answer(1);
@@ -111,25 +114,27 @@ proptest! {
             world.tell();
         }
         let now = at(200);
-        let room = world.open() < MOST && world.open() + world.moot(now) < 2 * MOST;
+        let room = world.open() < MOST && world.open() + world.in_vain(now) < 2 * MOST;
         prop_assert_eq!(world.queue.has_room("agents", MOST, now), room);
         prop_assert!(world.queue.asking.is_empty());
     }
 }
 
 #[test]
-fn who_asks_and_withdraws_again_and_again_waits_for_the_hour_to_pass() {
-    let mut world = World::default();
-    for n in 0..2 * MOST {
-        let name = format!("q{n}");
-        world.begin(&name, at(60));
-        world.answer(1);
-        world.settle(&name, true, at(60));
-        world.list();
+fn who_asks_again_and_again_in_vain_waits_for_the_hour_to_pass() {
+    for (how, room) in [(0, true), (1, false), (2, false)] {
+        let mut world = World::default();
+        for n in 0..2 * MOST {
+            let name = format!("q{n}");
+            world.begin(&name, at(60));
+            world.answer(1);
+            world.settle(&name, how, at(60));
+            world.list();
+        }
+        assert_eq!(world.queue.has_room("agents", MOST, at(61)), room, "{how}");
+        assert!(world.queue.has_room("others", MOST, at(61)));
+        assert!(world.queue.has_room("agents", MOST, at(3660)));
     }
-    assert!(!world.queue.has_room("agents", MOST, at(61)));
-    assert!(world.queue.has_room("others", MOST, at(61)));
-    assert!(world.queue.has_room("agents", MOST, at(3660)));
 }
 
 #[test]

@@ -70,7 +70,7 @@ async fn open_next(
         Plan::Open(mut session) => {
             let agent = &mut session.spec.request.agent;
             if let Some(owner) = agent.workload.take() {
-                agent.workload = Some(owner::root(&context.client, &namespace, owner).await?);
+                agent.workload = owner::root(&context.client, &namespace, owner).await?;
             }
             create(&session, context).await?;
             Ok(None)

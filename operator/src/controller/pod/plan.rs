@@ -88,6 +88,7 @@ fn open(facts: &Facts<'_>, number: i32) -> Plan {
     let (Some(pod_uid), Some(namespace)) = (pod.uid(), pod.namespace()) else { return Plan::Wait(None) };
     let ask = facts.authority.and_then(|a| authority::ask_of_pod(a, annotations).ok()).unwrap_or_default();
     let PodAsk { allow, duration: asked, justification } = ask;
+    let asked_by = requester(pod);
     let request = SessionRequest {
         policy_ref: ObjectRef {
             name: facts.name.to_owned(),
@@ -100,11 +101,12 @@ fn open(facts: &Facts<'_>, number: i32) -> Plan {
         agent: Agent {
             service_account: service_account(pod).to_owned(),
             pod: ObjectRef { name: pod.name_any(), uid: pod_uid.clone() },
-            workload: controller_of(pod.owner_references()),
+            // A pod that a person made is nobody else's, whatever it says stands above it.
+            workload: controller_of(pod.owner_references()).filter(|_| asked_by.is_none()),
         },
         number,
         primary: pod_policies::primary(annotations),
-        requester: requester(pod),
+        requester: asked_by,
         holder_key: None,
         allow,
         duration: asked.map(duration::format),

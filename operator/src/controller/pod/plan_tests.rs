@@ -82,6 +82,18 @@ fn the_first_session_carries_who_asks_for_what() {
 }
 
 #[test]
+fn a_pod_that_a_person_made_stands_alone_whatever_it_says() {
+    let policy = policy("Renew");
+    let authority = authority(&policy);
+    let pod = pod(json!({"exeat.dev/policy": "reader", "exeat.dev/requester": "paula"}));
+    let facts = Facts { pod: &pod, name: "reader", sessions: &[], policy: Some(&policy), authority: Some(&authority) };
+    let Plan::Open(session) = plan(&facts, at("2026-01-01T12:00:00Z")) else { panic!("no session") };
+    let request = &session.spec.request;
+    assert_eq!(request.agent.workload, None, "a yes for the Job is none for her pod");
+    assert_eq!(request.requester.as_ref().map(|r| r.username.as_str()), Some("paula"));
+}
+
+#[test]
 fn the_newest_session_decides_what_comes_next() {
     for (phase, reason, hash, on_expiry, expected) in [
         ("Pending", "Deciding", "same", "Renew", None),

@@ -2,8 +2,8 @@
 
 use exeat_crds::approval::{self, Asked};
 use exeat_crds::reason::{Reason, Refused};
-use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest, ApprovalSpec, ApprovalStatus, Phase};
-use exeat_crds::{Approval, CredentialSession};
+use exeat_crds::v1alpha1::{ApprovalPhase, ApprovalRequest, ApprovalSpec, ApprovalStatus, Phase, Verdict};
+use exeat_crds::{Approval, CredentialSession, condition};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ pub struct Queue<'a> {
     pub room: bool,
 }
 
-/// Judges. A denial stands for its cool-down; what nobody decided in time ends who waited for it; what was used up or became too old is asked
-/// for anew.
+/// Judges. A denial stands for its cool-down, and nobody is asked for any of what it refused; what was not decided in time ends who waited for it;
+/// what was used up or became too old is asked for anew.
 pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
     let fresh = approval::request(asked, None, now);
     let key = approval::key(&fresh);
@@ -59,27 +59,42 @@ pub fn judge(asked: &Asked<'_>, queue: Queue<'_>, now: Timestamp) -> Gate {
         queue.approvals.iter().filter(may_be).filter(|a| approval::key(&a.spec.request) == key).collect();
     same.sort_by_key(|a| number(a));
     let uid = asked.session.uid().unwrap_or_default();
-    if let Some(closed) = same.iter().find_map(|a| denied(a, now)) {
-        return closed;
+    let closed = |approval: &Approval, why| Gate::Closed { name: approval.name_any(), why };
+    if let Some((denied, why)) = same.iter().find_map(|a| Some((a, approval::refusal(a, now)?))) {
+        return closed(denied, why);
     }
     if let Some(open) = same.iter().find(|a| approval::usable(a, &uid, now)) {
         return Gate::Use { name: open.name_any() };
     }
     match same.last() {
         Some(last) if status(last).phase.is_none_or(|p| p == ApprovalPhase::Pending) => waiting(last),
-        Some(last) if names(asked, last) && lapsed(last) => Gate::Closed {
-            name: last.name_any(),
-            why: Refused::new(
-                Reason::ApprovalExpired,
-                format!(
-                    "nobody decided approval {} by {}; delete the pod to have people asked again",
-                    last.name_any(),
-                    last.spec.request.deadline
-                ),
-            ),
+        Some(last) if names(asked, last) && lapsed(last, now) => closed(last, late(last)),
+        last => match refused_alike(asked, queue, &fresh, now) {
+            Some((denied, why)) => closed(&denied, why),
+            None => ask(asked, queue, last.map_or(0, |l| number(l)) + 1, now),
         },
-        last => ask(asked, queue, last.map_or(0, |l| number(l)) + 1, now),
     }
+}
+
+/// A no to another question that answers this one too.
+fn refused_alike(
+    asked: &Asked<'_>,
+    queue: Queue<'_>,
+    fresh: &ApprovalRequest,
+    now: Timestamp,
+) -> Option<(Arc<Approval>, Refused)> {
+    let no = |a: &Arc<Approval>| {
+        let why = approval::refusal(a, now)?;
+        approval::reaches(&a.spec.request, fresh, asked.grant).then(|| (Arc::clone(a), why))
+    };
+    queue.approvals.iter().find_map(no)
+}
+
+fn late(approval: &Approval) -> Refused {
+    let told = approval.status.as_ref().and_then(|s| condition::get(&s.conditions, "Decided"));
+    let why = told.map_or("it was not decided in time", |c| c.message.as_str());
+    let message = format!("approval {}: {why}; delete the pod to have people asked again", approval.name_any());
+    Refused::new(Reason::ApprovalExpired, message)
 }
 
 /// Whether a session is not decided yet.
@@ -122,30 +137,11 @@ fn names(asked: &Asked<'_>, approval: &Approval) -> bool {
     name == Some(approval.name_any())
 }
 
-/// Whether its deadline has passed without a word. What nobody waited for any more has ended too, but whoever needs it again asks anew.
-fn lapsed(approval: &Approval) -> bool {
-    status(approval).decided_at.is_none() && approval::moot_at(approval).is_none()
-}
-
-fn denied(approval: &Approval, now: Timestamp) -> Option<Gate> {
-    let name = approval.name_any();
-    let refused = |by: &str, comment: &str, until: &str| {
-        let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
-        let message = format!("{by} denied approval {name}{why}; nobody is asked again{until}");
-        Some(Gate::Closed { name: name.clone(), why: Refused::new(Reason::ApprovalDenied, message) })
-    };
-    let approval::State::Denied { by, comment } =
-        approval::state(&approval.spec.request, &approval.spec.decisions, now)
-    else {
-        return None;
-    };
-    match status(approval).cool_down_until {
-        None => refused(&by, &comment, ""),
-        Some(until) if until.parse::<Timestamp>().is_ok_and(|t| now < t) => {
-            refused(&by, &comment, &format!(" before {until}"))
-        }
-        Some(_) => None,
-    }
+/// Whether its deadline has passed without the people who are needed. What nobody waited for any more has ended too, and what they said was seen too
+/// late, but whoever needs that asks anew.
+fn lapsed(approval: &Approval, now: Timestamp) -> bool {
+    let undecided = status(approval).decided_at.is_none() && approval::moot_at(approval).is_none();
+    undecided && approval::state(&approval.spec.request, &approval.spec.decisions, now) != approval::State::Approved
 }
 
 fn waiting(approval: &Approval) -> Gate {
@@ -161,7 +157,7 @@ fn waiting(approval: &Approval) -> Gate {
 fn ask(asked: &Asked<'_>, queue: Queue<'_>, number: usize, now: Timestamp) -> Gate {
     if !queue.room {
         let message =
-            "people must approve this, and too much waits for them in this namespace already, or was asked of them for nothing within the hour; it is asked once there is room"
+            "people must approve this, and too much waits for them in this namespace already, or was refused or asked for nothing within the hour; it is asked once there is room"
                 .to_owned();
         return Gate::Wait { name: None, message, look_again: now.checked_add(CROWDED).ok() };
     }
@@ -172,15 +168,17 @@ fn ask(asked: &Asked<'_>, queue: Queue<'_>, number: usize, now: Timestamp) -> Ga
     Gate::Ask(Box::new(approval))
 }
 
-/// The request of the same workload (or account, where there is none) and policy that people approved last.
+/// The request of the same workload (or account, of pods that nothing stands above) and policy that people approved last, and have not taken back.
 fn last_approved<'a>(asked: &Asked<'_>, queue: Queue<'a>) -> Option<&'a ApprovalRequest> {
-    let agent = &asked.session.spec.request.agent;
-    let same = |request: &ApprovalRequest| match (&request.workload, &agent.workload) {
-        (Some(a), Some(b)) => a.uid == b.uid,
-        (None, _) => request.service_account == agent.service_account,
-        _ => false,
+    let (own, account) = (asked.subject(), &asked.session.spec.request.agent.service_account);
+    let same = |request: &ApprovalRequest| {
+        request.workload.as_ref().is_some_and(|w| {
+            w.uid == own.uid || (w.kind == own.kind && w.kind == approval::POD && request.service_account == *account)
+        })
     };
-    let approved = queue.approvals.iter().filter(|a| same(&a.spec.request) && status(a).valid_until.is_some());
+    let no = |a: &Approval| a.spec.decisions.iter().any(|d| d.decision == Verdict::Deny);
+    let yes = |a: &&Arc<Approval>| same(&a.spec.request) && status(a).valid_until.is_some() && !no(a);
+    let approved = queue.approvals.iter().filter(yes);
     approved.max_by_key(|a| status(a).decided_at.clone()).map(|a| &a.spec.request)
 }
 

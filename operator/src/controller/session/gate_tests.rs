@@ -2,7 +2,7 @@ use super::*;
 use exeat_crds::approval::Needed;
 use exeat_crds::authority::{self, Authority};
 use exeat_crds::rules::Grant;
-use exeat_crds::v1alpha1::{ApprovalDecision, NameRef, Verdict};
+use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalScope, NameRef, Requester, Verdict, Workload};
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider};
 use serde_json::json;
 
@@ -15,6 +15,8 @@ fn at(text: &str) -> Timestamp {
 
 #[path = "orders_tests.rs"]
 mod orders;
+#[path = "refused_tests.rs"]
+mod refused;
 
 #[derive(Clone)]
 struct Fixture {
@@ -68,24 +70,36 @@ impl Fixture {
 
     /// What is asked stands in the API server, with these words and looked at then.
     fn stand(&mut self, words: &[(&str, Verdict)], seen: &str) -> String {
-        let Gate::Ask(mut approval) = self.judge(NOW) else { panic!("{:?}", self.judge(NOW)) };
-        let digest = approval.spec.request.digest.clone();
-        approval.spec.decisions = words
-            .iter()
-            .map(|(who, decision)| ApprovalDecision {
+        let Gate::Ask(approval) = self.judge(NOW) else { panic!("{:?}", self.judge(NOW)) };
+        let name = approval.name_any();
+        self.approvals.push(Arc::from(approval));
+        self.say(words, seen);
+        name
+    }
+
+    /// Somebody says something about what was asked last, and it is looked at then.
+    fn say(&mut self, words: &[(&str, Verdict)], seen: &str) {
+        let mut approval = (*self.approvals.pop().unwrap()).clone();
+        for (who, decision) in words {
+            approval.spec.decisions.push(ApprovalDecision {
                 approver: (*who).into(),
                 uid: None,
                 groups: vec!["security".into()],
                 decision: *decision,
-                digest: digest.clone(),
+                digest: approval.spec.request.digest.clone(),
                 comment: Some("because".into()),
                 time: Some(SOON.into()),
-            })
-            .collect();
+            });
+        }
         approval.status = Some(approval::status(&approval, at(seen)).0);
-        let name = approval.name_any();
-        self.approvals.push(Arc::from(approval));
-        name
+        self.approvals.push(Arc::new(approval));
+    }
+
+    /// The session has used what was approved last.
+    fn uses(&mut self, uid: &str) {
+        let mut used = (*self.approvals.pop().unwrap()).clone();
+        used.status = used.status.map(|s| approval::consume(&s, uid));
+        self.approvals.push(Arc::new(used));
     }
 }
 
@@ -134,17 +148,24 @@ fn what_nobody_decided_ends_who_waited_and_others_ask_anew() {
     fixture.session.status.get_or_insert_default().approval_ref = Some(NameRef { name });
     let Gate::Closed { why, .. } = fixture.judge(late) else { panic!("{:?}", fixture.judge(late)) };
     assert_eq!(why.reason, Reason::ApprovalExpired);
+    assert!(why.message.contains("missing: 1 of security; delete the pod"), "{}", why.message);
+}
+
+#[test]
+fn what_people_said_in_time_and_nobody_saw_refuses_nobody() {
+    let mut fixture = Fixture::new();
+    let late = "2026-01-01T13:02:01Z";
+    let name = fixture.stand(&[("alice", Verdict::Approve)], late);
+    fixture.session.status.get_or_insert_default().approval_ref = Some(NameRef { name });
+    let Gate::Ask(next) = fixture.judge(late) else { panic!("{:?}", fixture.judge(late)) };
+    assert!(next.name_any().ends_with("-2"), "it opens nothing, but whoever waited asks anew");
 }
 
 #[test]
 fn what_is_used_up_or_too_old_is_asked_for_anew_with_what_changed() {
     let mut fixture = Fixture::new();
     fixture.stand(&[("alice", Verdict::Approve)], SOON);
-    for uid in ["a", "b"] {
-        let mut used = (*fixture.approvals[0]).clone();
-        used.status = used.status.map(|s| approval::consume(&s, uid));
-        fixture.approvals[0] = Arc::new(used);
-    }
+    ["a", "b"].iter().for_each(|uid| fixture.uses(uid));
     let Gate::Ask(next) = fixture.judge(SOON) else { panic!("it is used up: {:?}", fixture.judge(SOON)) };
     assert!(next.name_any().ends_with("-2"));
     assert_eq!(next.spec.request.changes.as_deref(), Some(&[][..]), "people see that nothing changed");
