@@ -2,7 +2,7 @@
 
 use exeat_crds::Approval;
 use exeat_crds::approval::digest;
-use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalPhase, Verdict};
+use exeat_crds::v1alpha1::{ApprovalDecision, Verdict};
 use exeat_e2e::approvals::{Actor, EXCLUDED, Part, forge_each_field};
 use exeat_e2e::{Result, Scope, ensure, in_namespace, now, refused, wait_for};
 use jiff::{SignedDuration, Timestamp};
