@@ -41,9 +41,10 @@ pub fn answer(words: &[String]) -> String {
         }
     }
     let found = match awaited {
-        Some(option) => values(option),
+        // `audit export` alone writes csv; for all others the value stays hidden.
+        Some(option) => values(option, at.get_name() == "export"),
         None if last.starts_with('-') => options(at),
-        None => subcommands(at).chain(at.get_positionals().flat_map(values)).collect(),
+        None => subcommands(at).chain(at.get_positionals().flat_map(|option| values(option, false))).collect(),
     };
     let files = found.is_empty();
     let mut text = String::new();
@@ -75,8 +76,8 @@ fn options(command: &Command) -> Vec<(String, String)> {
     shown.filter_map(|option| Some((format!("--{}", option.get_long()?), first_line(option.get_help())))).collect()
 }
 
-fn values(option: &Arg) -> Vec<(String, String)> {
-    let possible = option.get_possible_values().into_iter();
+fn values(option: &Arg, hidden: bool) -> Vec<(String, String)> {
+    let possible = option.get_possible_values().into_iter().filter(|value| hidden || !value.is_hide_set());
     possible.map(|value| (value.get_name().to_owned(), first_line(value.get_help()))).collect()
 }
 
@@ -90,7 +91,8 @@ mod tests {
             (&["sess"][..], &["session", "sessions"][..], NO_FILES),
             (&["policy", ""], &["diff", "lint", "test"], NO_FILES),
             (&["-n", "policy", "policy", "te"], &["test"], NO_FILES),
-            (&["sessions", "-o", ""], &["csv", "json", "table", "wide", "yaml"], NO_FILES),
+            (&["sessions", "-o", ""], &["json", "table", "wide", "yaml"], NO_FILES),
+            (&["audit", "export", "-o", ""], &["csv", "json", "table", "wide", "yaml"], NO_FILES),
             (&["revoke", "--all-in-namespace", "--deny"], &["--deny-new"], NO_FILES),
             (&["completions", "f"], &["fish"], NO_FILES),
             (&["policy", "lint", ""], &[], FILES),
