@@ -56,7 +56,8 @@ async fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<Exit, Error> {
             Ok(Exit::Done)
         }
         Command::Complete { words } => {
-            out.text(&complete::answer(&words))?;
+            let names = complete::names::of(&words).await;
+            out.text(&complete::answer(&words, names))?;
             Ok(Exit::Done)
         }
     }

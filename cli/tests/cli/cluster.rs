@@ -51,6 +51,28 @@ fn every_form_shows_the_same() {
 }
 
 #[test]
+fn kubectl_is_told_names_of_the_cluster() {
+    let hold = serde_json::json!({"apiVersion": "exeat.dev/v1alpha1", "kind": "CredentialHold", "metadata": {"name": "incident"},
+        "spec": {"namespace": "agents", "reason": "r"}});
+    let server = Server::new("cluster-names", [fleet(), vec![session("ended", "Revoked"), hold]].concat());
+    let complete = |words: &[&str]| {
+        let config = server.arguments(&[]);
+        said(&[&["__complete", "--"], &config[..], words].concat())
+    };
+    for (words, told) in [
+        (&["session", ""][..], "ended\tRevoked, policy reader\nmine\tActive, policy reader\n:4\n"),
+        (&["revoke", ""], "mine\tActive, policy reader\n:4\n"),
+        (&["-n", "others", "session", "th"], "theirs\tRevoked, policy reader\n:4\n"),
+        (&["release", "in"], "incident\tnamespace agents\n:4\n"),
+        (&["approve", ""], ":4\n"),
+        (&["--context", "closed", "session", ""], ":4\n"),
+    ] {
+        let (code, out, err) = complete(words);
+        assert_eq!((code, out.as_str(), err.as_str()), (0, told, ""), "{words:?}");
+    }
+}
+
+#[test]
 fn colours_are_for_terminals() {
     let server = Server::new("cluster-colours", fleet());
     let sessions = server.arguments(&["sessions"]);
