@@ -105,8 +105,27 @@ impl Error {
     }
 }
 
+/// Whether nothing came within the time that an answer may take: asking again takes as long again.
+pub fn is_silence(error: &kube::Error) -> bool {
+    root(error).is_some_and(|cause| kind(cause) == Some(io::ErrorKind::TimedOut))
+}
+
 /// Why there was no answer at all, in plain words; `None` where the API server said something.
 pub fn no_answer(error: &kube::Error) -> Option<String> {
+    let cause = root(error)?;
+    Some(match kind(cause) {
+        Some(io::ErrorKind::ConnectionRefused) => "the connection is refused: nothing listens there".to_owned(),
+        Some(io::ErrorKind::TimedOut) => "it does not answer in time".to_owned(),
+        _ => exeat_crds::text::strip_hidden(&cause.to_string()),
+    })
+}
+
+fn kind(cause: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    cause.downcast_ref::<io::Error>().map(io::Error::kind)
+}
+
+/// What is at the bottom of a connection that failed.
+fn root(error: &kube::Error) -> Option<&(dyn std::error::Error + 'static)> {
     let (kube::Error::Service(_) | kube::Error::HyperError(_)) = error else { return None };
     let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(inner) = cause.source() {
@@ -116,12 +135,7 @@ pub fn no_answer(error: &kube::Error) -> Option<String> {
         }
         cause = inner;
     }
-    let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-    Some(match kind {
-        Some(io::ErrorKind::ConnectionRefused) => "the connection is refused: nothing listens there".to_owned(),
-        Some(io::ErrorKind::TimedOut) => "it does not answer in time".to_owned(),
-        _ => exeat_crds::text::strip_hidden(&cause.to_string()),
-    })
+    Some(cause)
 }
 
 /// The API server's words alone, with what to do where RBAC says no.
@@ -175,7 +189,9 @@ mod tests {
         let met = |kind| kube::Error::Service(Box::new(io::Error::from(kind)));
         let refused = met(io::ErrorKind::ConnectionRefused);
         assert_eq!(no_answer(&refused).as_deref(), Some("the connection is refused: nothing listens there"));
-        assert!(api_message(&met(io::ErrorKind::TimedOut)).ends_with("it does not answer in time"));
+        let mute = met(io::ErrorKind::TimedOut);
+        assert!(api_message(&mute).ends_with("it does not answer in time"));
+        assert!(is_silence(&mute) && !is_silence(&refused));
         let said = kube::Error::Api(Box::default());
         assert_eq!(no_answer(&said), None);
         assert!(Error::api("x")(refused).is_for_all() && !Error::api("x")(said).is_for_all());

@@ -5,7 +5,7 @@ use super::act::MANAGER;
 use super::ledger::Ledger;
 use super::select::{Todo, todo};
 use crate::client::Cluster;
-use crate::error::{Error, api_message, is_forbidden, no_answer};
+use crate::error::{Error, api_message, is_forbidden, is_silence, no_answer};
 use crate::output::Out;
 use exeat_crds::CredentialSession;
 use kube::ResourceExt;
@@ -132,7 +132,7 @@ async fn write(
 fn may_pass(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => !(400..500).contains(&status.code) || matches!(status.code, 409 | 429),
-        other => no_answer(other).is_none(),
+        other => !is_silence(other),
     }
 }
 
@@ -177,5 +177,7 @@ mod tests {
         let dead = || kube::Error::Service(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)));
         assert!(!refusals.met("a", "s", Some(&dead())) && !refusals.met("b", "t", Some(&dead())));
         assert!(refusals.met("c", "u", Some(&dead())) && refusals.hopeless("d"));
+        let mute = kube::Error::Service(Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+        assert!(may_pass(&dead()) && !may_pass(&mute), "a connection that broke is tried again, silence is not");
     }
 }

@@ -169,6 +169,28 @@ fn a_name_that_nothing_ever_had_is_no_success() {
     assert!(server.patched().is_empty());
 }
 
+/// The hold comes before the first revocation, and a name that nothing has had yet is told, since it may be a slip.
+#[test]
+fn new_sessions_are_held_off_first() {
+    let server = ends_at_look(2, "revoke-hold", sessions(1));
+    let held = ["revoke", "--policy=reader", "--yes", "--deny-new", "-m", "drill"];
+    let (code, out, err) = server.said(&held);
+    assert!(code == 0 && out.starts_with("1 sessions revoked\n"), "{code}: {out}{err}");
+    let (holds, patches) = (server.asked("POST"), server.asked("PATCH"));
+    assert_eq!((holds.len(), holds[0].name(), patches.len()), (1, "credentialholds", 1));
+    assert!(holds[0].at < patches[0].at && holds[0].body["spec"]["policy"] == "reader", "{:?}", holds[0].body);
+    assert!(!err.contains("note:"), "{err}");
+    let (code, out, err) = server.said(&["revoke", "--policy=raeder", "--yes", "--deny-new", "-m", "drill"]);
+    assert!(code == 0 && out.starts_with("0 sessions revoked\n"), "{code}: {out}{err}");
+    assert!(
+        err.starts_with(
+            "note: no session under policy \"raeder\" in namespace agents is on record, open or ended; did you mean"
+        ),
+        "{err}"
+    );
+    assert_eq!(server.asked("POST").len(), 2);
+}
+
 #[test]
 fn a_plan_is_for_programs_too() {
     let server = Server::new("revoke-plan", sessions(2));

@@ -236,6 +236,11 @@ fn usual(objects: &mut Objects, asked: &Asked) -> (u16, Value) {
             created["status"] = json!({"allowed": true});
             (201, created)
         }
+        ("POST", "credentialholds") => {
+            let path = format!("{}/{}", asked.path, created["metadata"]["name"].as_str().unwrap());
+            objects.insert(path, created.clone());
+            (201, created)
+        }
         ("GET", "credentialsessions" | "approvals" | "credentialholds" | "events") => (200, list(objects, asked)),
         ("GET", _) => objects.get(&asked.path).map_or_else(|| no(404, "not found"), |object| (200, object.clone())),
         ("DELETE", _) => objects
