@@ -11,6 +11,7 @@ use crate::revoke::{ReleaseArgs, RevokeArgs};
 use crate::sessions::{ListArgs, ShowArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Who holds which credentials, who must say yes, how to stop it, and why an agent gets nothing.
 ///
@@ -49,11 +50,11 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
 
-    /// All namespaces.
+    /// All namespaces, where a command looks at several.
     #[arg(short = 'A', long, global = true)]
     pub all_namespaces: bool,
 
-    /// How to show it.
+    /// How to show it. `audit export` alone also writes csv.
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
 
@@ -65,6 +66,10 @@ pub struct Global {
     #[arg(long, global = true, env = "NO_COLOR", hide = true, hide_env = true, default_value = "")]
     pub no_color: String,
 
+    /// Longest wait for an answer of the API server, as 30, 30s or 2m; watches may be silent for longer.
+    #[arg(long, global = true, default_value = "30s", value_name = "TIME", value_parser = wait)]
+    pub request_timeout: Duration,
+
     /// The namespace that Exeat is installed in.
     #[arg(
         long,
@@ -75,6 +80,14 @@ pub struct Global {
         value_name = "NAME"
     )]
     pub system_namespace: String,
+}
+
+/// Seconds alone are welcome, as kubectl's --request-timeout takes them.
+fn wait(text: &str) -> Result<Duration, String> {
+    let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let written = if bare { format!("{text}s") } else { text.to_owned() };
+    let wait = exeat_crds::duration::parse(&written).map_err(|error| error.to_string())?.unsigned_abs();
+    if wait.is_zero() { Err("it must be 1s at least".to_owned()) } else { Ok(wait) }
 }
 
 /// When to colour.
@@ -177,5 +190,11 @@ mod tests {
         assert!(parse(&[]).colors(true) && !parse(&[]).colors(false));
         assert!(!parse(&["--no-color=1"]).colors(true));
         assert!(parse(&["--color=always"]).colors(false) && !parse(&["--color=never"]).colors(true));
+    }
+
+    #[test]
+    fn a_wait_is_seconds_or_a_duration() {
+        assert_eq!((wait("5"), wait("2m")), (Ok(Duration::from_secs(5)), Ok(Duration::from_secs(120))));
+        assert!(["", "0", "0s", "soon", "-1s"].iter().all(|text| wait(text).is_err()));
     }
 }

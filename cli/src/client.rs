@@ -13,8 +13,8 @@ use std::time::Duration;
 const PAGE: u32 = 500;
 /// Longest wait for a connection: a wrong context must not look like a hang.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for an answer. Watches send something more often than that.
-const READ: Duration = Duration::from_secs(300);
+/// Longest silence of a watch: the API server ends one by itself before that.
+const WATCH: Duration = Duration::from_secs(300);
 
 /// A client, and the namespace that commands look at.
 #[derive(Clone)]
@@ -27,6 +27,7 @@ pub struct Cluster {
     pub all: bool,
     /// Where Exeat is installed.
     pub system: String,
+    config: Config,
 }
 
 impl Cluster {
@@ -40,11 +41,29 @@ impl Cluster {
             config.auth_info.impersonate = Some(user.clone());
             config.auth_info.impersonate_groups = Some(global.as_groups.clone()).filter(|groups| !groups.is_empty());
         }
-        config.connect_timeout = Some(CONNECT);
-        config.read_timeout = Some(READ);
+        config.connect_timeout = Some(CONNECT.min(global.request_timeout));
+        config.read_timeout = Some(global.request_timeout);
+        // Else the time that somebody thinks at a question counts as the API server's silence.
+        config.reset_reader_on_write = true;
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config.clone()).map_err(|error| Error::Connect(error.to_string()))?;
+        Ok(Self { client, namespace, all: global.all_namespaces, system: global.system_namespace.clone(), config })
+    }
+
+    /// The same for watches, which may be silent for longer than an answer may take.
+    ///
+    /// # Errors
+    /// As [`Cluster::connect`].
+    pub fn for_watches(&self) -> Result<Self, Error> {
+        let mut config = self.config.clone();
+        config.read_timeout = Some(WATCH);
         let client = Client::try_from(config).map_err(|error| Error::Connect(error.to_string()))?;
-        Ok(Self { client, namespace, all: global.all_namespaces, system: global.system_namespace.clone() })
+        Ok(Self { client, ..self.clone() })
+    }
+
+    /// The namespace to look in, as a sentence ends with it.
+    pub fn place(&self) -> String {
+        place(self.scope())
     }
 
     /// The namespace to list in; `None` for all.
@@ -62,6 +81,20 @@ impl Cluster {
             None => kube::Api::all(self.client.clone()),
         }
     }
+}
+
+/// The same for a namespace, or for all.
+pub fn place(namespace: Option<&str>) -> String {
+    namespace.map_or_else(|| "in any namespace".to_owned(), |namespace| format!("in namespace {namespace}"))
+}
+
+/// Names the server that gave no answer, and what to look at.
+pub async fn unreachable(global: &Global, why: &str) -> Error {
+    let server = config(global).await.map_or_else(|_| "the server".to_owned(), |c| c.cluster_url.to_string());
+    Error::Connect(format!(
+        "{}: {why}; does it run, is it reachable from here, and is it the one that is meant (--context, --kubeconfig; `kubectl cluster-info`)?",
+        server.trim_end_matches('/')
+    ))
 }
 
 /// All objects, however many there are, page by page.

@@ -75,6 +75,20 @@ impl Error {
         move |source| Self::Api { what, source: Box::new(source) }
     }
 
+    /// Why no answer came, where that is what is wrong.
+    pub fn no_answer(&self) -> Option<String> {
+        match self {
+            Self::Api { source, .. } => no_answer(source),
+            _ => None,
+        }
+    }
+
+    /// Whether it would be the same for whatever else was named.
+    pub fn is_for_all(&self) -> bool {
+        self.no_answer().is_some()
+            || matches!(self, Self::Usage(_) | Self::Connect(_) | Self::Output(_) | Self::Format(_))
+    }
+
     /// How the command ends with it.
     pub fn exit(&self) -> Exit {
         match self {
@@ -91,8 +105,44 @@ impl Error {
     }
 }
 
+/// Whether nothing came within the time that an answer may take: asking again takes as long again.
+pub fn is_silence(error: &kube::Error) -> bool {
+    root(error).is_some_and(|cause| kind(cause) == Some(io::ErrorKind::TimedOut))
+}
+
+/// Why there was no answer at all, in plain words; `None` where the API server said something.
+pub fn no_answer(error: &kube::Error) -> Option<String> {
+    let cause = root(error)?;
+    Some(match kind(cause) {
+        Some(io::ErrorKind::ConnectionRefused) => "the connection is refused: nothing listens there".to_owned(),
+        Some(io::ErrorKind::TimedOut) => "it does not answer in time".to_owned(),
+        _ => exeat_crds::text::strip_hidden(&cause.to_string()),
+    })
+}
+
+fn kind(cause: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    cause.downcast_ref::<io::Error>().map(io::Error::kind)
+}
+
+/// What is at the bottom of a connection that failed.
+fn root(error: &kube::Error) -> Option<&(dyn std::error::Error + 'static)> {
+    let (kube::Error::Service(_) | kube::Error::HyperError(_)) = error else { return None };
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(inner) = cause.source() {
+        // A login program that fails says itself what is wrong.
+        if inner.is::<kube::client::AuthError>() {
+            return None;
+        }
+        cause = inner;
+    }
+    Some(cause)
+}
+
 /// The API server's words alone, with what to do where RBAC says no.
 pub fn api_message(error: &kube::Error) -> String {
+    if let Some(why) = no_answer(error) {
+        return format!("the API server can't be reached: {why}");
+    }
     match error {
         kube::Error::Api(status) => exeat_crds::text::strip_hidden(&status.message),
         other => {
@@ -132,5 +182,18 @@ mod tests {
             assert_eq!(error.exit().code(), code, "{error:?}");
         }
         assert_eq!(Exit::Unfinished.code(), 4);
+    }
+
+    #[test]
+    fn no_answer_is_told_in_plain_words_and_an_answer_is_none() {
+        let met = |kind| kube::Error::Service(Box::new(io::Error::from(kind)));
+        let refused = met(io::ErrorKind::ConnectionRefused);
+        assert_eq!(no_answer(&refused).as_deref(), Some("the connection is refused: nothing listens there"));
+        let mute = met(io::ErrorKind::TimedOut);
+        assert!(api_message(&mute).ends_with("it does not answer in time"));
+        assert!(is_silence(&mute) && !is_silence(&refused));
+        let said = kube::Error::Api(Box::default());
+        assert_eq!(no_answer(&said), None);
+        assert!(Error::api("x")(refused).is_for_all() && !Error::api("x")(said).is_for_all());
     }
 }

@@ -6,6 +6,7 @@
 pub mod approvals;
 pub mod args;
 pub mod audit;
+pub mod check;
 pub mod client;
 pub mod clock;
 pub mod complete;

@@ -1,11 +1,11 @@
 //! From a command line to its command.
 
 use crate::args::{Cli, Command};
-use crate::client::Cluster;
+use crate::client::{self, Cluster};
 use crate::clock;
 use crate::error::{Error, Exit};
-use crate::output::{Format, Out, Paint};
-use crate::{approvals, audit, complete, doctor, explain, learn, policy, revoke, sessions, watch};
+use crate::output::{Out, Paint};
+use crate::{approvals, audit, check, complete, doctor, explain, learn, policy, revoke, sessions, watch};
 use exeat_crds::v1alpha1::Verdict;
 use std::io::IsTerminal;
 
@@ -18,8 +18,15 @@ pub async fn run(cli: Cli) -> Result<Exit, Error> {
     let paint = Paint(cli.global.colors(to.is_terminal()));
     let asks = std::io::stdin().is_terminal() && notes.is_terminal();
     let mut out = Out { to: &mut to, notes: &mut notes, format: cli.global.output, paint, asks };
-    check_format(&cli)?;
-    dispatch(cli, &mut out).await
+    check::check(&cli)?;
+    let global = cli.global.clone();
+    match dispatch(cli, &mut out).await {
+        Err(error) => match error.no_answer() {
+            Some(why) => Err(client::unreachable(&global, &why).await),
+            None => Err(error),
+        },
+        done => done,
+    }
 }
 
 async fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<Exit, Error> {
@@ -49,15 +56,9 @@ async fn dispatch(cli: Cli, out: &mut Out<'_>) -> Result<Exit, Error> {
             Ok(Exit::Done)
         }
         Command::Complete { words } => {
-            out.text(&complete::answer(&words))?;
+            let names = complete::names::of(&words).await;
+            out.text(&complete::answer(&words, names))?;
             Ok(Exit::Done)
         }
     }
-}
-
-fn check_format(cli: &Cli) -> Result<(), Error> {
-    if cli.global.output == Format::Csv && !matches!(&cli.command, Command::Audit(audit::AuditCommand::Export(_))) {
-        return Err(Error::Usage("-o csv: only `audit export` writes it; use table, wide, json or yaml".to_owned()));
-    }
-    Ok(())
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Longest comment, characters.
@@ -21,51 +22,131 @@ const MAX_COMMENT: usize = 512;
 /// Writes before giving up: others decide at the same time.
 const TRIES: usize = 4;
 
-/// `approve` or `deny`.
+/// What became of one name, for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    name: String,
+    namespace: String,
+    decision: Verdict,
+    /// Whether it is stored now.
+    written: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    /// Why it is not stored, or what all have said comes to.
+    message: String,
+}
+
+/// Who decides, as the API server sees it.
+struct Who {
+    username: String,
+    groups: Vec<String>,
+}
+
+/// Judges the arguments.
 ///
 /// # Errors
-/// When who decides can't be told, or a decision can't be written.
-pub async fn run(cluster: &Cluster, args: &DecideArgs, verdict: Verdict, out: &mut Out<'_>) -> Result<Exit, Error> {
+/// A message that is none, or too long.
+pub fn check(args: &DecideArgs) -> Result<(), Error> {
     if args.message.trim().is_empty() || args.message.chars().count() > MAX_COMMENT {
         return Err(Error::Usage(format!("--message: 1 to {MAX_COMMENT} characters: others read why")));
     }
-    let api: Api<Approval> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let mut worst = Exit::Done;
-    for name in &args.names {
-        let exit = one(cluster, &api, name, args, verdict, out).await?;
-        if exit != Exit::Done {
-            worst = exit;
-        }
-    }
-    Ok(worst)
+    Ok(())
 }
 
+/// `approve` or `deny`: one name after the other, whatever became of those before it.
+///
+/// # Errors
+/// When who decides can't be told, and what would be wrong with every name.
+pub async fn run(cluster: &Cluster, args: &DecideArgs, verdict: Verdict, out: &mut Out<'_>) -> Result<Exit, Error> {
+    let api: Api<Approval> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let who = who(cluster).await?;
+    let (mut worst, mut told, mut stop) = (Exit::Done, Vec::new(), None);
+    for name in &args.names {
+        let outcome = |written, message| Outcome {
+            name: name.clone(),
+            namespace: cluster.namespace.clone(),
+            decision: verdict,
+            written,
+            by: Some(who.username.clone()).filter(|_| written),
+            message,
+        };
+        let exit = match one(cluster, &api, name, &who, args, verdict, out).await {
+            Ok(standing) => {
+                if !out.is_data() {
+                    out.text(&format!("{name}: {} by {}; {standing}\n", past(verdict), who.username))?;
+                }
+                told.push(outcome(true, standing));
+                Exit::Done
+            }
+            Err(Stopped::Refused(why)) => {
+                out.note(&format!("{name}: not {}: {why}", past(verdict)))?;
+                told.push(outcome(false, why));
+                Exit::Denied
+            }
+            Err(Stopped::Error(error)) if error.is_for_all() => {
+                stop = Some(error);
+                break;
+            }
+            Err(Stopped::Error(error)) => {
+                out.note(&format!("error: {error}"))?;
+                told.push(outcome(false, error.to_string()));
+                error.exit()
+            }
+        };
+        worst = worse(worst, exit);
+    }
+    if out.is_data() && (stop.is_none() || !told.is_empty()) {
+        out.data(&told)?;
+    }
+    stop.map_or(Ok(worst), Err)
+}
+
+/// An error weighs more than a no.
+fn worse(one: Exit, other: Exit) -> Exit {
+    match (one, other) {
+        (Exit::Failed, _) | (_, Exit::Done) => one,
+        _ => other,
+    }
+}
+
+/// Why one decision was not written.
+enum Stopped {
+    /// It would be refused, or nobody wanted it after all.
+    Refused(String),
+    /// Something went wrong, or the API server refused.
+    Error(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// What all have said comes to once this word is written.
 async fn one(
     cluster: &Cluster,
     api: &Api<Approval>,
     name: &str,
+    who: &Who,
     args: &DecideArgs,
     verdict: Verdict,
     out: &mut Out<'_>,
-) -> Result<Exit, Error> {
+) -> Result<String, Stopped> {
     let approval = get(api, name, &cluster.namespace).await?;
-    let me = me(cluster, &approval).await?;
+    let may = may(cluster, &approval).await;
+    let me = Me { username: who.username.clone(), groups: who.groups.clone(), may };
     out.notes(&show::describe(&approval, clock::now()))?;
-    if let Err(why) = precheck::check(&approval, &me, verdict, clock::now()) {
-        out.note(&format!("{name}: not {}: {why}", past(verdict)))?;
-        return Ok(Exit::Denied);
-    }
+    precheck::check(&approval, &me, verdict, clock::now()).map_err(Stopped::Refused)?;
     if !args.yes {
         let question = if verdict == Verdict::Approve { "Approve this?" } else { "Deny this?" };
         if !out.confirm(question)? {
-            out.note("Nothing was written.")?;
-            return Ok(Exit::Denied);
+            return Err(Stopped::Refused("nothing was written, as you said".to_owned()));
         }
     }
-    write(api, &cluster.namespace, approval, &me, args, verdict).await?;
-    let after = get(api, name, &cluster.namespace).await?;
-    out.text(&format!("{name}: {} by {}; {}\n", past(verdict), me.username, standing(&after, clock::now())))?;
-    Ok(Exit::Done)
+    let after = write(api, &cluster.namespace, approval, &me, args, verdict).await?;
+    Ok(standing(&after, clock::now()))
 }
 
 fn past(verdict: Verdict) -> &'static str {
@@ -88,12 +169,13 @@ async fn get(api: &Api<Approval>, name: &str, namespace: &str) -> Result<Approva
     let found = api.get_opt(name).await.map_err(Error::api(format!("approval {name}")))?;
     found.ok_or_else(|| {
         Error::NotFound(format!(
-            "there is no approval {name:?} in namespace {namespace}; `kubectl exeat approvals` lists them"
+            "there is no approval {name:?} in namespace {namespace}; `kubectl exeat approvals --all -n {namespace}` lists those there, -A those of all namespaces"
         ))
     })
 }
 
-/// What was shown is what is decided: the digest is that of the request on the screen, and a request never changes.
+/// What was shown is what is decided: the digest is that of the request on the screen, and a request never changes. Gives the approval as it
+/// was stored: reading it once more could fail, and the word stands all the same.
 async fn write(
     api: &Api<Approval>,
     namespace: &str,
@@ -101,7 +183,7 @@ async fn write(
     me: &Me,
     args: &DecideArgs,
     verdict: Verdict,
-) -> Result<(), Error> {
+) -> Result<Approval, Error> {
     let name = shown.metadata.name.clone().unwrap_or_default();
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let mut latest = shown.clone();
@@ -110,7 +192,7 @@ async fn write(
         let patch: Patch<()> =
             Patch::Json(serde_json::from_value(body).map_err(|error| Error::Format(error.to_string()))?);
         match api.patch(&name, &params, &patch).await {
-            Ok(_) => return Ok(()),
+            Ok(written) => return Ok(written),
             Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) && attempt < TRIES => {
                 let again = get(api, &name, namespace).await?;
                 if again.metadata.resource_version == latest.metadata.resource_version {
@@ -145,8 +227,8 @@ fn patch(latest: &Approval, shown: &Approval, me: &Me, comment: &str, verdict: V
     json!([{"op": "test", "path": "/metadata/resourceVersion", "value": latest.metadata.resource_version}, change])
 }
 
-/// Who the API server says that we are, and whether its authorizer grants us the verb.
-async fn me(cluster: &Cluster, approval: &Approval) -> Result<Me, Error> {
+/// Who the API server says that we are.
+async fn who(cluster: &Cluster) -> Result<Who, Error> {
     let reviews: Api<SelfSubjectReview> = Api::all(cluster.client.clone());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
     let user = review
@@ -154,6 +236,11 @@ async fn me(cluster: &Cluster, approval: &Approval) -> Result<Me, Error> {
         .status
         .and_then(|status| status.user_info)
         .unwrap_or_default();
+    Ok(Who { username: user.username.unwrap_or_default(), groups: user.groups.unwrap_or_default() })
+}
+
+/// Whether the authorizer grants us the verb; `None` where it does not say.
+async fn may(cluster: &Cluster, approval: &Approval) -> Option<bool> {
     let attributes = ResourceAttributes {
         group: Some(exeat_crds::GROUP.to_owned()),
         resource: Some("agentcredentialpolicies".to_owned()),
@@ -168,8 +255,7 @@ async fn me(cluster: &Cluster, approval: &Approval) -> Result<Me, Error> {
     let access = accesses
         .create(&PostParams::default(), &SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() })
         .await;
-    let may = access.ok().and_then(|access| access.status).map(|status| status.allowed);
-    Ok(Me { username: user.username.unwrap_or_default(), groups: user.groups.unwrap_or_default(), may })
+    access.ok().and_then(|access| access.status).map(|status| status.allowed)
 }
 
 #[cfg(test)]

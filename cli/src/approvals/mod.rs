@@ -69,6 +69,16 @@ pub async fn list(cluster: &Cluster, args: &ListArgs, now: Timestamp, out: &mut 
     let meant = |approval: &Approval| args.all || phase(approval) == ApprovalPhase::Pending;
     let mut found = list_where(&api, params, meant).await.map_err(Error::api("approvals can't be listed"))?;
     found.sort_by_key(|approval| (approval.creation_timestamp().map(|t| t.0), approval.name_any()));
-    out.list(&found, || list::table(&found, cluster.all, now), "Nothing waits for approval.")?;
+    out.list(&found, || list::table(&found, cluster.all, now), &none(args, &cluster.place()))?;
     Ok(Exit::Done)
+}
+
+/// Where nothing was found, and what was looked for: a wrong name must not look like an empty queue.
+fn none(args: &ListArgs, place: &str) -> String {
+    let under = args.policy.as_ref().map(|policy| format!(" under policy {policy:?}")).unwrap_or_default();
+    if args.all {
+        format!("There is no approval{under} {place}.")
+    } else {
+        format!("Nothing waits for approval{under} {place}.")
+    }
 }

@@ -1,9 +1,11 @@
-//! Why the API server would refuse a decision, known before it is written. Pure: it refuses nothing that the API server takes, and the API
-//! server judges again.
+//! Why the API server would refuse a decision, known before it is written. Pure: the verdict is that of [`approval::may_decide`], by which the
+//! webhook judges; here are the words for whoever sits at the terminal, and what is asked beside it.
 
 use exeat_crds::Approval;
 use exeat_crds::approval;
-use exeat_crds::v1alpha1::{ApprovalPhase, Verdict};
+use exeat_crds::approval::Writer;
+use exeat_crds::reason::{Reason, Refused};
+use exeat_crds::v1alpha1::Verdict;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -25,63 +27,67 @@ pub struct Me {
 pub fn check(object: &Approval, me: &Me, verdict: Verdict, now: Timestamp) -> Result<(), String> {
     let request = &object.spec.request;
     let policy = &request.policy_ref.name;
-    if !approval::is_person(&me.username) {
-        return Err(format!("you are {:?}, and people alone decide: use credentials of your own", me.username));
-    }
-    if me.may == Some(false) {
+    if me.may == Some(false) && approval::is_person(&me.username) {
         return Err(format!(
             "you ({}) lack the verb approve on agentcredentialpolicies.exeat.dev {policy:?} in namespace {}: ask for ClusterRole exeat-approver there",
             me.username,
             object.namespace().unwrap_or_default()
         ));
     }
-    if request.digest != approval::digest(request) {
-        return Err("the request's digest is not its own: nobody should decide on it; tell who runs Exeat".to_owned());
+    if verdict == Verdict::Approve && request.digest != approval::digest(request) {
+        return Err("the request's digest is not its own: nobody should say yes to it; tell who runs Exeat".to_owned());
     }
-    let phase = super::phase(object);
-    let ends_it = verdict == Verdict::Deny && phase == ApprovalPhase::Approved;
-    if request.deadline.parse::<Timestamp>().is_ok_and(|deadline| now > deadline) && !ends_it {
-        return Err(format!("its deadline was {}: a new pod asks again", request.deadline));
+    let mine = object.spec.decisions.iter().find(|d| d.approver == me.username).map(|d| d.decision);
+    match (mine, verdict) {
+        (None, _) | (Some(Verdict::Approve), Verdict::Deny) => {}
+        (Some(Verdict::Deny), Verdict::Approve) => {
+            return Err("you have denied it, and a denial can't be taken back".to_owned());
+        }
+        _ => return Err("you have said so already".to_owned()),
     }
-    if approval::moot_at(object).is_some() {
-        return Err("nobody needs it any more: whoever needs it again, a new pod for one, asks anew".to_owned());
-    }
-    if phase.is_final() {
-        return Err(format!("it is {} already, and stays so", phase.as_str()));
-    }
-    if let Some(mine) = object.spec.decisions.iter().find(|d| d.approver == me.username) {
-        return match (mine.decision, verdict) {
-            (Verdict::Approve, Verdict::Deny) => Ok(()),
-            (Verdict::Deny, Verdict::Approve) => Err("you have denied it, and a denial can't be taken back".to_owned()),
-            _ => Err("you have said so already".to_owned()),
-        };
-    }
-    if verdict == Verdict::Deny {
-        return Ok(());
-    }
-    if request.excluded.contains(&me.username) {
-        return Err(
-            "you asked for it, own the policy, or changed it last: somebody else approves (you may deny)".to_owned()
-        );
-    }
-    if !request.required.iter().any(|r| me.groups.contains(&r.group)) {
-        let groups: Vec<&str> = request.required.iter().map(|r| r.group.as_str()).collect();
-        return Err(format!(
-            "you are in none of the groups that are asked: {} (your groups: {})",
-            groups.join(", "),
-            me.groups.join(", ")
-        ));
-    }
-    if object.spec.decisions.len() >= approval::MAX_PEOPLE {
+    let writer = Writer { username: &me.username, uid: None, groups: &me.groups };
+    approval::may_decide(object, verdict, writer, now).map_err(|refused| words(object, me, &refused))?;
+    if mine.is_none() && object.spec.decisions.len() >= approval::MAX_PEOPLE {
         return Err("it holds as many decisions as it can".to_owned());
     }
     Ok(())
 }
 
+/// The refusal in words for the one who is refused; its own where there are none better.
+fn words(object: &Approval, me: &Me, refused: &Refused) -> String {
+    let request = &object.spec.request;
+    if !approval::is_person(&me.username) {
+        return format!("you are {:?}, and people alone decide: use credentials of your own", me.username);
+    }
+    if approval::moot_at(object).is_some() {
+        return "nobody needs it any more: whoever needs it again, a new pod for one, asks anew".to_owned();
+    }
+    let phase = super::phase(object);
+    if phase.is_final() {
+        return format!("it is {} already, and stays so", phase.as_str());
+    }
+    if refused.reason != Reason::ApproverNotEligible {
+        return refused.message.clone();
+    }
+    if request.excluded.contains(&me.username) {
+        return "you asked for it, own the policy, or changed it last: somebody else approves (you may deny)"
+            .to_owned();
+    }
+    if !request.required.iter().any(|r| me.groups.contains(&r.group)) {
+        let groups: Vec<&str> = request.required.iter().map(|r| r.group.as_str()).collect();
+        return format!(
+            "you are in none of the groups that are asked: {} (your groups: {})",
+            groups.join(", "),
+            me.groups.join(", ")
+        );
+    }
+    refused.message.clone()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use exeat_crds::v1alpha1::ApprovalDecision;
+    use exeat_crds::v1alpha1::{ApprovalDecision, ApprovalPhase, ApprovalStatus};
     use serde_json::json;
 
     pub(crate) fn approval() -> Approval {
@@ -135,6 +141,42 @@ pub(crate) mod tests {
             "message": "", "lastTransitionTime": "2026-01-01T12:30:00Z"}]});
         let withdrawn = Approval { status: serde_json::from_value(moot).ok(), ..approval() };
         why(&withdrawn, &me("dave", security), now, "nobody needs it any more");
+    }
+
+    /// Each phase and word, before and after the deadline: what is let through here is what the webhook lets through.
+    #[test]
+    fn the_verdict_is_that_of_the_webhook() {
+        use ApprovalPhase::{Approved, Denied, Expired, Pending, Withdrawn};
+        let times = [at("2026-01-01T13:00:00Z"), at("2026-01-01T17:00:00Z")];
+        let people = [
+            me("dave", &["security"]),
+            me("dave", &["dev"]),
+            me("carol", &["security"]),
+            me("system:serviceaccount:a:b", &["security"]),
+        ];
+        for phase in [Pending, Approved, Expired, Denied, Withdrawn] {
+            for used in [0, 3] {
+                let status = ApprovalStatus { phase: Some(phase), used, ..ApprovalStatus::default() };
+                let object = Approval { status: Some(status), ..approval() };
+                for (me, now) in people.iter().flat_map(|me| times.map(|now| (me, now))) {
+                    for verdict in [Verdict::Approve, Verdict::Deny] {
+                        let writer = Writer { username: &me.username, uid: None, groups: &me.groups };
+                        let webhook = approval::may_decide(&object, verdict, writer, now);
+                        let told = check(&object, me, verdict, now);
+                        assert_eq!(
+                            told.is_ok(),
+                            webhook.is_ok(),
+                            "{phase:?} {used} {me:?} {verdict:?} {now}: {told:?}"
+                        );
+                    }
+                }
+            }
+        }
+        let used = ApprovalStatus { phase: Some(Expired), used: 3, ..ApprovalStatus::default() };
+        let mut opened = Approval { status: Some(used), ..approval() };
+        assert_eq!(check(&opened, &people[0], Verdict::Deny, times[1]), Ok(()), "what it let in may be taken back");
+        opened.spec.request.digest = "forged".into();
+        assert_eq!(check(&opened, &people[0], Verdict::Deny, times[1]), Ok(()), "whatever it says");
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub enum Format {
     /// YAML.
     Yaml,
     /// Comma-separated values; `audit export` alone writes it.
+    #[value(hide = true)]
     Csv,
 }
 
@@ -60,6 +61,19 @@ impl Out<'_> {
             serde_json::to_string_pretty(value).map_err(|error| Error::Format(error.to_string()))?
         };
         Ok(writeln!(self.to, "{}", text.trim_end())?)
+    }
+
+    /// One of several values, as they come: a line of JSON each, or a YAML document each.
+    ///
+    /// # Errors
+    /// As [`Out::data`].
+    pub fn document<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
+        if self.format == Format::Yaml {
+            self.text("---\n")?;
+            return self.data(value);
+        }
+        let text = serde_json::to_string(value).map_err(|error| Error::Format(error.to_string()))?;
+        Ok(writeln!(self.to, "{text}")?)
     }
 
     /// Objects: as a table, or as a List.
@@ -128,5 +142,16 @@ mod tests {
         out.note("denied: fine\nApproved by alice").unwrap();
         out.notes("For:     x\nAccount: y\n").unwrap();
         assert_eq!(String::from_utf8(notes).unwrap(), "denied: fineApproved by alice\nFor:     x\nAccount: y\n");
+    }
+
+    #[test]
+    fn values_that_come_one_by_one_are_told_apart() {
+        for (format, expected) in [(Format::Json, "{\"a\":1}\n{\"a\":1}\n"), (Format::Yaml, "---\na: 1\n---\na: 1\n")] {
+            let (mut to, mut notes) = (Vec::new(), Vec::new());
+            let mut out = Out { to: &mut to, notes: &mut notes, format, paint: Paint(false), asks: false };
+            out.document(&json!({"a": 1})).unwrap();
+            out.document(&json!({"a": 1})).unwrap();
+            assert_eq!(String::from_utf8(to).unwrap(), expected);
+        }
     }
 }

@@ -10,6 +10,7 @@ use exeat_crds::{CredentialHold, digest, names, text};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use serde_json::json;
 
 /// Longest readable part of a hold's name.
 const MAX_STEM: usize = 40;
@@ -85,22 +86,38 @@ pub async fn list(cluster: &Cluster, now: Timestamp, out: &mut Out<'_>) -> Resul
     Ok(Exit::Done)
 }
 
-/// `release`.
+/// `release`: one hold after the other, whatever became of those before it.
 ///
 /// # Errors
-/// When there is no such hold, and the API server's.
+/// When the API server does not answer.
 pub async fn release(cluster: &Cluster, args: &ReleaseArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
     let api: Api<CredentialHold> = Api::all(cluster.client.clone());
+    let (mut told, mut exit) = (Vec::new(), Exit::Done);
     for name in &args.names {
-        match api.delete(name, &DeleteParams::default()).await {
-            Ok(_) => out.text(&format!("hold {name} is released\n"))?,
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                return Err(Error::NotFound(format!("there is no hold {name:?}; `kubectl exeat holds` lists them")));
+        let error = match api.delete(name, &DeleteParams::default()).await {
+            Ok(_) => {
+                told.push(json!({"name": name, "released": true}));
+                if !out.is_data() {
+                    out.text(&format!("hold {name} is released\n"))?;
+                }
+                continue;
             }
-            Err(error) => return Err(Error::api(format!("hold {name} can't be released"))(error)),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                Error::NotFound(format!("there is no hold {name:?}; `kubectl exeat holds` lists them"))
+            }
+            Err(error) => Error::api(format!("hold {name} can't be released"))(error),
+        };
+        if error.is_for_all() {
+            return Err(error);
         }
+        out.note(&format!("error: {error}"))?;
+        told.push(json!({"name": name, "released": false, "message": error.to_string()}));
+        exit = Exit::Failed;
     }
-    Ok(Exit::Done)
+    if out.is_data() {
+        out.data(&told)?;
+    }
+    Ok(exit)
 }
 
 #[cfg(test)]

@@ -3,8 +3,12 @@
 
 pub mod act;
 pub mod hold;
+pub mod ledger;
+mod near;
+mod pass;
 pub mod select;
 pub mod summary;
+mod wait;
 
 use crate::client::Cluster;
 use crate::error::{Error, Exit};
@@ -45,7 +49,7 @@ pub struct RevokeArgs {
     /// Do not wait until the sessions have ended.
     #[arg(long)]
     pub no_wait: bool,
-    /// Most seconds to wait for that.
+    /// Most seconds to wait for that, once all are revoked.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub timeout: u64,
     /// Most revocations a second.
@@ -75,6 +79,5 @@ impl RevokeArgs {
 /// # Errors
 /// Nothing, or too much, was named; the API server's.
 pub async fn run(cluster: &Cluster, args: &RevokeArgs, out: &mut Out<'_>) -> Result<Exit, Error> {
-    select::check(args, cluster.all)?;
     act::revoke(cluster, args, out).await
 }

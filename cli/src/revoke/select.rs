@@ -1,7 +1,7 @@
 //! Which sessions a revocation is about. Pure, but for the children of a workload.
 
 use super::RevokeArgs;
-use crate::client::{Cluster, list_where};
+use crate::client::{Cluster, list_where, place};
 use crate::error::Error;
 use crate::sessions::{Filter, phase};
 use exeat_crds::CredentialSession;
@@ -77,6 +77,24 @@ pub fn workload(text: &str) -> Result<WorkloadName, Error> {
     Ok(WorkloadName { kind: kind.to_owned(), name: name.to_owned() })
 }
 
+/// What the arguments name, as it follows the word "session".
+pub fn about(args: &RevokeArgs, scope: Option<&str>) -> String {
+    let named = [
+        ("named", &args.session),
+        ("of pod", &args.pod),
+        ("of workload", &args.workload),
+        ("under policy", &args.policy),
+        ("of provider", &args.provider),
+    ];
+    let named = named.iter().filter_map(|(word, name)| Some(format!(" {word} {:?}", name.as_ref()?)));
+    format!("{} {}", named.collect::<String>(), place(scope))
+}
+
+/// Whether a name was given that may be wrong. Everything of a whole cluster is meant whatever is there.
+pub fn could_be_mistaken(args: &RevokeArgs, all: bool) -> bool {
+    !all || [&args.session, &args.pod, &args.workload, &args.policy, &args.provider].iter().any(|name| name.is_some())
+}
+
 /// The filter, with the ReplicaSets or Jobs that the workload has made.
 ///
 /// # Errors
@@ -97,7 +115,7 @@ pub async fn filter(cluster: &Cluster, args: &RevokeArgs) -> Result<Filter, Erro
         policy: args.policy.clone(),
         provider: args.provider.clone(),
         workloads,
-        phases: Vec::new(),
+        ..Filter::default()
     })
 }
 
@@ -192,6 +210,17 @@ mod tests {
         one.spec.revoke = Some(Revoke { reason: "r".into() });
         assert_eq!(todo(&one), Todo::Await);
         assert_eq!(todo(&session("a", "Revoked")), Todo::Nothing);
+    }
+
+    #[test]
+    fn what_was_named_is_told() {
+        let args = |change: fn(&mut RevokeArgs)| args(change);
+        let two = args(|a| (a.pod, a.policy) = (Some("p".into()), Some("reader".into())));
+        assert_eq!(about(&two, Some("agents")), " of pod \"p\" under policy \"reader\" in namespace agents");
+        assert_eq!(about(&args(|a| a.all_in_namespace = true), Some("agents")), " in namespace agents");
+        assert_eq!(about(&args(|_| {}), None), " in any namespace");
+        assert!(could_be_mistaken(&two, true) && could_be_mistaken(&args(|_| {}), false));
+        assert!(!could_be_mistaken(&args(|_| {}), true), "whatever is there was meant");
     }
 
     #[test]

@@ -19,7 +19,13 @@ pub struct Filter {
     pub workloads: Option<Vec<(String, String)>>,
     /// Its phase: one of them; empty for all.
     pub phases: Vec<Phase>,
+    /// Whether it must not have ended yet.
+    pub open: bool,
 }
+
+/// The phases that end a session.
+const ENDS: [Phase; 6] =
+    [Phase::Completed, Phase::Failed, Phase::Expired, Phase::Revoked, Phase::BudgetExceeded, Phase::Denied];
 
 impl Filter {
     /// What `sessions` was told.
@@ -47,6 +53,7 @@ impl Filter {
                 })
             })
             && (self.phases.is_empty() || self.phases.contains(&phase(session)))
+            && !(self.open && phase(session).is_terminal())
     }
 
     /// What the API server can sort out by itself.
@@ -63,6 +70,9 @@ impl Filter {
         {
             wanted.push(format!("status.phase={}", phase.as_str()));
         }
+        if self.open {
+            wanted.extend(ENDS.iter().map(|phase| format!("status.phase!={}", phase.as_str())));
+        }
         (!wanted.is_empty()).then(|| wanted.join(","))
     }
 }
@@ -70,6 +80,8 @@ impl Filter {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::sessions::PhaseArg;
+    use clap::ValueEnum;
     use serde_json::json;
 
     pub(crate) fn session(name: &str, phase: &str) -> CredentialSession {
@@ -110,6 +122,13 @@ pub(crate) mod tests {
         }
         let filter = Filter { policy: Some("p".into()), phases: vec![Phase::Active], ..Filter::default() };
         assert_eq!(filter.field_selector().unwrap(), "spec.request.policyRef.name=p,status.phase=Active");
+        let open = Filter { open: true, ..Filter::default() };
+        let selector = open.field_selector().unwrap();
+        for phase in PhaseArg::value_variants().iter().map(|phase| Phase::from(*phase)) {
+            let left_out = selector.split(',').any(|term| term == format!("status.phase!={}", phase.as_str()));
+            let meant = open.matches(&session("a", phase.as_str()));
+            assert_eq!((left_out, meant), (phase.is_terminal(), !phase.is_terminal()), "{phase:?}");
+        }
         // One that nobody has looked at has no phase that a selector could name.
         assert_eq!(Filter { phases: vec![Phase::Pending], ..Filter::default() }.field_selector(), None);
     }

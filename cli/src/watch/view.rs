@@ -1,5 +1,6 @@
 //! What `watch` shows. Pure: objects in, lines out.
 
+use super::trouble::Troubles;
 use crate::approvals;
 use crate::output::{Cell, Paint, Table, Tone, time};
 use crate::sessions;
@@ -22,7 +23,7 @@ type Key = (String, String);
 pub struct Change {
     /// When it was seen.
     pub time: Timestamp,
-    /// `session` or `approval`.
+    /// `session` or `approval`; `watch` where one of the watches itself is meant.
     pub kind: &'static str,
     /// Its namespace.
     pub namespace: String,
@@ -35,11 +36,19 @@ pub struct Change {
 }
 
 impl Change {
+    fn of_watch(watch: &'static str, phase: &str, message: String, time: Timestamp) -> Self {
+        let (name, phase) = (watch.to_owned(), phase.to_owned());
+        Self { time, kind: "watch", namespace: String::new(), name, phase, message }
+    }
+
     /// As a line.
     pub fn line(&self) -> String {
         let time = exeat_crds::condition::whole_seconds(self.time);
-        let text =
-            format!("{time}  {:<8}  {}/{}  {}  {}", self.kind, self.namespace, self.name, self.phase, self.message);
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        let text = format!(
+            "{time}  {:<8}  {}{slash}{}  {}  {}",
+            self.kind, self.namespace, self.name, self.phase, self.message
+        );
         text::strip_hidden(text.trim_end()) + "\n"
     }
 }
@@ -53,8 +62,7 @@ pub struct View {
     ended: BTreeMap<Key, Timestamp>,
     told: BTreeMap<(&'static str, Key), String>,
     changes: VecDeque<Change>,
-    /// What keeps a watch from its objects.
-    pub trouble: Option<String>,
+    troubles: Troubles,
 }
 
 fn key(object: &impl ResourceExt) -> Key {
@@ -124,18 +132,13 @@ impl View {
     }
 
     /// A watch does not get through. Told once.
-    pub fn troubled(&mut self, text: String, now: Timestamp) -> Option<Change> {
-        let new = self.trouble.as_deref() != Some(&text);
-        self.trouble = Some(text.clone());
-        let name = String::new();
-        new.then(|| Change {
-            time: now,
-            kind: "watch",
-            namespace: String::new(),
-            name,
-            phase: "interrupted".to_owned(),
-            message: text,
-        })
+    pub fn troubled(&mut self, watch: &'static str, text: String, now: Timestamp) -> Option<Change> {
+        self.troubles.met(watch, &text, now).then(|| Change::of_watch(watch, "interrupted", text, now))
+    }
+
+    /// A watch gets through. Told where it did not before.
+    pub fn untroubled(&mut self, watch: &'static str, now: Timestamp) -> Option<Change> {
+        self.troubles.over(watch).then(|| Change::of_watch(watch, "resumed", String::new(), now))
     }
 
     fn changed(
@@ -183,7 +186,7 @@ impl View {
     fn heading(&self, now: Timestamp) -> String {
         let count = |phase: Phase| self.sessions.values().filter(|s| sessions::phase(s) == phase).count();
         let place = self.namespace.as_ref().map_or_else(|| "all namespaces".to_owned(), |ns| format!("namespace {ns}"));
-        let trouble = self.trouble.as_ref().map(|t| format!("  ! {}", text::strip_hidden(t))).unwrap_or_default();
+        let trouble: String = self.troubles.standing(now).map(|t| format!("  ! {}", text::strip_hidden(&t))).collect();
         format!(
             "Exeat, {place}, {}: {} active, {} awaiting approval, {} pending{trouble}",
             exeat_crds::condition::whole_seconds(now),
@@ -284,10 +287,23 @@ mod tests {
         assert_eq!(view.session(session("a", "Active"), now()).unwrap().phase, "Active");
         assert_eq!(view.approval(approval(), now()).unwrap().message, "missing: 1 of security");
         assert_eq!(view.session_gone(&session("a", "Active"), now()).unwrap().phase, "deleted");
-        assert!(view.troubled("no".into(), now()).is_some() && view.troubled("no".into(), now()).is_none());
         // A list of all begins the watch anew: what is the same is no change.
         view.forget_sessions();
         assert!(view.approval(approval(), now()).is_none());
+    }
+
+    #[test]
+    fn what_interrupts_a_watch_is_told_once_and_goes_when_it_resumes() {
+        let mut view = View::new(None);
+        let line = view.troubled("sessions", "no".into(), now()).unwrap().line();
+        assert_eq!(line, "2026-01-01T01:00:00Z  watch     sessions  interrupted  no\n");
+        assert!(view.troubled("approvals", "no".into(), now()).is_some());
+        assert!(view.troubled("sessions", "no".into(), now()).is_none());
+        let heading = |view: &View| view.draw(now(), 200, 30, Paint(false)).swap_remove(0);
+        assert!(heading(&view).ends_with("! approvals: no  ! sessions: no"), "{}", heading(&view));
+        assert_eq!(view.untroubled("sessions", now()).unwrap().phase, "resumed");
+        assert!(view.untroubled("sessions", now()).is_none());
+        assert!(heading(&view).ends_with("pending  ! approvals: no"), "{}", heading(&view));
     }
 
     #[test]

@@ -13,6 +13,10 @@ use k8s_openapi::api::rbac::v1::Role;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// Exit code of a command by which a gate says no.
 pub(crate) const DENIED: i32 = 3;
@@ -29,13 +33,60 @@ pub(crate) fn ends(output: &Output, code: i32, words: &[&str]) -> Result {
     Ok(())
 }
 
+/// `watch` as a program reads it.
+struct Watch {
+    program: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Watch {
+    fn begin(ns: &Scope) -> Result<Self> {
+        let mut program = Command::new(exeat_program()?)
+            .args(["watch", "-o", "json", "-n", &ns.name])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = program.stdout.take().ok_or_else(|| exeat_e2e::Failure::new("watch has no output"))?;
+        Ok(Self { program, lines: BufReader::new(stdout).lines() })
+    }
+
+    /// Reads on until the pod's session is in this phase.
+    async fn sees(&mut self, session: &str, phase: &str) -> Result {
+        let read = async {
+            while let Some(line) = self.lines.next_line().await? {
+                let change: Value = serde_json::from_str(&line)?;
+                if change["kind"] == "session" && change["name"] == session && change["phase"] == phase {
+                    return Ok(());
+                }
+            }
+            Err(exeat_e2e::Failure::new("watch has ended"))
+        };
+        let late = |_| exeat_e2e::Failure::new(format!("watch does not tell that {session} is {phase}"));
+        tokio::time::timeout(Duration::from_secs(30), read).await.map_err(late)?
+    }
+
+    /// Ends it as Ctrl-C does.
+    async fn end(mut self) -> Result {
+        let id = self.program.id().ok_or_else(|| exeat_e2e::Failure::new("watch has ended by itself"))?;
+        shell(&format!("kill -INT {id}")).await?.ok()?;
+        let status = tokio::time::timeout(Duration::from_secs(10), self.program.wait())
+            .await
+            .map_err(|_| exeat_e2e::Failure::new("watch does not end"))??;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn sessions_are_listed_shown_and_revoked() -> Result {
     in_namespace("cli-sessions", async |ns| {
+        let mut watch = Watch::begin(&ns)?;
         ns.ready(kubernetes_policy("pods", &ns.name, &["list pods"])).await?;
         ns.start(agent("agent", "pods")).await?;
         let session = ns.session("agent", 1, Phase::Active, 20).await?;
         let name = session.name_any();
+        watch.sees(&name, "Active").await?;
 
         ends(&within(&ns, &["sessions"]).await?, 0, &[&name, "pods", "Active", "e2e-kubernetes"])?;
         let list: Value =
@@ -55,8 +106,15 @@ async fn sessions_are_listed_shown_and_revoked() -> Result {
         let by = session.status.and_then(|s| s.revocation).map(|r| r.effective_by).unwrap_or_default();
         let ends_by = format!("e2e-kubernetes: 1 sessions; Immediate: access ends by {by}");
         ends(&stopped, 0, &["1 sessions revoked", &ends_by])?;
+        watch.sees(&name, "Revoked").await?;
+        watch.end().await?;
         assert_eq!(session.spec.revoke.map(|revoke| revoke.reason).as_deref(), Some("looks odd"));
         ends(&within(&ns, &["revoke", &name]).await?, 0, &["nothing to revoke"])?;
+        ends(
+            &within(&ns, &["revoke", "--pod", "agnet", "--yes"]).await?,
+            1,
+            &["is on record", "did you mean pod agent?"],
+        )?;
         ends(
             &within(&ns, &["explain", "pod", "agent"]).await?,
             DENIED,
