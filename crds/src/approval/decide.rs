@@ -150,7 +150,11 @@ fn is_wanted(approval: &Approval, now: Timestamp) -> Result<(), Refused> {
     }
     if spec.decisions.len() >= MAX_PEOPLE {
         let problem = format!("{MAX_PEOPLE} people have decided, and the last place is kept for a no");
-        return Err(no("spec.decisions", &problem, "deny it, and let the next session that needs it ask again"));
+        return Err(no(
+            "spec.decisions",
+            &problem,
+            "leave it: after its deadline the next session that needs it asks again",
+        ));
     }
     Ok(())
 }
@@ -162,7 +166,10 @@ fn is_open(approval: &Approval, verdict: Verdict, now: Timestamp) -> Result<(), 
     let takes_back =
         verdict == Verdict::Deny && (phase == ApprovalPhase::Approved || status.is_some_and(|s| s.used > 0));
     let closed = |reason, problem: &str| {
-        let fix = "the next session that needs it asks again";
+        let fix = match reason {
+            Reason::ApprovalExpired => "the next session that needs it asks again",
+            _ => "the next session that needs it after the cool-down asks again",
+        };
         Err(Refused::new(reason, format!("spec.decisions: {problem}; {fix}")))
     };
     let deadline = &approval.spec.request.deadline;

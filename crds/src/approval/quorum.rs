@@ -1,4 +1,4 @@
-//! Distinct people for every group that is required: a bipartite matching by augmenting paths (Kuhn, 1955). At most 16 of either side.
+//! Distinct people for every group that is required: a bipartite matching by augmenting paths (Kuhn, 1955). At most 15 of either side.
 
 use crate::v1alpha1::RequiredApprovals;
 

@@ -4,7 +4,7 @@ use super::ask::POD;
 use super::{State, state};
 use crate::reason::{Reason, Refused};
 use crate::rules::Grant;
-use crate::v1alpha1::{Approval, ApprovalPhase, ApprovalRequest, Verdict};
+use crate::v1alpha1::{Approval, ApprovalPhase, ApprovalRequest};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -27,19 +27,19 @@ fn same_subject(refused: &ApprovalRequest, asked: &ApprovalRequest) -> bool {
 
 /// What somebody said no to, as long as that stands: nobody is asked again before.
 pub fn refusal(approval: &Approval, now: Timestamp) -> Option<Refused> {
-    if approval.spec.decisions.iter().all(|d| d.decision != Verdict::Deny) {
-        return None;
-    }
     let State::Denied { by, comment } = state(&approval.spec.request, &approval.spec.decisions, now) else {
         return None;
     };
     let until = match approval.status.as_ref().and_then(|s| s.cool_down_until.as_ref()) {
-        None => String::new(),
-        Some(until) if until.parse::<Timestamp>().is_ok_and(|t| now < t) => format!(" before {until}"),
+        None => "its cool-down is over".to_owned(),
+        Some(until) if until.parse::<Timestamp>().is_ok_and(|t| now < t) => until.clone(),
         Some(_) => return None,
     };
     let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
-    let message = format!("{by} denied approval {}{why}; nobody is asked again{until}", approval.name_any());
+    let name = approval.name_any();
+    let message = format!(
+        "{by} denied approval {name}{why}; nobody is asked again before {until}: delete the pod then to ask anew"
+    );
     Some(Refused::new(Reason::ApprovalDenied, message))
 }
 

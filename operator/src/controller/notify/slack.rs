@@ -53,7 +53,10 @@ fn heading(cluster: &str, items: &[Item]) -> String {
 fn brief(item: &Item) -> String {
     let whole = format!("{}/{}", item.namespace, item.name);
     let workload = item.workload.as_ref().map(|w| format!("{}/{}", w.kind, w.name));
-    let whom = workload.unwrap_or_else(|| format!("ServiceAccount/{}", item.service_account));
+    let mut whom = workload.unwrap_or_else(|| format!("ServiceAccount/{}", item.service_account));
+    if let Some(session) = &item.session {
+        let _ = write!(whom, ", session {session} alone");
+    }
     let verb = match item.event {
         "reminder" => "*still waits* for people",
         "pending" => "*waits* for people",

@@ -68,9 +68,9 @@ async fn open_next(
             Ok(now.checked_add(BEHIND).ok())
         }
         Plan::Open(mut session) => {
-            let agent = &mut session.spec.request.agent;
-            if let Some(owner) = agent.workload.take() {
-                agent.workload = owner::root(&context.client, &namespace, owner).await?;
+            let request = &mut session.spec.request;
+            if request.number == 1 {
+                request.agent.workload = owner::of_pod(&context.client, pod).await?;
             }
             create(&session, context).await?;
             Ok(None)

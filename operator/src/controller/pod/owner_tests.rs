@@ -9,12 +9,20 @@ fn workload(kind: &str, name: &str, uid: &str) -> Workload {
     Workload { kind: kind.into(), name: name.into(), uid: uid.into() }
 }
 
+/// Owner references of what this one controls.
+fn owners((kind, name, uid): (&str, &str, &str)) -> Value {
+    let group = match kind {
+        "Job" | "CronJob" => "batch/v1",
+        "Rollout" => "argoproj.io/v1alpha1",
+        _ => "apps/v1",
+    };
+    json!([{"apiVersion": "x/v1", "kind": "Other", "name": "beside", "uid": "o"},
+        {"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": true}])
+}
+
 /// An object of the API server: its plural, its metadata, and its controller.
 fn object(plural: &str, name: &str, uid: &str, above: Option<(&str, &str, &str)>) -> (String, Value) {
-    let owners = above.map(|(kind, name, uid)| {
-        json!([{"apiVersion": "x/v1", "kind": "Other", "name": "beside", "uid": "o"},
-            {"apiVersion": "x/v1", "kind": kind, "name": name, "uid": uid, "controller": true}])
-    });
+    let owners = above.map(owners);
     let metadata = json!({"name": name, "namespace": "agents", "uid": uid, "ownerReferences": owners});
     let kind = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata});
     (format!("{plural}/{name}"), kind)
@@ -22,6 +30,13 @@ fn object(plural: &str, name: &str, uid: &str, above: Option<(&str, &str, &str)>
 
 /// What stands above a pod that names this as its controller, where these are there.
 async fn above_pod(named: Workload, there: &[(String, Value)]) -> Option<Workload> {
+    above(&json!({"namespace": "agents", "ownerReferences": owners((&named.kind, &named.name, &named.uid))}), there)
+        .await
+}
+
+/// What stands above a pod with this metadata, where these are there.
+async fn above(metadata: &Value, there: &[(String, Value)]) -> Option<Workload> {
+    let pod: Pod = serde_json::from_value(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})).unwrap();
     let there = there.to_vec();
     let client = Client::new(
         service_fn(move |request: Request<Body>| {
@@ -33,7 +48,7 @@ async fn above_pod(named: Workload, there: &[(String, Value)]) -> Option<Workloa
         }),
         "default",
     );
-    root(&client, "agents", named).await.unwrap()
+    of_pod(&client, &pod).await.unwrap()
 }
 
 #[tokio::test]
@@ -70,4 +85,26 @@ async fn no_deployment_or_cron_job_stands_right_above_a_pod() {
     assert_eq!(above_pod(workload("CronJob", "n", "c"), &there).await, None);
     let set = workload("StatefulSet", "db", "s");
     assert_eq!(above_pod(set.clone(), &there).await, Some(set), "this one makes its pods itself");
+}
+
+#[tokio::test]
+async fn a_pod_that_a_person_made_stands_alone_whatever_it_says() {
+    let job = [object("jobs", "n-1", "j", None)];
+    let mut metadata = json!({"namespace": "agents", "ownerReferences": owners(("Job", "n-1", "j"))});
+    assert_eq!(above(&metadata, &job).await, Some(workload("Job", "n-1", "j")));
+    metadata["annotations"] = json!({"exeat.dev/requester": "paula"});
+    assert_eq!(above(&metadata, &job).await, None, "a yes for the Job is none for her pod");
+}
+
+/// Others' controllers make pods, too, under kinds that they have named like the cluster's own.
+#[tokio::test]
+async fn a_kind_of_another_group_is_not_looked_up_among_the_clusters_own() {
+    for kind in ["Job", "ReplicaSet", "Deployment"] {
+        let owners = json!([{"apiVersion": "batch.volcano.sh/v1alpha1", "kind": kind, "name": "train", "uid": "t", "controller": true}]);
+        let metadata = json!({"namespace": "agents", "ownerReferences": owners});
+        assert_eq!(above(&metadata, &[]).await, Some(workload(kind, "train", "t")));
+        let (path, mut set) = object("jobs", "n-1", "j", None);
+        set["metadata"]["ownerReferences"] = owners;
+        assert_eq!(above_pod(workload("Job", "n-1", "j"), &[(path, set)]).await, Some(workload(kind, "train", "t")));
+    }
 }

@@ -1,6 +1,5 @@
 //! Which session a pod should have next. Pure.
 
-use super::owner::controller_of;
 use crate::controller::session::decide::expiry;
 use exeat_crds::approval::is_person;
 use exeat_crds::authority::{self, Authority, PodAsk};
@@ -48,11 +47,11 @@ pub struct Facts<'a> {
 pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
     let own = facts.sessions.iter().filter(|s| s.spec.request.policy_ref.name == facts.name);
     let Some(newest) = own.max_by_key(|s| s.spec.request.number) else {
-        return open(facts, 1);
+        return open(facts, 1, None);
     };
     let request = &newest.spec.request;
     let status = newest.status.clone().unwrap_or_default();
-    let next = || open(facts, request.number.saturating_add(1));
+    let next = || open(facts, request.number.saturating_add(1), Some(&request.agent));
     let new_authority = || facts.authority.is_some_and(|a| a.hash != request.authority_hash);
     match status.phase {
         None | Some(Phase::Pending | Phase::AwaitingApproval) => Plan::Wait(None),
@@ -82,13 +81,14 @@ fn renewal(status: &exeat_crds::v1alpha1::CredentialSessionStatus, authority: Op
     end.checked_sub(authority::bounds(authority.kind).0.min(quarter)).ok()
 }
 
-fn open(facts: &Facts<'_>, number: i32) -> Plan {
+/// `before`: of the session before this one. What stands above the pod is found out with its first session, and nothing that is written on it
+/// since changes that.
+fn open(facts: &Facts<'_>, number: i32, before: Option<&Agent>) -> Plan {
     let pod = facts.pod;
     let annotations = pod.annotations();
     let (Some(pod_uid), Some(namespace)) = (pod.uid(), pod.namespace()) else { return Plan::Wait(None) };
     let ask = facts.authority.and_then(|a| authority::ask_of_pod(a, annotations).ok()).unwrap_or_default();
     let PodAsk { allow, duration: asked, justification } = ask;
-    let asked_by = requester(pod);
     let request = SessionRequest {
         policy_ref: ObjectRef {
             name: facts.name.to_owned(),
@@ -101,12 +101,11 @@ fn open(facts: &Facts<'_>, number: i32) -> Plan {
         agent: Agent {
             service_account: service_account(pod).to_owned(),
             pod: ObjectRef { name: pod.name_any(), uid: pod_uid.clone() },
-            // A pod that a person made is nobody else's, whatever it says stands above it.
-            workload: controller_of(pod.owner_references()).filter(|_| asked_by.is_none()),
+            workload: before.and_then(|agent| agent.workload.clone()),
         },
         number,
         primary: pod_policies::primary(annotations),
-        requester: asked_by,
+        requester: requester(pod),
         holder_key: None,
         allow,
         duration: asked.map(duration::format),

@@ -1,5 +1,6 @@
 use super::*;
 use exeat_crds::CredentialProvider;
+use exeat_crds::v1alpha1::Workload;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -76,21 +77,25 @@ fn the_first_session_carries_who_asks_for_what() {
     let Plan::Open(session) = run(&[], "Renew", "2026-01-01T12:00:00Z") else { panic!("no session") };
     let request = &session.spec.request;
     assert_eq!((request.number, request.policy_ref.uid.as_str()), (1, "pol"));
-    assert_eq!(request.agent.workload.as_ref().map(|w| w.kind.as_str()), Some("Job"));
+    assert_eq!(request.agent.workload, None, "what stands above the pod is looked up");
     assert_eq!(session.labels()[names::POD_UID_LABEL], "poduid");
     assert!(session.name_any().starts_with("report-0-") && session.name_any().ends_with("-1"));
 }
 
 #[test]
-fn a_pod_that_a_person_made_stands_alone_whatever_it_says() {
+fn what_stands_above_a_pod_stays_as_it_was_found_for_its_first_session() {
     let policy = policy("Renew");
     let authority = authority(&policy);
-    let pod = pod(json!({"exeat.dev/policy": "reader", "exeat.dev/requester": "paula"}));
-    let facts = Facts { pod: &pod, name: "reader", sessions: &[], policy: Some(&policy), authority: Some(&authority) };
-    let Plan::Open(session) = plan(&facts, at("2026-01-01T12:00:00Z")) else { panic!("no session") };
-    let request = &session.spec.request;
-    assert_eq!(request.agent.workload, None, "a yes for the Job is none for her pod");
-    assert_eq!(request.requester.as_ref().map(|r| r.username.as_str()), Some("paula"));
+    let mut first = Arc::unwrap_or_clone(of_policy("reader", 1, "Expired", "SessionExpired"));
+    let workload = Workload { kind: "Deployment".into(), name: "app".into(), uid: "d".into() };
+    first.spec.request.agent.workload = Some(workload.clone());
+    // Nothing of that stands on the pod by now.
+    let pod = pod(json!({"exeat.dev/policy": "reader"}));
+    let sessions = [Arc::new(first)];
+    let facts =
+        Facts { pod: &pod, name: "reader", sessions: &sessions, policy: Some(&policy), authority: Some(&authority) };
+    let Plan::Open(session) = plan(&facts, at("2026-01-01T13:00:00Z")) else { panic!("no session") };
+    assert_eq!(session.spec.request.agent.workload, Some(workload));
 }
 
 #[test]
