@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the e2e tests on a fresh cluster: start, images, backends, our chart, tests, teardown. Arguments go to every test binary.
 #   E2E_NAME   the cluster's name (default: test)     E2E_KEEP=1    leaves it running
-#   E2E_LIMIT  the most that the tests may take, in seconds (default: 2400)
+#   E2E_LIMIT  the most that the tests may take, in seconds (default: 2700)
 #   E2E_ONLY   names of test binaries, as a regular expression; all by default
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -43,7 +43,7 @@ e2e/images/load.sh "${archives[@]}"
 e2e/backends/up.sh
 e2e/install.sh
 
-limit=$((SECONDS + ${E2E_LIMIT:-2400}))
+limit=$((SECONDS + ${E2E_LIMIT:-2700}))
 export EXEAT_E2E=1 EXEAT_ROOT=$root CARGO_MANIFEST_DIR=$root/e2e
 # Stories mostly wait: more of them than cores run side by side.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
