@@ -19,6 +19,8 @@ pub mod provider;
 pub mod retention;
 mod run;
 pub mod session;
+#[cfg(test)]
+mod there;
 mod uninstall;
 mod watches;
 #[cfg(test)]

@@ -1,13 +1,10 @@
 use super::*;
+use crate::controller::there::{by_name, server};
 use exeat_crds::v1alpha1::{ApprovalSpec, NameRef, ObjectRef, Workload};
-use http::{Request, Response};
-use kube::client::Body;
 use kube::runtime::reflector::store;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-use tower::service_fn;
+use std::sync::atomic::Ordering;
 
 fn policy(uid: &str, actions: &str) -> Value {
     json!({
@@ -46,25 +43,6 @@ fn asked(under: &Value) -> Approval {
     approval
 }
 
-/// An API server in which these are, and how often it was asked.
-fn server(there: &[Value]) -> (Client, Arc<Mutex<usize>>) {
-    let (asked, there) = (Arc::new(Mutex::new(0)), there.to_vec());
-    let count = Arc::clone(&asked);
-    let client = Client::new(
-        service_fn(move |request: Request<Body>| {
-            *count.lock().unwrap() += 1;
-            let name = request.uri().path().rsplit('/').next().unwrap().to_owned();
-            let found = there.iter().find(|o| o["metadata"]["name"] == name.as_str()).cloned();
-            let missing = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404});
-            let status = if found.is_some() { 200 } else { 404 };
-            let body = Body::from(serde_json::to_vec(&found.unwrap_or(missing)).unwrap());
-            async move { Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap()) }
-        }),
-        "default",
-    );
-    (client, asked)
-}
-
 /// What is said of a question where the caches have this policy and the API server has `there`, and how often it was asked.
 async fn said(approval: &Approval, cached: Option<&Value>, there: &[Value]) -> (Policy, usize) {
     let (policies, mut policy_writer) = store();
@@ -74,9 +52,9 @@ async fn said(approval: &Approval, cached: Option<&Value>, there: &[Value]) -> (
         policy_writer.apply_watcher_event(&Event::Apply(typed(cached)));
     }
     let caches = Caches::new(providers, policies, store().0, store().0, store().0, store().0);
-    let (client, count) = server(there);
+    let (client, count) = server(&by_name(there));
     let policy = super::policy(approval, &caches, &client).await.unwrap();
-    let count = *count.lock().unwrap();
+    let count = count.load(Ordering::Relaxed);
     (policy, count)
 }
 
@@ -106,9 +84,9 @@ async fn a_cron_job_that_is_gone_does_not_come_back() {
     let workload = |kind: &str| Some(Workload { kind: kind.into(), name: "nightly".into(), uid: "c".into() });
     question.spec.request.workload = workload("CronJob");
     let told = async |question: &Approval, there: &[Value]| {
-        let (client, count) = server(there);
+        let (client, count) = server(&by_name(there));
         let recurs = recurs(question, &client).await.unwrap();
-        let count = *count.lock().unwrap();
+        let count = count.load(Ordering::Relaxed);
         (recurs, count)
     };
     assert_eq!(told(&question, &[cron_job("c")]).await, (true, 1));

@@ -27,14 +27,11 @@ pub(super) async fn lacks(caches: &Caches, client: &Client, namespace: &str, pol
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{Request, Response};
-    use kube::client::Body;
+    use crate::controller::there::{by_name, server};
     use kube::runtime::reflector::store;
     use kube::runtime::watcher::Event;
     use serde_json::{Value, json};
-    use std::convert::Infallible;
-    use std::sync::{Arc, Mutex};
-    use tower::service_fn;
+    use std::sync::atomic::Ordering;
 
     fn policy() -> Value {
         json!({
@@ -64,23 +61,9 @@ mod tests {
             }
         }
         let caches = Caches::new(providers, policies, store().0, store().0, store().0, store().0);
-        let (asked, there) = (Arc::new(Mutex::new(0)), there.to_vec());
-        let count = Arc::clone(&asked);
-        let client = Client::new(
-            service_fn(move |request: Request<Body>| {
-                *count.lock().unwrap() += 1;
-                let name = request.uri().path().rsplit('/').next().unwrap().to_owned();
-                let found = there.iter().find(|o| o["metadata"]["name"] == name.as_str()).cloned();
-                let missing = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404});
-                let status = if found.is_some() { 200 } else { 404 };
-                let body = Body::from(serde_json::to_vec(&found.unwrap_or(missing)).unwrap());
-                async move { Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap()) }
-            }),
-            "default",
-        );
+        let (client, asked) = server(&by_name(there));
         let lacks = lacks(&caches, &client, "agents", "reader").await.unwrap();
-        let asked = *asked.lock().unwrap();
-        (lacks, asked)
+        (lacks, asked.load(Ordering::Relaxed))
     }
 
     #[tokio::test]

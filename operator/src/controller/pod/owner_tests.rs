@@ -1,9 +1,6 @@
 use super::*;
-use http::{Request, Response};
-use kube::client::Body;
+use crate::controller::there::server;
 use serde_json::{Value, json};
-use std::convert::Infallible;
-use tower::service_fn;
 
 fn workload(kind: &str, name: &str, uid: &str) -> Workload {
     Workload { kind: kind.into(), name: name.into(), uid: uid.into() }
@@ -37,17 +34,7 @@ async fn above_pod(named: Workload, there: &[(String, Value)]) -> Option<Workloa
 /// What stands above a pod with this metadata, where these are there.
 async fn above(metadata: &Value, there: &[(String, Value)]) -> Option<Workload> {
     let pod: Pod = serde_json::from_value(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata})).unwrap();
-    let there = there.to_vec();
-    let client = Client::new(
-        service_fn(move |request: Request<Body>| {
-            let found = there.iter().find(|(path, _)| request.uri().path().ends_with(path.as_str()));
-            let missing = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "NotFound", "code": 404});
-            let (status, body) = found.map_or((404, missing), |(_, object)| (200, object.clone()));
-            let body = Body::from(serde_json::to_vec(&body).unwrap());
-            async move { Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap()) }
-        }),
-        "default",
-    );
+    let (client, _) = server(there);
     of_pod(&client, &pod).await.unwrap()
 }
 
