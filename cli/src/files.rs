@@ -1,7 +1,7 @@
 //! Our own kinds, read from YAML or JSON files.
 
 use crate::error::Error;
-use exeat_crds::{AgentCredentialPolicy, CredentialProvider, GROUP};
+use exeat_crds::{AgentCredentialPolicy, CredentialProvider, GROUP, text};
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,6 +34,7 @@ impl Document {
         }
         let read = serde_json::from_value(self.value.clone());
         read.map(Some).map_err(|error| {
+            let error = text::strip_hidden(&error.to_string());
             Error::Usage(format!("{}: {error}; `kubectl exeat policy lint` tells all that is wrong", self.place))
         })
     }

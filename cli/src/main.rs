@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use exeat_cli::{Cli, Exit};
+use exeat_crds::text;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -29,7 +30,9 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             if !error.is_broken_pipe() {
-                eprintln!("error: {error}");
+                // Files and clusters say what they like.
+                let lines: Vec<String> = error.to_string().lines().map(text::strip_hidden).collect();
+                eprintln!("error: {}", lines.join("\n"));
             }
             error.exit().into()
         }

@@ -46,11 +46,7 @@ pub fn check(object: &Approval, me: &Me, verdict: Verdict, now: Timestamp) -> Re
         _ => return Err("you have said so already".to_owned()),
     }
     let writer = Writer { username: &me.username, uid: None, groups: &me.groups };
-    approval::may_decide(object, verdict, writer, now).map_err(|refused| words(object, me, &refused))?;
-    if mine.is_none() && object.spec.decisions.len() >= approval::MAX_PEOPLE {
-        return Err("it holds as many decisions as it can".to_owned());
-    }
-    Ok(())
+    approval::may_decide(object, verdict, writer, now).map(drop).map_err(|refused| words(object, me, &refused))
 }
 
 /// The refusal in words for the one who is refused; its own where there are none better.
@@ -115,6 +111,18 @@ pub(crate) mod tests {
         text.parse().unwrap()
     }
 
+    fn said(who: &str, decision: Verdict) -> ApprovalDecision {
+        ApprovalDecision {
+            approver: who.into(),
+            uid: None,
+            groups: Vec::new(),
+            decision,
+            digest: String::new(),
+            comment: None,
+            time: None,
+        }
+    }
+
     #[test]
     fn what_the_api_server_would_refuse_is_told_before() {
         let (now, late) = (at("2026-01-01T13:00:00Z"), at("2026-01-01T17:00:00Z"));
@@ -172,6 +180,10 @@ pub(crate) mod tests {
                 }
             }
         }
+        let mut full = approval();
+        full.spec.decisions = (0..approval::MAX_PEOPLE).map(|n| said(&format!("p{n}"), Verdict::Approve)).collect();
+        assert!(check(&full, &people[0], Verdict::Approve, times[0]).is_err());
+        assert_eq!(check(&full, &people[0], Verdict::Deny, times[0]), Ok(()), "the last place is kept for a no");
         let used = ApprovalStatus { phase: Some(Expired), used: 3, ..ApprovalStatus::default() };
         let mut opened = Approval { status: Some(used), ..approval() };
         assert_eq!(check(&opened, &people[0], Verdict::Deny, times[1]), Ok(()), "what it let in may be taken back");
@@ -184,19 +196,10 @@ pub(crate) mod tests {
         let now = at("2026-01-01T13:00:00Z");
         let mut object = approval();
         assert_eq!(check(&object, &me("carol", &[]), Verdict::Deny, now), Ok(()));
-        let said = |decision| ApprovalDecision {
-            approver: "dave".into(),
-            uid: None,
-            groups: Vec::new(),
-            decision,
-            digest: String::new(),
-            comment: None,
-            time: None,
-        };
-        object.spec.decisions = vec![said(Verdict::Approve)];
+        object.spec.decisions = vec![said("dave", Verdict::Approve)];
         assert_eq!(check(&object, &me("dave", &[]), Verdict::Deny, now), Ok(()));
         assert!(check(&object, &me("dave", &["security"]), Verdict::Approve, now).unwrap_err().contains("already"));
-        object.spec.decisions = vec![said(Verdict::Deny)];
+        object.spec.decisions = vec![said("dave", Verdict::Deny)];
         assert!(check(&object, &me("dave", &["security"]), Verdict::Approve, now).unwrap_err().contains("taken back"));
     }
 }

@@ -86,8 +86,9 @@ fn cell(record: &Record, column: &str) -> String {
         (None, Some(number)) => number.to_string(),
         (None, None) => return String::new(),
     };
-    // A spreadsheet would take these for formulas.
-    let guarded = if value.starts_with(['=', '+', '-', '@']) { format!("'{value}") } else { value };
+    // A spreadsheet would take these for formulas, also in full width, or leave the first two out and take what follows (OWASP, CSV injection).
+    const BEGINNINGS: [char; 10] = ['\t', '\r', '=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    let guarded = if value.starts_with(BEGINNINGS) { format!("'{value}") } else { value };
     if guarded.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", guarded.replace('"', "\"\"")) } else { guarded }
 }
 
@@ -110,5 +111,21 @@ mod tests {
         );
         assert!(lines[1].starts_with("2026-01-01T00:00:01Z,issuer,w,b,1,,CredentialsIssued,Active,"), "{}", lines[1]);
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn no_cell_is_taken_for_a_formula() {
+        for (written, expected) in [
+            ("=1+1", "'=1+1"),
+            ("-2", "'-2"),
+            ("\t=1", "'\t=1"),
+            ("\r=2", "\"'\r=2\""),
+            ("＝3", "'＝3"),
+            ("a=1", "a=1"),
+        ] {
+            let mut record = parse(&line(1, "CredentialsIssued")).unwrap();
+            record.set("claimedJustification", written.to_owned());
+            assert_eq!(cell(&record, "claimedJustification"), expected);
+        }
     }
 }

@@ -65,7 +65,7 @@ fn print(all: &[Happened], table: Table, out: &mut Out<'_>) -> Result<Exit, Erro
 
 async fn gather(cluster: &Cluster, since: Option<i64>, out: &mut Out<'_>) -> Result<Vec<Happened>, Error> {
     let events = events(cluster).await;
-    let records = records(cluster, since).await;
+    let records = records(cluster, since, out).await?;
     match (events, records) {
         (Ok(events), Ok(records)) => Ok(merge(events, records)),
         (Ok(events), Err(error)) => {
@@ -93,20 +93,35 @@ async fn events(cluster: &Cluster) -> Result<Vec<Happened>, kube::Error> {
     Ok(found.iter().filter_map(Happened::of_event).collect())
 }
 
-async fn records(cluster: &Cluster, since: Option<i64>) -> Result<Vec<Happened>, kube::Error> {
+/// Those in all logs that can be read. One that can't be while others can is told of: what it holds is missing.
+async fn records(
+    cluster: &Cluster,
+    since: Option<i64>,
+    out: &mut Out<'_>,
+) -> Result<Result<Vec<Happened>, kube::Error>, Error> {
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.system);
-    let mut found = Vec::new();
-    let mut failed = None;
-    let writers = pods.list(&ListParams::default().labels(WRITERS)).await?;
-    for pod in &writers.items {
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    let writers = match pods.list(&ListParams::default().labels(WRITERS)).await {
+        Ok(writers) => writers.items,
+        Err(error) => return Ok(Err(error)),
+    };
+    for pod in &writers {
         let params = LogParams { since_seconds: since, ..LogParams::default() };
         match pods.logs(&pod.name_any(), &params).await {
             Ok(log) => found.extend(log.lines().filter_map(|line| Happened::of_record(&parse(line)?))),
-            Err(error) => failed = Some(error),
+            Err(error) => failed.push((pod.name_any(), error)),
         }
     }
-    match failed {
-        Some(error) if found.is_empty() => Err(error),
-        _ => Ok(found),
+    if failed.len() == writers.len()
+        && let Some((_, error)) = failed.pop()
+    {
+        return Ok(Err(error));
     }
+    for (pod, error) in &failed {
+        out.note(&format!(
+            "note: the log of pod {pod} can't be read ({}): its records are missing",
+            api_message(error)
+        ))?;
+    }
+    Ok(Ok(found))
 }

@@ -3,9 +3,10 @@
 use super::{TestArgs, call};
 use crate::error::{Error, Exit};
 use crate::files;
-use crate::output::{Out, Tone};
+use crate::output::{Out, Paint, Tone};
 use call::CallVerdict;
 use exeat_crds::rules::{self, Call};
+use exeat_crds::text::strip_hidden;
 use exeat_crds::{AgentCredentialPolicy, CredentialProvider, authority};
 use kube::ResourceExt;
 use std::collections::BTreeMap;
@@ -90,20 +91,19 @@ pub fn run(args: &TestArgs, namespace: Option<&str>, out: &mut Out<'_>) -> Resul
     if out.is_data() {
         out.data(&verdict)?;
     } else {
-        out.text(&words(&verdict, out))?;
+        out.text(&words(&verdict, out.paint))?;
     }
     Ok(if verdict.allowed { Exit::Done } else { Exit::Denied })
 }
 
-fn words(verdict: &CallVerdict, out: &Out<'_>) -> String {
-    let word =
-        if verdict.allowed { out.paint.on(Tone::Good, "allowed") } else { out.paint.on(Tone::Bad, "not allowed") };
-    let mut text = format!("{word}: {}\n", verdict.because);
+fn words(verdict: &CallVerdict, paint: Paint) -> String {
+    let word = if verdict.allowed { paint.on(Tone::Good, "allowed") } else { paint.on(Tone::Bad, "not allowed") };
+    let mut text = format!("{word}: {}\n", strip_hidden(&verdict.because));
     if let Some(fix) = &verdict.fix {
-        text += &format!("  fix: {fix}\n");
+        text += &format!("  fix: {}\n", strip_hidden(fix));
     }
     for approval in &verdict.approvals {
-        text += &format!("  people must approve the grant: {approval}\n");
+        text += &format!("  people must approve the grant: {}\n", strip_hidden(approval));
     }
     text
 }
@@ -114,6 +114,15 @@ mod tests {
     use crate::policy::call::tests::{policy, provider};
 
     const GET: Call<'static> = Call { action: "s3:GetObject", resource: "arn:aws:s3:::reports/a" };
+
+    #[test]
+    fn what_a_file_says_forges_no_line() {
+        let forged = || "r\n\u{1b}[32mallowed: everything".to_owned();
+        let verdict =
+            CallVerdict { allowed: false, because: forged(), fix: Some(forged()), approvals: vec![forged(), forged()] };
+        let text = words(&verdict, Paint(false));
+        assert!(text.lines().count() == 4 && !text.contains('\u{1b}'), "{text:?}");
+    }
 
     #[test]
     fn account_provider_and_narrowing_are_judged_too() {

@@ -101,7 +101,13 @@ async fn rounds(
             return Ok(ended);
         }
         sleep(LOOK).await;
-        found = fetch(&api, &open).await?;
+        found = match fetch(&api, &open).await {
+            Ok(found) => found,
+            Err(error) => {
+                out.note(&format!("whether new sessions have come could not be seen: {error}"))?;
+                return Ok(false);
+            }
+        };
     }
     Ok(false)
 }

@@ -108,6 +108,9 @@ pub async fn release(cluster: &Cluster, args: &ReleaseArgs, out: &mut Out<'_>) -
             Err(error) => Error::api(format!("hold {name} can't be released"))(error),
         };
         if error.is_for_all() {
+            if out.is_data() && !told.is_empty() {
+                out.data(&told)?;
+            }
             return Err(error);
         }
         out.note(&format!("error: {error}"))?;

@@ -10,6 +10,7 @@ use crate::error::{Error, Exit, api_message};
 use crate::output::Out;
 use exeat_crds::{Approval, CredentialSession};
 use futures::{Stream, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Api;
 use kube::api::ListParams;
@@ -116,7 +117,16 @@ fn trouble(error: &watcher::Error) -> String {
 fn take(view: &mut View, event: Seen) -> Vec<view::Change> {
     let now = clock::now();
     let resumed = gets_through(&event).and_then(|watch| view.untroubled(watch, now));
-    let change = match event {
+    let changes = match event {
+        Seen::Session(watcher::Event::InitDone) => view.listed_sessions(now),
+        Seen::Approval(watcher::Event::InitDone) => view.listed_approvals(now),
+        event => one(view, event, now).into_iter().collect(),
+    };
+    resumed.into_iter().chain(changes).collect()
+}
+
+fn one(view: &mut View, event: Seen, now: Timestamp) -> Option<view::Change> {
+    match event {
         Seen::Session(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => view.session(object, now),
         Seen::Session(watcher::Event::Delete(object)) => view.session_gone(&object, now),
         Seen::Approval(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => view.approval(object, now),
@@ -131,8 +141,7 @@ fn take(view: &mut View, event: Seen) -> Vec<view::Change> {
         }
         Seen::Session(watcher::Event::InitDone) | Seen::Approval(watcher::Event::InitDone) => None,
         Seen::Trouble(watch, text) => view.troubled(watch, text, now),
-    };
-    resumed.into_iter().chain(change).collect()
+    }
 }
 
 /// The watch that an event shows to work: each but the first of a new list, which comes before anything was asked.
@@ -166,5 +175,23 @@ mod tests {
         assert_eq!(told(&mut view, Seen::Approval(watcher::Event::InitDone)), ["approvals resumed"]);
         assert!(told(&mut view, Seen::Approval(watcher::Event::InitDone)).is_empty());
         assert_eq!(told(&mut view, Seen::Trouble(SESSIONS, "refused".into())).len(), 1);
+    }
+
+    #[test]
+    fn what_went_while_nobody_watched_is_told_by_the_next_list() {
+        let mut view = View::new(None);
+        let mut told = |event| -> Vec<String> {
+            let changes = take(&mut view, Seen::Session(event));
+            changes.into_iter().map(|change| format!("{} {}", change.name, change.phase)).collect()
+        };
+        let list = |names: &[&str]| -> Vec<watcher::Event<CredentialSession>> {
+            let each = names.iter().map(|name| watcher::Event::InitApply(session(name, "Active")));
+            [watcher::Event::Init].into_iter().chain(each).chain([watcher::Event::InitDone]).collect()
+        };
+        assert_eq!(list(&["a", "b"]).into_iter().flat_map(&mut told).collect::<Vec<_>>(), ["a Active", "b Active"]);
+        assert_eq!(list(&["b"]).into_iter().flat_map(&mut told).collect::<Vec<_>>(), ["a deleted"]);
+        assert_eq!(told(watcher::Event::Delete(session("b", "Active"))), ["b deleted"]);
+        assert!(list(&[]).into_iter().flat_map(&mut told).next().is_none(), "once");
+        assert_eq!(told(watcher::Event::Apply(session("a", "Active"))), ["a Active"], "it is there again");
     }
 }

@@ -9,7 +9,7 @@ use exeat_crds::{Approval, CredentialSession, text};
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde::Serialize;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Changes that are kept for the lower part of the view.
 const KEPT: usize = 200;
@@ -111,14 +111,14 @@ impl View {
         let key = key(session);
         self.sessions.remove(&key);
         self.ended.remove(&key);
-        self.changed("session", key, "deleted", "", String::new(), now)
+        self.gone("session", key, now)
     }
 
     /// An approval is no more.
     pub fn approval_gone(&mut self, approval: &Approval, now: Timestamp) -> Option<Change> {
         let key = key(approval);
         self.approvals.remove(&key);
-        self.changed("approval", key, "deleted", "", String::new(), now)
+        self.gone("approval", key, now)
     }
 
     /// The watch begins anew with a list of all.
@@ -129,6 +129,36 @@ impl View {
     /// The same for approvals.
     pub fn forget_approvals(&mut self) {
         self.approvals.clear();
+    }
+
+    /// That list is whole: what it lacks went while nobody watched.
+    pub fn listed_sessions(&mut self, now: Timestamp) -> Vec<Change> {
+        self.ended.retain(|key, _| self.sessions.contains_key(key));
+        let here: BTreeSet<Key> = self.sessions.keys().cloned().collect();
+        self.missed("session", &here, now)
+    }
+
+    /// The same for approvals.
+    pub fn listed_approvals(&mut self, now: Timestamp) -> Vec<Change> {
+        let here: BTreeSet<Key> = self.approvals.keys().cloned().collect();
+        self.missed("approval", &here, now)
+    }
+
+    fn missed(&mut self, kind: &'static str, here: &BTreeSet<Key>, now: Timestamp) -> Vec<Change> {
+        let gone: Vec<Key> = self
+            .told
+            .keys()
+            .filter(|(of, key)| *of == kind && !here.contains(key))
+            .map(|(_, key)| key.clone())
+            .collect();
+        gone.into_iter().filter_map(|key| self.gone(kind, key, now)).collect()
+    }
+
+    /// What is gone is told once and forgotten.
+    fn gone(&mut self, kind: &'static str, key: Key, now: Timestamp) -> Option<Change> {
+        let change = self.changed(kind, key.clone(), "deleted", "", String::new(), now);
+        self.told.remove(&(kind, key));
+        change
     }
 
     /// A watch does not get through. Told once.

@@ -86,7 +86,14 @@ fn what_krew_installs_is_packed_and_the_manifest_tells_its_sum() {
     let mut platforms = vec![platform(ours.1, sum(&archive)), platform(other.1, sum(&second))];
     platforms.sort_by_key(|platform| platform["uri"].to_string());
     assert_eq!(both["spec"]["platforms"], json!(platforms));
+}
 
+#[test]
+fn what_is_not_released_is_refused() {
+    let folder = Folder::new("krew-refused");
+    let at = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+    let program = folder.file("program", "some machine's");
+    said(script("archive.sh", &[&program, "x86_64-unknown-linux-gnu", VERSION, &at("out")]));
     for (refused, code) in [
         (script("archive.sh", &[&program, "aarch64-apple-darwin", VERSION, &at("out")]), 2),
         (script("release.sh", &["9.9.9", &at("out"), BASE, HOME]), 1),

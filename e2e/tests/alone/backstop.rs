@@ -6,11 +6,13 @@ use exeat_e2e::approvals::{lists, told};
 use exeat_e2e::{
     Failure, Result, Scope, agent, connect, deployment, ensure, holds_for, in_namespace, kubectl, system, wait_for,
 };
+use futures::FutureExt;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 
 const POLICIES: [&str; 6] =
     ["exeat-pods", "exeat-exec", "exeat-sessions", "exeat-approvals", "exeat-authors", "exeat-objects"];
@@ -61,9 +63,10 @@ async fn helpless(ns: &Scope, run: impl AsyncFnOnce() -> Result) -> Result {
     let (taken, left): (Vec<_>, Vec<_>) = rules.iter().partition(|rule| heals(rule));
     ensure!(taken.len() == 1, "{rules:?}");
     set(json!(left)).await?;
-    let outcome = run().await;
+    // The tests that follow need what heals, whatever becomes of this one.
+    let outcome = AssertUnwindSafe(run()).catch_unwind().await;
     set(json!(rules)).await?;
-    outcome
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// What the leader says of an admission policy: 1, it stands. The other replica says nothing.
