@@ -17,7 +17,7 @@ HELM, KUBECTL = os.environ["HELM"], os.environ["KUBECTL"]
 NAMESPACES = ["exeat-system", "platform-security"]
 VALUES = [None, *sorted(p.name for p in (CHART / "ci").glob("*.yaml"))]
 WORKLOADS = {"Deployment", "Job"}
-PEOPLE = ("exeat-view", "exeat-edit", "exeat-admin", "exeat-approver", "exeat-cluster-view", "exeat-officer")
+PEOPLE = ("exeat-view", "exeat-edit", "exeat-admin", "exeat-approver", "exeat-cluster-view", "exeat-node-clocks", "exeat-officer")
 POLICIES = {"exeat-approvals", "exeat-authors", "exeat-exec", "exeat-objects", "exeat-pods", "exeat-sessions", "exeat-sidecar"}
 SECRETS_OF_OURS = {"exeat-issuer-root", "exeat-webhook-root", "exeat-webhook-tls", "exeat-webhook-ca", "exeat-audit-key-controller", "exeat-audit-key-issuer"}
 
@@ -213,7 +213,7 @@ class Access(unittest.TestCase):
             every = rules(of_kind("ClusterRole", values, namespace)[name])
             return {resource: set(verbs) - reading for resource, verbs, _ in every if set(verbs) - reading}
 
-        self.assertEqual(written("exeat-view") | written("exeat-cluster-view"), {})
+        self.assertEqual(written("exeat-view") | written("exeat-cluster-view") | written("exeat-node-clocks"), {})
         self.assertNotIn("approvals", written("exeat-edit") | written("exeat-admin"))
         self.assertEqual(written("exeat-approver"), {"approvals": {"update", "patch"}, "agentcredentialpolicies": {"approve"}})
         self.assertEqual(written("exeat-officer"), {"credentialsessions": {"update", "patch", "revoke"}, "credentialholds": {"create", "delete"}})
@@ -223,6 +223,19 @@ class Access(unittest.TestCase):
         self.assertNotIn("credentialholds", controller)
         for name in ("exeat-issuer", "exeat-webhook"):
             self.assertFalse({"approvals", "approvals/status", "credentialholds"} & set(written(name)), name)
+
+    @every_rendering
+    def test_teams_see_no_more_of_the_cluster_than_is_ours(self, values, namespace):
+        roles = of_kind("ClusterRole", values, namespace)
+        read = {resource: (verbs, set(rule.get("resourceNames", []))) for resource, verbs, rule in rules(roles["exeat-cluster-view"])}
+        self.assertEqual(read, {
+            "credentialproviders": (["get", "list", "watch"], set()),
+            "validatingadmissionpolicies": (["get"], POLICIES),
+            "validatingadmissionpolicybindings": (["get"], POLICIES),
+            "configmaps": (["get"], {"exeat-admission-policies"}),
+            "nodes": (["get"], set()),
+        })
+        self.assertEqual([(resource, verbs) for resource, verbs, _ in rules(roles["exeat-node-clocks"])], [("leases", ["get"])])
 
     def test_no_builtin_role_includes_deciding_or_holding(self):
         for name in ("exeat-approver", "exeat-officer"):

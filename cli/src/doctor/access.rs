@@ -40,10 +40,13 @@ const PODS: Right = Right {
     ],
     why: "whoever creates a pod chooses its account: the namespace is the boundary",
 };
-// `get` is what a WebSocket asks for.
+// `get` is what a WebSocket asks for. A running container's image can be changed, and one can be added beside it.
 const EXEC: Right = Right {
     check: "may exec into pods",
-    takes: &[(&["create", "get"], "", &["pods/exec", "pods/attach"])],
+    takes: &[
+        (&["create", "get"], "", &["pods/exec", "pods/attach"]),
+        (&["update", "patch"], "", &["pods", "pods/ephemeralcontainers"]),
+    ],
     why: "in the agent's container its credentials are at hand",
 };
 const POLICIES: Right = Right {
@@ -58,6 +61,7 @@ const SECRETS: Right = Right {
 };
 
 impl Right {
+    /// But for who may do everything: they are told once.
     fn holders(&self, rbac: &Rbac, namespace: &str) -> Vec<Subject> {
         let mut asks = Vec::new();
         for (verbs, group, resources) in self.takes {
@@ -65,8 +69,14 @@ impl Right {
                 asks.extend(resources.iter().map(|what| Ask::new(verb, group, what).within(namespace).on_some()));
             }
         }
-        rbac.who_may_any(&asks)
+        but_admins(rbac, rbac.who_may_any(&asks))
     }
+}
+
+fn but_admins(rbac: &Rbac, mut subjects: Vec<Subject>) -> Vec<Subject> {
+    let admins = rbac.who_may_everything();
+    subjects.retain(|subject| !admins.contains(subject));
+    subjects
 }
 
 pub(super) async fn checks(cluster: &Cluster, served: &[String]) -> Vec<Check> {
@@ -88,7 +98,7 @@ async fn grants_namespace(cluster: &Cluster) -> String {
 }
 
 fn judge(rbac: &Rbac, served: &[String], system: &str, grants: &str) -> Vec<Check> {
-    let mut checks = vec![impersonate(rbac)];
+    let mut checks = vec![everything(rbac), impersonate(rbac)];
     for right in [TOKENS, ACCOUNTS, PODS, EXEC, POLICIES] {
         for namespace in served {
             let check = format!("{} in {namespace}", right.check);
@@ -96,9 +106,8 @@ fn judge(rbac: &Rbac, served: &[String], system: &str, grants: &str) -> Vec<Chec
         }
     }
     for namespace in served {
-        let approvers =
-            rbac.who_may(&Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within(namespace).on_some());
-        checks.push(approve(namespace, &approvers));
+        let ask = Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within(namespace).on_some();
+        checks.push(approve(namespace, &but_admins(rbac, rbac.who_may(&ask))));
     }
     for right in [TOKENS, ACCOUNTS, PODS, EXEC] {
         checks.push(ours(rbac, &right, system, system, "that makes them controller, issuer or webhook"));
@@ -131,7 +140,7 @@ fn listed(check: &str, subjects: &[Subject], why: &str) -> Check {
     }
     let words = words(subjects);
     if words.is_empty() {
-        Check::ok(check, "nobody but the cluster itself")
+        Check::ok(check, "nobody but the cluster itself and who may do everything")
     } else {
         Check::ok(check, format!("{words} ({why})"))
     }
@@ -145,9 +154,25 @@ fn meant(check: &str, subjects: &[Subject], why: &str) -> Check {
     }
 }
 
+/// Every cluster has such people. A program among them can be every agent and every approver.
+fn everything(rbac: &Rbac) -> Check {
+    const CHECK: &str = "may do everything";
+    let admins = rbac.who_may_everything();
+    if words(&admins).is_empty() {
+        return Check::ok(CHECK, "nobody but the cluster itself");
+    }
+    let why = "in the whole cluster; the other checks leave them out";
+    if admins.iter().any(|admin| !admin.is_control_plane() && !admin.may_be_people()) {
+        meant(CHECK, &admins, why)
+    } else {
+        listed(CHECK, &admins, why)
+    }
+}
+
 fn impersonate(rbac: &Rbac) -> Check {
     let asks = ["users", "groups", "serviceaccounts"].map(|resource| Ask::new("impersonate", "", resource).on_some());
-    meant("may impersonate", &rbac.who_may_any(&asks), "they can be any approver and any agent that the right names")
+    let holders = but_admins(rbac, rbac.who_may_any(&asks));
+    meant("may impersonate", &holders, "they can be any approver and any agent that the right names")
 }
 
 fn approve(namespace: &str, approvers: &[Subject]) -> Check {
@@ -155,7 +180,7 @@ fn approve(namespace: &str, approvers: &[Subject]) -> Check {
     if !approvers.iter().any(Subject::may_be_people) {
         return Check::warn(
             check,
-            "no person holds the verb approve: what asks for approval there stays closed",
+            "no person but who may do everything holds the verb approve: what asks for approval there stays closed",
             format!(
                 "where policies or providers have approvalRules: kubectl -n {namespace} create rolebinding approvers --clusterrole=exeat-approver --group=GROUP"
             ),
@@ -192,44 +217,79 @@ mod tests {
     #[test]
     fn rights_are_listed_and_everybody_is_a_fault() {
         for (check, level, says) in [
-            ("may create pods in agents", Level::Ok, "Group team, ServiceAccount agents/ci, 1 of the control plane ("),
+            ("may create pods in agents", Level::Ok, "Group team, ServiceAccount agents/ci ("),
             ("may exec into pods in agents", Level::Fail, "Group system:authenticated: that is everybody"),
-            ("may approve in agents", Level::Ok, "Group security,"),
-            ("may change our policies in agents", Level::Ok, "nobody but the cluster itself"),
+            ("may do everything", Level::Ok, "Group kubeadm:cluster-admins, 1 of the control plane ("),
+            ("may approve in agents", Level::Ok, "Group security ("),
+            ("may change our policies in agents", Level::Ok, "nobody but the cluster itself and who may do everything"),
         ] {
             let told = told(check);
             assert!(told.level == level && told.message.starts_with(says), "{told:?}");
         }
-        let nobody = approve(
-            "agents",
-            &rbac().who_may(&Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within("agents")),
-        );
+        let on_all = rbac().who_may(&Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within("agents"));
+        let nobody = approve("agents", &but_admins(&rbac(), on_all));
         assert!(nobody.level == Level::Warn && nobody.fix.unwrap().contains("exeat-approver"));
     }
 
     #[test]
+    fn admins_of_the_whole_cluster_are_told_once() {
+        let checks = judge(&rbac(), &["agents".to_owned()], "exeat-system", "exeat-grants");
+        let named: Vec<&str> =
+            checks.iter().filter(|c| c.message.contains("kubeadm:")).map(|c| c.check.as_str()).collect();
+        assert_eq!(named, ["may do everything"]);
+        let with = |kind: &str, namespace: &str, name: &str| {
+            let mut rbac = rbac();
+            rbac.add_admin(kind, namespace, name);
+            everything(&rbac)
+        };
+        let program = with("ServiceAccount", "ci", "deployer");
+        assert!(program.level == Level::Warn && program.message.contains("ServiceAccount ci/deployer"), "{program:?}");
+        assert_eq!(with("ServiceAccount", "kube-system", "controller").level, Level::Ok);
+        assert_eq!(with("User", "", "ann").level, Level::Ok);
+        let everybody = with("Group", "", "system:authenticated");
+        assert!(everybody.level == Level::Fail && everybody.message.contains("that is everybody"), "{everybody:?}");
+    }
+
+    #[test]
+    fn who_changes_a_running_pod_runs_code_in_it() {
+        for (verb, resource) in [
+            ("patch", "pods"),
+            ("update", "pods"),
+            ("patch", "pods/ephemeralcontainers"),
+            ("update", "pods/ephemeralcontainers"),
+            ("create", "pods/attach"),
+            ("get", "pods/exec"),
+        ] {
+            let rbac = Rbac::of_one("changer", verb, resource, "agents");
+            assert_eq!(words(&EXEC.holders(&rbac, "agents")), "User changer", "{verb} {resource}");
+            assert_eq!(words(&PODS.holders(&rbac, "agents")), "", "{verb} {resource}");
+        }
+        assert_eq!(words(&EXEC.holders(&Rbac::of_one("reader", "get", "pods", "agents"), "agents")), "");
+    }
+
+    #[test]
     fn a_right_on_named_objects_is_listed_too() {
-        assert!(told("may mint tokens in agents").message.starts_with("User mia,"));
+        assert!(told("may mint tokens in agents").message.starts_with("User mia ("));
         let told = told("may impersonate");
-        assert!(told.level == Level::Warn && told.message.starts_with("User root-ann,"), "{told:?}");
+        assert!(told.level == Level::Warn && told.message.starts_with("User root-ann ("), "{told:?}");
     }
 
     #[test]
     fn accounts_of_one_namespace_can_be_impersonated_by_a_role_there() {
         let told = told("may impersonate accounts in agents");
-        assert!(told.message.starts_with("Group team, ServiceAccount agents/ci,"), "{told:?}");
+        assert!(told.message.starts_with("Group team, ServiceAccount agents/ci ("), "{told:?}");
     }
 
     #[test]
     fn in_the_namespaces_of_ours_our_programs_alone_need_such_rights() {
         let deployer = told("may create pods in exeat-system");
-        assert!(deployer.level == Level::Warn && deployer.message.starts_with("User dan,"), "{deployer:?}");
+        assert!(deployer.level == Level::Warn && deployer.message.starts_with("User dan ("), "{deployer:?}");
         for check in [
             "may mint tokens in exeat-system",
             "may mint tokens in exeat-grants",
             "may impersonate accounts in exeat-grants",
         ] {
-            assert_eq!(told(check).message, "nobody but the cluster itself", "{check}");
+            assert_eq!(told(check).message, "nobody but the cluster itself and who may do everything", "{check}");
         }
         let debugger = told("may exec into pods in exeat-grants");
         assert!(debugger.level == Level::Fail && debugger.message.contains("system:authenticated"), "{debugger:?}");

@@ -6,7 +6,7 @@ use crate::error::api_message;
 use crate::explain::facts::Look;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject};
 use kube::discovery::ApiResource;
 use kube::{Client, Resource};
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub async fn fallen(client: &Client, system: &str) -> Look<Vec<String>> {
         Ok(wanted) => wanted,
         Err(why) => return Look::Unreadable(why),
     };
-    match standing(client).await {
+    match standing(client, &wanted).await {
         Ok(standing) => Look::Found(compare(&wanted, &standing)),
         Err(error) => Look::Unreadable(api_message(&error)),
     }
@@ -52,24 +52,23 @@ fn manifests(installed: &ConfigMap) -> Result<Specs, String> {
     Ok(wanted)
 }
 
-/// As the API server writes them, whatever fields this version's types know.
-async fn standing(client: &Client) -> Result<Specs, kube::Error> {
-    let mut all = Specs::new();
-    all.extend(of_kind::<ValidatingAdmissionPolicy>(client).await?);
-    all.extend(of_kind::<ValidatingAdmissionPolicyBinding>(client).await?);
+/// As the API server writes them, whatever fields this version's types know. Each by its name: other products' are nobody's business here.
+async fn standing(client: &Client, wanted: &Specs) -> Result<Specs, kube::Error> {
+    let mut all = of_kind::<ValidatingAdmissionPolicy>(client, wanted).await?;
+    all.extend(of_kind::<ValidatingAdmissionPolicyBinding>(client, wanted).await?);
     Ok(all)
 }
 
-async fn of_kind<K: Resource<DynamicType = ()>>(client: &Client) -> Result<Specs, kube::Error> {
+async fn of_kind<K: Resource<DynamicType = ()>>(client: &Client, wanted: &Specs) -> Result<Specs, kube::Error> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::erase::<K>(&()));
-    let found = api.list(&ListParams::default().labels("app.kubernetes.io/name=exeat")).await?;
-    let kind = K::kind(&()).into_owned();
-    let named = found.items.into_iter().map(|object| {
-        let mut spec = object.data.get("spec").cloned().unwrap_or_default();
+    let keys: Vec<_> = wanted.keys().filter(|(kind, _)| *kind == K::kind(&())).collect();
+    let found = futures::future::try_join_all(keys.iter().map(|key| api.get_opt(&key.1))).await?;
+    let standing = keys.into_iter().zip(found).filter_map(|(key, object)| {
+        let mut spec = object?.data.get("spec").cloned().unwrap_or_default();
         without_own(&mut spec);
-        ((kind.clone(), object.metadata.name.unwrap_or_default()), spec)
+        Some((key.clone(), spec))
     });
-    Ok(named.collect())
+    Ok(standing.collect())
 }
 
 /// The controller adds a condition of its own, which no manifest can know.

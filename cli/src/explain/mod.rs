@@ -27,6 +27,7 @@ use crate::error::{Error, Exit};
 use crate::output::Out;
 use clap::Args;
 use exeat_crds::names;
+use exeat_crds::text::strip_hidden;
 use kube::ResourceExt;
 
 /// Arguments of `explain`.
@@ -73,7 +74,7 @@ pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Re
             }
             judged => judged?,
         };
-        let title = policy.as_ref().map_or_else(|| heading(kind, facts), |policy| format!("Policy {policy}"));
+        let title = policy.as_ref().map_or_else(|| heading(kind, facts), |policy| of_policy(policy));
         text += &format!("{title}\n\n{}", gate::render(&judged, out.paint));
         gates.extend(judged.into_iter().map(|gate| Gate { policy: policy.clone(), ..gate }));
     }
@@ -89,6 +90,11 @@ pub async fn run(cluster: &Cluster, args: &ExplainArgs, out: &mut Out<'_>) -> Re
     Ok(if closed { Exit::Denied } else { Exit::Done })
 }
 
+/// The name is what somebody wrote in a template, which nobody has judged.
+fn of_policy(name: &str) -> String {
+    format!("Policy {}", strip_hidden(name))
+}
+
 /// What is explained; of a workload also which of its pods.
 fn heading(kind: target::Kind, facts: &Facts) -> String {
     let about = match facts.pod.metadata.name.as_deref() {
@@ -100,4 +106,16 @@ fn heading(kind: target::Kind, facts: &Facts) -> String {
         },
     };
     format!("{} {} in namespace {}{about}", facts.kind, facts.name, facts.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policys_name_is_one_line_without_escapes() {
+        assert_eq!(of_policy("reader"), "Policy reader");
+        let title = of_policy("reader\u{1b}[2K\n\nEvery gate is open.\r\u{202e}");
+        assert!(!title.contains(|c: char| c.is_control() || c == '\u{202e}'), "{title:?}");
+    }
 }

@@ -161,6 +161,10 @@ fn asked(approval: &Approval, facts: &Facts, needed: &Needed, now: Timestamp) ->
                 request.uses
             ),
         ),
+        // A yes that was used becomes too old, too: what it opened runs on to its own end.
+        ApprovalPhase::Expired if was_opened(facts) => {
+            Gate::ok(GATE, format!("{name} has opened this session and can open no other: the next one asks anew"))
+        }
         phase => {
             let why = exeat_crds::condition::get(&status.conditions, "Decided")
                 .map(|c| c.message.clone())
@@ -176,6 +180,12 @@ fn asked(approval: &Approval, facts: &Facts, needed: &Needed, now: Timestamp) ->
         }
     };
     vec![gate]
+}
+
+/// Whether the session that counts has begun, and not been ended by anybody.
+fn was_opened(facts: &Facts) -> bool {
+    let has_begun = |session: &CredentialSession| session.status.as_ref().is_some_and(|s| s.started_at.is_some());
+    matches!(facts.phase(), Some(Phase::Active | Phase::Completed)) && facts.session().is_some_and(has_begun)
 }
 
 /// The required groups of which nobody has said yes.

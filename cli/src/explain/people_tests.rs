@@ -118,6 +118,34 @@ fn a_group_that_nobody_was_given_is_named() {
 }
 
 #[test]
+fn a_yes_that_is_too_old_is_a_mistake_only_where_it_opened_nothing() {
+    let expired = |phase: Phase| {
+        let mut facts = well();
+        asks_people(&mut facts);
+        mutate(&mut facts.sessions, |sessions| sessions[0].status.as_mut().unwrap().phase = Some(phase));
+        mutate(&mut facts.approval, |a| {
+            a.status.as_mut().unwrap().phase = Some(exeat_crds::v1alpha1::ApprovalPhase::Expired)
+        });
+        facts
+    };
+    let said = |facts: &Facts| {
+        let gates = judge(facts, now()).unwrap();
+        gates.into_iter().find(|gate| gate.gate == "approval").unwrap()
+    };
+    for phase in [Phase::Active, Phase::Completed] {
+        let gate = said(&expired(phase));
+        let works = gate.verdict == Verdict::Ok && gate.message.contains("opened this session");
+        assert!(works && gate.message.ends_with("the next one asks anew"), "{phase:?}: {gate:?}");
+    }
+    let mut never = expired(Phase::Completed);
+    mutate(&mut never.sessions, |sessions| sessions[0].status.as_mut().unwrap().started_at = None);
+    for facts in [never, expired(Phase::Denied), expired(Phase::AwaitingApproval)] {
+        let gate = said(&facts);
+        assert_eq!((gate.verdict, gate.reason.as_deref()), (Verdict::Fail, Some("ApprovalExpired")), "{gate:?}");
+    }
+}
+
+#[test]
 fn who_may_not_read_holds_is_told_by_the_session() {
     let hold = |reason: &str| {
         let mut facts = well();

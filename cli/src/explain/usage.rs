@@ -61,7 +61,13 @@ pub(super) fn gate(facts: &Facts, now: Timestamp) -> Gate {
             "if it does not ask again by itself, start it anew; with exeat.dev/wait: approval it begins once there is one",
         );
     }
-    complaint(facts).unwrap_or_else(|| silence(facts, kind, now))
+    complaint(facts).unwrap_or_else(|| match kind {
+        Some(kind) => silence(facts, kind, now),
+        None => Gate::unknown(
+            GATE,
+            "the agent has asked for nothing; whether it must can't be told without the provider: Kubernetes clients read a file",
+        ),
+    })
 }
 
 /// It asked, and in a way in which nobody is served.
@@ -89,7 +95,7 @@ fn refused(counts: &Counts) -> Option<Gate> {
 }
 
 /// It has not asked at all. For a while that is no wonder; afterwards it is as if the gate were closed, for an agent that wants something.
-fn silence(facts: &Facts, kind: Option<Kind>, now: Timestamp) -> Gate {
+fn silence(facts: &Facts, kind: Kind, now: Timestamp) -> Gate {
     if restarted(facts) {
         return Gate::unknown(
             GATE,
@@ -103,9 +109,9 @@ fn silence(facts: &Facts, kind: Option<Kind>, now: Timestamp) -> Gate {
         return Gate::ok(GATE, "the agent has asked for nothing yet; it has just begun");
     }
     let variable = match kind {
-        Some(Kind::Azure) => "IDENTITY_ENDPOINT",
-        Some(Kind::Gcp) => "GCE_METADATA_HOST",
-        Some(Kind::Vault) => "VAULT_ADDR",
+        Kind::Azure => "IDENTITY_ENDPOINT",
+        Kind::Gcp => "GCE_METADATA_HOST",
+        Kind::Vault => "VAULT_ADDR",
         _ => "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     };
     Gate::fail(
@@ -185,5 +191,23 @@ mod tests {
         assert!(verdict == Verdict::Warn && said.contains("3 times while there was no credential"), "{said}");
         let (verdict, _) = unserved(|f| (f.alone, f.provider) = (true, Look::Unreadable("forbidden".into())));
         assert_eq!(verdict, Verdict::Unknown, "whose counters they are is not known");
+    }
+
+    /// Who may forward a port (`edit`) need not be who may read providers.
+    #[test]
+    fn silence_under_a_provider_that_may_not_be_read_is_no_mistake() {
+        let hidden = |f: &mut Facts| f.provider = Look::Unreadable("forbidden".into());
+        let (verdict, said) = unserved(hidden);
+        assert!(verdict == Verdict::Unknown && said.contains("Kubernetes clients read a file"), "{said}");
+        let (verdict, said) = unserved(|f| {
+            hidden(f);
+            f.log = Look::Found("NoCredentialsError: Unable to locate credentials\n".into());
+        });
+        assert!(verdict == Verdict::Fail && said.contains("Unable to locate credentials"), "{said}");
+        let (verdict, _) = unserved(|f| {
+            hidden(f);
+            f.sidecar = Look::Found(Counts { served: 1, ..Counts::default() });
+        });
+        assert_eq!(verdict, Verdict::Ok, "what was taken is counted whatever the provider");
     }
 }

@@ -1,6 +1,7 @@
 //! The mistakes of the first hour, made for real: `kubectl exeat explain` finds each, and names the fix, to a member of a team that has the rights
 //! of config/samples/rbac-team.yaml and no others.
 
+use crate::cli::DENIED;
 use exeat_crds::v1alpha1::{AwsSource, NameRef, Phase};
 use exeat_e2e::approvals::rule;
 use exeat_e2e::{
@@ -17,9 +18,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
-
-/// Exit code of a command by which a gate says no.
-const DENIED: i32 = 3;
 
 /// Who reads docs/teams.md.
 const MEMBER: [&str; 4] = ["--as", "maya", "--as-group", TEAM];

@@ -120,6 +120,16 @@ impl Rbac {
         })
     }
 
+    /// Who may do all there is in the whole cluster, sorted, each once.
+    pub fn who_may_everything(&self) -> Vec<Subject> {
+        let may = |binding: &&ClusterRoleBinding| self.rules_of(&binding.role_ref, None).iter().any(is_everything);
+        let admins = self.cluster_bindings.iter().filter(may);
+        let mut found: Vec<Subject> = admins.flat_map(|binding| subjects(binding.subjects.as_deref(), None)).collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
     /// Who may do one of these at least, sorted, each once.
     pub fn who_may_any(&self, asks: &[Ask<'_>]) -> Vec<Subject> {
         let mut found: Vec<Subject> = asks.iter().flat_map(|ask| self.who_may(ask)).collect();
@@ -171,6 +181,12 @@ fn subjects(subjects: Option<&[k8s_openapi::api::rbac::v1::Subject]>, namespace:
         name: subject.name.clone(),
     })
     .collect()
+}
+
+fn is_everything(rule: &PolicyRule) -> bool {
+    let has_all = |list: Option<&[String]>| list.unwrap_or_default().iter().any(|item| item == "*");
+    let lists = [Some(&rule.verbs[..]), rule.api_groups.as_deref(), rule.resources.as_deref()];
+    lists.into_iter().all(has_all) && rule.resource_names.as_deref().unwrap_or_default().is_empty()
 }
 
 /// A rule for named objects counts where the question is about one of them. A new object has no name yet when RBAC is asked, so such a rule
@@ -239,6 +255,28 @@ pub(crate) mod tests {
         ])
     }
 
+    impl Rbac {
+        pub(crate) fn add_admin(&mut self, kind: &str, namespace: &str, name: &str) {
+            let mut binding = self.cluster_bindings[0].clone();
+            binding.subjects =
+                serde_json::from_value(json!([{"kind": kind, "namespace": namespace, "name": name}])).unwrap();
+            self.cluster_bindings.push(binding);
+        }
+
+        /// One user with one right of the core group in one namespace.
+        pub(crate) fn of_one(user: &str, verb: &str, resource: &str, namespace: &str) -> Self {
+            let rule = rules(json!([{"apiGroups": [""], "resources": [resource], "verbs": [verb]}]));
+            let binding = json!({"metadata": {"name": "one", "namespace": namespace},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "one"},
+                "subjects": [{"kind": "User", "name": user}]});
+            Self {
+                roles: BTreeMap::from([((namespace.to_owned(), "one".to_owned()), rule)]),
+                bindings: vec![serde_json::from_value(binding).unwrap()],
+                ..Self::default()
+            }
+        }
+    }
+
     pub(crate) fn rbac() -> Rbac {
         let cluster = |role: &str, subjects: serde_json::Value| {
             serde_json::from_value(json!({"metadata": {"name": role}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": subjects}))
@@ -254,6 +292,7 @@ pub(crate) mod tests {
             roles: roles(),
             cluster_bindings: vec![
                 cluster("cluster-admin", json!([{"kind": "Group", "name": "system:masters"}])),
+                cluster("cluster-admin", json!([{"kind": "Group", "name": "kubeadm:cluster-admins"}])),
                 cluster("debug", json!([{"kind": "Group", "name": "system:authenticated"}])),
                 cluster("impersonator", json!([{"kind": "User", "name": "root-ann"}])),
             ],
@@ -280,22 +319,24 @@ pub(crate) mod tests {
 
     #[test]
     fn bindings_are_read_backwards() {
+        const ADMINS: [&str; 2] = ["Group kubeadm:cluster-admins", "Group system:masters"];
         let rbac = rbac();
         let told = |ask: Ask<'_>| rbac.who_may(&ask).iter().map(ToString::to_string).collect::<Vec<_>>();
         let pods = Ask::new("create", "", "pods");
-        assert_eq!(told(pods.within("agents")), ["Group system:masters", "Group team", "ServiceAccount agents/ci"]);
+        assert_eq!(told(pods.within("agents")), [ADMINS[0], ADMINS[1], "Group team", "ServiceAccount agents/ci"]);
         assert_eq!(told(pods.within("agents").on_some()), told(pods.within("agents")), "what is new has no name");
-        assert_eq!(told(pods), ["Group system:masters"]);
+        assert_eq!(told(pods), ADMINS);
+        assert_eq!(rbac.who_may_everything().iter().map(ToString::to_string).collect::<Vec<_>>(), ADMINS);
         assert_eq!(
             told(Ask::new("create", "", "pods/exec").within("agents")),
-            ["Group system:authenticated", "Group system:masters"]
+            [ADMINS[0], "Group system:authenticated", ADMINS[1]]
         );
         let approve = Ask::new("approve", "exeat.dev", "agentcredentialpolicies").within("agents");
-        assert_eq!(told(approve.clone()), ["Group system:masters"], "a right on one policy is none on all");
+        assert_eq!(told(approve.clone()), ADMINS, "a right on one policy is none on all");
         assert_eq!(told(approve.on_some()), told(approve.named("writer")));
-        assert_eq!(told(approve.named("writer")), ["Group security", "Group system:masters"]);
+        assert_eq!(told(approve.named("writer")), [ADMINS[0], "Group security", ADMINS[1]]);
         let tokens = Ask::new("create", "", "serviceaccounts/token").within("agents");
-        assert_eq!(told(tokens.on_some()), ["Group system:masters", "User mia"]);
+        assert_eq!(told(tokens.on_some()), [ADMINS[0], ADMINS[1], "User mia"]);
     }
 
     #[test]
