@@ -59,6 +59,9 @@ fn words(object: &Approval, me: &Me, refused: &Refused) -> String {
         return "nobody needs it any more: whoever needs it again, a new pod for one, asks anew".to_owned();
     }
     let phase = super::phase(object);
+    if refused.reason == Reason::ApprovalExpired {
+        return "its time is over: a new pod asks again".to_owned();
+    }
     if phase.is_final() {
         return format!("it is {} already, and stays so", phase.as_str());
     }
@@ -138,7 +141,7 @@ pub(crate) mod tests {
         why(&plain, &Me { may: Some(false), ..me("dave", security) }, now, "exeat-approver");
         why(&plain, &me("carol", security), now, "somebody else approves");
         why(&plain, &me("dave", &["dev"]), now, "none of the groups");
-        why(&plain, &me("dave", security), late, "deadline");
+        why(&plain, &me("dave", security), late, "a new pod asks again");
         let mut forged = approval();
         forged.spec.request.uses = 100;
         why(&forged, &me("dave", security), now, "digest");
