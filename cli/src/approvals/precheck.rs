@@ -60,7 +60,8 @@ fn words(object: &Approval, me: &Me, refused: &Refused) -> String {
     }
     let phase = super::phase(object);
     if refused.reason == Reason::ApprovalExpired {
-        return "its time is over: a new pod asks again".to_owned();
+        let what = if phase.is_final() { "it is Expired already" } else { "its time is over" };
+        return format!("{what}: a new pod asks again");
     }
     if phase.is_final() {
         return format!("it is {} already, and stays so", phase.as_str());
