@@ -1,5 +1,6 @@
 //! `audit verify` and `audit export`.
 
+use super::server::{Said, Server, session};
 use super::{Folder, said};
 use exeat_audit::chain::{Chain, Origin};
 use exeat_audit::heads::{Anchor, entry_name};
@@ -115,5 +116,32 @@ fn a_reader_that_has_seen_enough_changes_no_verdict() {
             (Some(1), ""),
             "{format}"
         );
+    }
+}
+
+#[test]
+fn a_log_that_can_not_be_read_is_missed_and_told() {
+    let folder = Folder::new("missing-log");
+    let records = std::fs::read_to_string(log(&folder).0).unwrap();
+    let pods = ["exeat-controller-0", "exeat-issuer-0"].map(
+        |name| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "exeat-system"}}),
+    );
+    for readable in [2, 1, 0] {
+        let text = records.clone();
+        let objects = [pods.to_vec(), vec![session("s-1", "Active")]].concat();
+        let server = Server::with(&format!("logs-{readable}"), objects, move |_, asked| {
+            let place =
+                ["/exeat-controller-0/log", "/exeat-issuer-0/log"].iter().position(|log| asked.path.ends_with(log));
+            match place {
+                Some(place) if place < readable => Said::Text(text.clone()),
+                Some(_) => Said::No(400, "the container waits to start"),
+                None => Said::Usual,
+            }
+        });
+        let (code, out, err) = server.said(&["audit", "show", "s-1", "-n", "agents"]);
+        assert_eq!((code, out.contains("CredentialsIssued")), (i32::from(readable == 0), readable > 0), "{out}{err}");
+        let missing = err.contains("the log of pod exeat-issuer-0 can't be read (the container waits to start)");
+        assert_eq!(missing, readable == 1, "{err}");
+        assert_eq!(err.contains("Events alone are shown"), readable == 0, "{err}");
     }
 }

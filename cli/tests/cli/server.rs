@@ -42,6 +42,8 @@ pub(super) enum Said {
     Usual,
     /// This status with this message.
     No(u16, &'static str),
+    /// This text, of a log.
+    Text(String),
     /// Nothing, for ever.
     Silence,
 }
@@ -146,6 +148,7 @@ fn path_of(object: &Value) -> String {
     let kind = format!("{}s", object["kind"].as_str().unwrap().to_lowercase());
     let name = object["metadata"]["name"].as_str().unwrap();
     match object["metadata"]["namespace"].as_str() {
+        Some(namespace) if kind == "pods" => format!("/api/v1/namespaces/{namespace}/{kind}/{name}"),
         Some(namespace) => format!("{GROUP}/namespaces/{namespace}/{kind}/{name}"),
         None => format!("{GROUP}/{kind}/{name}"),
     }
@@ -160,6 +163,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         match rule(objects, &asked) {
             Said::Usual => Some(usual(objects, &asked)),
             Said::No(code, message) => Some(no(code, message)),
+            Said::Text(text) => Some((200, Value::String(text))),
             Said::Silence => None,
         }
     };
@@ -168,7 +172,7 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         let _ = stream.read(&mut [0]);
         return;
     };
-    let body = body.to_string();
+    let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
     let head = format!(
         "HTTP/1.1 {code} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
@@ -240,7 +244,9 @@ fn usual(objects: &mut Objects, asked: &Asked) -> (u16, Value) {
             objects.insert(path, created.clone());
             (201, created)
         }
-        ("GET", "credentialsessions" | "approvals" | "credentialholds" | "events") => (200, list(objects, asked)),
+        ("GET", "credentialsessions" | "approvals" | "credentialholds" | "events" | "pods") => {
+            (200, list(objects, asked))
+        }
         ("GET", _) => objects.get(&asked.path).map_or_else(|| no(404, "not found"), |object| (200, object.clone())),
         ("DELETE", _) => objects
             .remove(&asked.path)
