@@ -10,7 +10,7 @@ pub(crate) fn is_held(session: &CredentialSession) -> bool {
 }
 
 /// Whether a credential may have been released: each first one is put on record before that.
-pub(crate) fn was_issued(session: &CredentialSession) -> bool {
+fn was_issued(session: &CredentialSession) -> bool {
     let issuance = session.status.as_ref().and_then(|s| s.issuance.as_ref());
     issuance.is_some_and(|i| i.credential_id.is_some() || i.handle.is_some())
 }
